@@ -1,0 +1,288 @@
+"""Connections: how a statement reaches PostgreSQL, and how its error comes back.
+
+Floor 1. `AsyncDatabase` is what every service is given: `one`, `all`, `execute`, `copy`, `transaction`.
+Two kinds exist. `AsyncPool` owns connections (autocommit, so a single statement is a single round trip) and
+translates the driver's errors into PgopsError. `AsyncBound` runs on a connection that is already there: the
+caller's own (`foreign`: nothing is set, committed or translated) or one that a pool lends for a while.
+
+Rows are plain tuples in binary format; a type without a binary loader (jsonb, xid8, pg_snapshot) is cast to
+text by the statement that selects it. This file is written once, async; the blocking twin is generated.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import psycopg
+import psycopg_pool
+from psycopg import AsyncConnection, sql
+from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Format
+from psycopg.rows import tuple_row
+
+from pgops.config import redact
+from pgops.errors import (
+    NotFoundError,
+    PgopsError,
+    RefusedError,
+    SchemaError,
+    UnavailableError,
+    UnreachableError,
+    UsageError,
+)
+
+Row = tuple[Any, ...]
+Query = bytes | sql.Composed
+Params = Mapping[str, object] | Sequence[object] | None
+Connection = AsyncConnection[Any]
+
+CONNECT_TIMEOUT_S = 5
+
+
+class Packed(bytes):
+    """A parameter already in PostgreSQL's binary format, of whatever type the statement casts it to. Known to pgops'
+    own connections alone; a caller's is not taught anything."""
+
+
+class _PackedDumper(Dumper):
+    format = Format.BINARY
+    oid = 0
+
+    def dump(self, obj: Packed) -> Packed:
+        return obj
+
+
+class _OwnAdapters:
+    """What pgops' own connections are opened with: psycopg's adapters and Packed."""
+
+    connection = None
+
+    def __init__(self) -> None:
+        self.adapters = AdaptersMap(psycopg.adapters)
+        self.adapters.register_dumper(Packed, _PackedDumper)
+
+
+class AsyncDatabase(Protocol):
+    """What a service needs of a database."""
+
+    async def one(self, query: Query, params: Params = None) -> Row | None:
+        """The first row, or None."""
+
+    async def all(self, query: Query, params: Params = None) -> list[Row]:
+        """All rows."""
+
+    async def execute(self, query: Query, params: Params = None) -> int:
+        """Run it; the number of rows it touched."""
+
+    async def copy(self, query: Query, rows: Iterable[Sequence[object]], types: Sequence[str]) -> int:
+        """`copy … from stdin (format binary)` of `rows`, whose columns have the SQL `types`; rows copied."""
+
+    async def copy_text(self, query: Query, chunks: Iterable[bytes]) -> int:
+        """`copy … from stdin` of text that is already in COPY's format; rows copied."""
+
+    def transaction(self) -> AbstractAsyncContextManager["AsyncBound"]:
+        """A transaction; inside another one, a savepoint."""
+
+
+class AsyncBound:
+    """Statements on one given connection. `foreign` says that it is the caller's own, to be left as it is."""
+
+    def __init__(self, conn: Connection, *, foreign: bool = False) -> None:
+        self._conn = conn
+        self._foreign = foreign
+
+    async def one(self, query: Query, params: Params = None) -> Row | None:
+        try:
+            cursor = self._conn.cursor(binary=True, row_factory=tuple_row)
+            await cursor.execute(query, params)
+            return await cursor.fetchone()
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    async def all(self, query: Query, params: Params = None) -> list[Row]:
+        try:
+            cursor = self._conn.cursor(binary=True, row_factory=tuple_row)
+            await cursor.execute(query, params)
+            return await cursor.fetchall()
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    async def execute(self, query: Query, params: Params = None) -> int:
+        try:
+            cursor = self._conn.cursor(binary=True, row_factory=tuple_row)
+            await cursor.execute(query, params)
+            return cursor.rowcount
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    async def copy(self, query: Query, rows: Iterable[Sequence[object]], types: Sequence[str]) -> int:
+        try:
+            cursor = self._conn.cursor()
+            async with cursor.copy(query) as copy:
+                copy.set_types(types)
+                for row in rows:
+                    await copy.write_row(row)
+            return cursor.rowcount
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    async def copy_text(self, query: Query, chunks: Iterable[bytes]) -> int:
+        try:
+            cursor = self._conn.cursor()
+            async with cursor.copy(query) as copy:
+                for chunk in chunks:
+                    await copy.write(chunk)
+            return cursor.rowcount
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["AsyncBound"]:
+        """Own connection: a transaction or savepoint. The caller's: his transaction, untouched, where one is
+        open or implied; only on his idle autocommit connection one is opened, so that nothing is half done."""
+        idle = self._conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        if self._foreign and not (self._conn.autocommit and idle):
+            yield self
+            return
+        try:
+            async with self._conn.transaction():
+                yield self
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: psycopg.Error) -> Exception:
+        return error if self._foreign else translate(error)
+
+
+class AsyncPool:
+    """The pool of one database; `async with AsyncPool.open(dsn) as db`. `version` is `server_version_num`."""
+
+    def __init__(self, pool: "psycopg_pool.AsyncConnectionPool[Connection]", version: int, pooler: bool) -> None:
+        self._pool = pool
+        self.version = version
+        self.pooler = pooler
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, dsn: str, *, application_name: str = "pgops", max_size: int = 8) -> AsyncIterator["AsyncPool"]:
+        """Connect, and fail at once with the cause if that is not possible. Raises UnreachableError, UsageError."""
+        logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+        kwargs = _connection_kwargs(dsn, application_name)
+        version, pooler = await _probe(dsn, kwargs)
+        if pooler:
+            kwargs["prepare_threshold"] = None
+        pool = psycopg_pool.AsyncConnectionPool(
+            dsn, kwargs=kwargs, min_size=1, max_size=max_size, open=False, timeout=CONNECT_TIMEOUT_S,
+            reconnect_timeout=30, num_workers=1,
+        )  # fmt: skip
+        await pool.open()
+        try:
+            yield cls(pool, version, pooler)
+        finally:
+            await pool.close()
+
+    async def one(self, query: Query, params: Params = None) -> Row | None:
+        async with self.session() as session:
+            return await session.one(query, params)
+
+    async def all(self, query: Query, params: Params = None) -> list[Row]:
+        async with self.session() as session:
+            return await session.all(query, params)
+
+    async def execute(self, query: Query, params: Params = None) -> int:
+        async with self.session() as session:
+            return await session.execute(query, params)
+
+    async def copy(self, query: Query, rows: Iterable[Sequence[object]], types: Sequence[str]) -> int:
+        async with self.session() as session:
+            return await session.copy(query, rows, types)
+
+    async def copy_text(self, query: Query, chunks: Iterable[bytes]) -> int:
+        async with self.session() as session:
+            return await session.copy_text(query, chunks)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncBound]:
+        """One autocommit connection of the pool for as long as the block lasts."""
+        try:
+            async with self._pool.connection() as conn:
+                yield AsyncBound(conn)
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncBound]:
+        async with self.session() as session, session.transaction():
+            yield session
+
+
+def _connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
+    """What is added to the caller's DSN, which libpq gets untouched."""
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error as error:
+        raise UsageError(
+            "the DSN cannot be parsed",
+            "use postgresql://user@host:5432/database or 'host=… dbname=… user=…'",
+        ) from error
+    kwargs: dict[str, Any] = {
+        "autocommit": True, "fallback_application_name": application_name, "context": _OwnAdapters()
+    }  # fmt: skip
+    if "connect_timeout" not in given:
+        kwargs["connect_timeout"] = CONNECT_TIMEOUT_S
+    return kwargs
+
+
+async def _probe(dsn: str, kwargs: dict[str, Any]) -> tuple[int, bool]:
+    """Server version, and whether a pooler stands between: its process ids are not PostgreSQL's."""
+    try:
+        async with await AsyncConnection.connect(dsn, **kwargs) as conn:
+            cursor = await conn.execute("select pg_backend_pid()", prepare=False)
+            row = await cursor.fetchone()
+            return conn.info.server_version, row is None or row[0] != conn.info.backend_pid
+    except psycopg.Error as error:
+        raise translate(error) from error
+
+
+_UNREACHABLE = ("08", "57P01", "57P02", "57P03", "53300", "28")
+
+
+def translate(error: Exception) -> PgopsError:
+    """The driver's error as ours: one line, without secrets, with a hint and an exit code."""
+    state = getattr(error, "sqlstate", None) or ""
+    diag = getattr(error, "diag", None)
+    primary = (diag.message_primary if diag is not None else None) or str(error)
+    message = _last_line(redact(primary))
+    lowered = message.lower()
+    if isinstance(error, psycopg_pool.PoolTimeout):
+        return UnreachableError("no connection to the database became free in time", "is the server up?")
+    if state in ("3F000", "42P01", "42883", "42703") and ("pgops" in lowered or state == "3F000"):
+        return SchemaError(f"the pgops schema is missing or older here: {message}", "run: pgops migrate")
+    if state == "3D000" or ("database" in lowered and "does not exist" in lowered):
+        return UnreachableError(message, "create it first, for example with createdb, or name another one")
+    if "password" in lowered or state.startswith("28"):
+        return UnreachableError(message, "check user and password of the DSN, PGPASSWORD or ~/.pgpass")
+    if state.startswith(_UNREACHABLE) or (isinstance(error, psycopg.OperationalError) and not state):
+        return UnreachableError(message, "check host, port and that the server is up; `pgops server status`")
+    if state == "42501":
+        return RefusedError(message, "the role lacks a privilege for this")
+    if state == "25006":
+        return RefusedError("this session is read-only", "leave out --read-only to change data")
+    if state == "57014":
+        return PgopsError(message, "it took longer than the statement timeout allows, or was cancelled")
+    if state == "0A000":
+        return UnavailableError(message)
+    if state == "P0002":
+        return NotFoundError(message)
+    if state.startswith("22") or state in ("23514", "23502"):
+        return UsageError(message)
+    return PgopsError(message, (diag.message_hint if diag is not None else None) or "")
+
+
+def _last_line(text: str) -> str:
+    """libpq tells a line an address it tried, each with a question under it; the last telling line is the cause."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    told = [line for line in lines if line and not line.startswith("Is the server running")]
+    return told[-1] if told else "the database gave no reason"

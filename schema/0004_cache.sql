@@ -1,0 +1,48 @@
+-- The cache and the rate limits: data that may be lost, in UNLOGGED tables.
+--
+-- Without WAL an upsert costs less than half. The price: after a crash or a fail-over these tables are empty.
+-- cache_marker is logged and says that the cache was filled once; cache_stats is unlogged and has a row as soon
+-- as the cache was used. The one without the other is a cache that a crash has emptied.
+--
+-- key stands first in the primary key: a get is one probe of one index, and key is the column by which the table
+-- can be distributed one day. expires_at has a BRIN index and no b-tree: PostgreSQL 16 and later keep an
+-- update heap-only under it, so that a set touches no index. Purge does not need it: it walks the table by page
+-- in small slices, each a transaction of its own; a b-tree would only be more to keep up.
+--
+-- Hits and misses are counted in each process and added here every few seconds; a read never writes.
+
+create unlogged table pgops.cache_store (
+  key           text        collate "C" not null,
+  namespace     text        collate "C" not null default 'default',
+  value         bytea       not null,
+  expires_at    timestamptz,
+  created_at    timestamptz not null default statement_timestamp(),
+  primary key (key, namespace)
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+
+create index cache_store_expires_at on pgops.cache_store using brin (expires_at)
+  with (pages_per_range = 16, autosummarize = on);
+
+create unlogged table pgops.cache_stats (
+  namespace     text        collate "C" primary key,
+  hits          bigint      not null default 0,
+  misses        bigint      not null default 0,
+  sets          bigint      not null default 0,
+  expired       bigint      not null default 0,
+  evicted       bigint      not null default 0,
+  since         timestamptz not null default statement_timestamp(),
+  updated_at    timestamptz not null default statement_timestamp()
+) with (fillfactor = 50);
+
+-- At most one row.
+create table pgops.cache_marker (
+  id            boolean     primary key default true check (id),
+  filled_at     timestamptz not null default statement_timestamp(),
+  emptied_at    timestamptz
+);
+
+-- tat: the theoretical arrival time of the generic cell rate algorithm, in microseconds since 1970.
+create unlogged table pgops.rate_limits (
+  key           text        collate "C" primary key,
+  tat           bigint      not null
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);

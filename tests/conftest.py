@@ -1,0 +1,99 @@
+"""One real server a run, one migrated template, a database of its own for every test that asks for one.
+
+The server is the embedded one with fsync off (or the one that PGOPS_TEST_DSN names, a superuser's DSN). All
+workers of the run share it, and the last one to leave removes it.
+"""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from filelock import FileLock
+from psycopg.conninfo import make_conninfo
+
+from pgops import migrate
+from pgops.database import AsyncPool
+from pgops.server import Server
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+def run_id() -> str:
+    return os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+
+
+def server_root() -> Path:
+    return Path(tempfile.gettempdir()) / f"pgops-tests-{run_id()[:12]}"
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """A superuser's DSN of the run's server."""
+    with ExitStack() as stack:
+        given = os.environ.get("PGOPS_TEST_DSN")
+        yield given or stack.enter_context(Server(server_root(), settings=FAST, linger=600).use())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The controller outlives its workers: it removes the run's server, also after a failure."""
+    if not hasattr(config, "workerinput") and server_root().exists():
+        Server(server_root()).destroy()
+
+
+@pytest.fixture(scope="session")
+def template(server_dsn: str) -> str:
+    """The name of a database with the whole schema; made once a run."""
+    name = f"pgops_template_{run_id()[:12]}"
+    with FileLock(f"{server_root()}.lock"), psycopg.connect(server_dsn, autocommit=True) as conn:
+        if conn.execute("select from pg_database where datname = %s", [name]).fetchone() is None:
+            conn.execute(f'create database "{name}_new"')
+            _migrate(make_conninfo(server_dsn, dbname=f"{name}_new"))
+            conn.execute(f'alter database "{name}_new" rename to "{name}"')
+    return name
+
+
+def _migrate(dsn: str) -> None:
+    import asyncio
+
+    async def run() -> None:
+        async with AsyncPool.open(dsn) as db:
+            await migrate.apply(db)
+
+    asyncio.run(run())
+
+
+_numbers = count()
+
+
+def _fresh_database(server_dsn: str, template: str) -> Iterator[str]:
+    name = f"pgops_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server_dsn, autocommit=True) as conn:
+        conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
+        try:
+            yield make_conninfo(server_dsn, dbname=name)
+        finally:
+            conn.execute(f'drop database if exists "{name}" with (force)')
+
+
+@pytest.fixture
+def dsn(server_dsn: str, template: str) -> Iterator[str]:
+    """A fresh database with the schema, for tests in which commits matter."""
+    yield from _fresh_database(server_dsn, template)
+
+
+@pytest.fixture
+def empty_dsn(server_dsn: str) -> Iterator[str]:
+    """A fresh database without the schema."""
+    yield from _fresh_database(server_dsn, "template0")
+
+
+@pytest.fixture
+async def db(dsn: str) -> AsyncIterator[AsyncPool]:
+    """A pool on a fresh database."""
+    async with AsyncPool.open(dsn) as pool:
+        yield pool

@@ -1,0 +1,174 @@
+"""The schema gets there once, whole, in order, and never by accident; also from an installed wheel."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgops import migrate
+from pgops.database import AsyncPool
+from pgops.errors import SchemaError
+from pgops.migrate import Migration, Step
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLES = {
+    "0001_base": ["audit"],
+    "0002_queue": ["queues", "job_available", "job_scheduled", "job_running", "job_dead", "job_history", "queue_delta"],
+    "0003_events": ["event_log", "subscriptions", "subscription_parts"],
+    "0004_cache": ["cache_store", "rate_limits"],
+    "0005_kv": ["kv_store", "kv_ephemeral"],
+    "0006_documents": ["collections"],
+    "0007_vectors": ["vector_collections"],
+}
+
+
+def states(steps: list[Step]) -> set[str]:
+    return {step.state for step in steps}
+
+
+async def test_an_empty_database_gets_every_file_and_its_tables(empty_dsn: str) -> None:
+    async with AsyncPool.open(empty_dsn) as db:
+        before = await migrate.plan(db)
+        assert [step.name for step in before] == list(TABLES)
+        assert states(before) == {"pending"}
+        done = await migrate.apply(db)
+        assert states(done) == {"applied"}
+        assert all(step.duration_s is not None for step in done)
+        for tables in TABLES.values():
+            for table in tables:
+                row = await db.one(b"select to_regclass(%s) is not null", [f"pgops.{table}"])
+                assert row == (True,), table
+        again = await migrate.apply(db)
+        assert states(again) == {"applied"}
+        assert all(step.duration_s is None for step in again), "nothing is done twice"
+        await migrate.require(db)
+
+
+async def test_planning_changes_nothing(empty_dsn: str) -> None:
+    async with AsyncPool.open(empty_dsn) as db:
+        await migrate.plan(db)
+        assert await db.one(b"select to_regnamespace('pgops') is null") == (True,)
+
+
+async def test_two_at_once_are_safe(empty_dsn: str) -> None:
+    async with AsyncPool.open(empty_dsn) as one, AsyncPool.open(empty_dsn) as two:
+        first, second = await asyncio.gather(migrate.apply(one), migrate.apply(two))
+        assert states(first) == states(second) == {"applied"}
+        by_whom = [(a.duration_s is None) + (b.duration_s is None) for a, b in zip(first, second, strict=True)]
+        assert by_whom == [1] * len(TABLES), "each file was applied by exactly one of them"
+
+
+async def test_a_changed_file_is_refused_before_anything_is_done(empty_dsn: str) -> None:
+    first, second = (
+        Migration("0001_a", "create table pgops.a (x int);\n", None),
+        Migration("0002_b", "select 1;\n", None),
+    )
+    changed = Migration("0001_a", "create table pgops.a (x bigint);\n", None)
+    async with AsyncPool.open(empty_dsn) as db:
+        await migrate.apply(db, [first])
+        with pytest.raises(SchemaError, match="0001_a was changed"):
+            await migrate.apply(db, [changed, second])
+        assert [step.state for step in await migrate.plan(db, [first, second])] == ["applied", "pending"]
+
+
+async def test_a_newer_database_is_refused(db: AsyncPool) -> None:
+    await db.execute(b"insert into pgops.migrations values ('0099_future', 'x', default, 1, '9.9')")
+    with pytest.raises(SchemaError, match="0099_future"):
+        await migrate.apply(db)
+    with pytest.raises(SchemaError, match="0099_future"):
+        await migrate.require(db)
+
+
+async def test_a_missing_and_an_older_schema_are_told_apart(empty_dsn: str) -> None:
+    async with AsyncPool.open(empty_dsn) as db:
+        with pytest.raises(SchemaError, match="no pgops schema") as caught:
+            await migrate.require(db)
+        assert caught.value.hint == "run: pgops migrate"
+        await migrate.apply(db, migrate.migrations()[:2])
+        with pytest.raises(SchemaError, match="0003_events is missing"):
+            await migrate.require(db)
+
+
+async def test_a_failing_file_leaves_nothing_behind(empty_dsn: str) -> None:
+    bad = Migration("0001_a", "create table pgops.a (x int);\nselect 1/0;\n", None)
+    async with AsyncPool.open(empty_dsn) as db:
+        with pytest.raises(Exception, match="division by zero"):
+            await migrate.apply(db, [bad])
+        assert await db.one(b"select to_regclass('pgops.a') is null") == (True,)
+        good = Migration("0001_a", "create table pgops.a (x int);\n", None)
+        assert states(await migrate.apply(db, [good])) == {"applied"}
+
+
+async def test_a_file_waits_for_its_extension_and_comes_later(empty_dsn: str) -> None:
+    waiting = Migration("0001_a", "create table pgops.a (x int);\n", "no_such_extension")
+    after = Migration("0002_b", "create table pgops.b (x int);\n", None)
+    async with AsyncPool.open(empty_dsn) as db:
+        first, second = await migrate.apply(db, [waiting, after])
+        assert (first.state, second.state) == ("waiting", "applied")
+        assert "no_such_extension" in first.reason
+        there = Migration("0001_a", "create table pgops.a (x int);\n", "pageinspect")
+        assert states(await migrate.apply(db, [there, after])) == {"applied"}
+
+
+async def test_without_the_privilege_for_an_extension_the_rest_works(empty_dsn: str) -> None:
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        conn.execute("drop role if exists pgops_plain_owner")
+        conn.execute("create role pgops_plain_owner login")
+        try:
+            conn.execute(f'grant create on database "{conn.info.dbname}" to pgops_plain_owner')
+            async with AsyncPool.open(psycopg.conninfo.make_conninfo(empty_dsn, user="pgops_plain_owner")) as db:
+                needy = Migration("0001_a", "create table pgops.a (x int);\n", "pageinspect")
+                plain = Migration("0002_b", "create table pgops.b (x int);\n", None)
+                steps = await migrate.apply(db, [needy, plain])
+                assert [step.state for step in steps] == ["waiting", "applied"]
+                assert "superuser" in steps[0].reason
+        finally:
+            conn.execute("drop owned by pgops_plain_owner")
+            conn.execute("drop role pgops_plain_owner")
+
+
+def test_statements_end_at_their_own_semicolons() -> None:
+    text = "create table a (x text default ';');\n-- a comment; still\ndo $$ begin; end $$;\nselect $x$;$x$;\n"
+    found = [statement.decode() for statement in Migration("m", text, None).statements()]
+    assert found == [
+        "create table a (x text default ';')",
+        "-- a comment; still\ndo $$ begin; end $$",
+        "select $x$;$x$",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_an_installed_wheel_migrates_from_an_empty_folder(empty_dsn: str, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    home = tmp_path / "env"
+    venv.create(home, with_pip=True)
+    subprocess.run([home / "bin/pip", "install", "-q", wheel], check=True, capture_output=True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = subprocess.run(
+        [home / "bin/pgops", "migrate", "--json", "--dsn", empty_dsn],
+        cwd=empty,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {item["state"] for item in json.loads(done.stdout)["items"]} == {"applied"}
+    where = subprocess.run(
+        [home / "bin/python", "-c", "import pgops; print(pgops.__file__)"],
+        cwd=empty,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.startswith(str(home)), "the wheel's own files were used"

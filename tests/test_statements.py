@@ -1,0 +1,61 @@
+"""Every named statement is PREPAREd against the migrated schema: no typo waits for its first caller."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+import pgops
+from pgops.queries import Statement, parse
+
+ROOT = Path(pgops.__file__).parent
+
+# Utility commands cannot be prepared; each of these is run by the test of the module that owns it.
+UTILITIES = re.compile(rb"^\s*(--[^\n]*\n\s*)*(copy|create|alter|drop|reindex|set|vacuum|analyze)\b", re.IGNORECASE)
+
+
+def statements() -> Iterator[tuple[str, Statement]]:
+    for path in sorted(ROOT.rglob("*.sql")):
+        if path.parent.name != "schema":
+            for statement in parse(path.read_text(encoding="utf-8")).variants:
+                yield str(path.relative_to(ROOT)), statement
+
+
+def test_every_statement_is_prepared(dsn: str) -> None:
+    prepared = 0
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
+        conn.execute("create table pgops.vec_fixture (id bigint primary key, content text, metadata jsonb, "
+                     "embedding vector(3))")  # fmt: skip
+        for where, statement in statements():
+            if UTILITIES.match(statement.sql) or statement.since > conn.info.server_version:
+                continue
+            try:
+                conn.execute(_prepare(statement.sql))
+            except psycopg.Error as error:
+                pytest.fail(f"{where}: {statement.name}: {error}")
+            conn.execute("deallocate all")
+            prepared += 1
+    assert prepared > 60
+
+
+def _prepare(text: bytes) -> sql.Composed:
+    """Named parameters become $1, $2 …; names of collections the fixture's."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[1] not in names:
+            names.append(found[1])
+        return f"${names.index(found[1]) + 1}"
+
+    numbered = re.sub(r"%\((\w+)\)[sbt]", number, text.decode()).replace("%%", "%")
+    collection = {
+        "table": sql.Identifier("pgops", "vec_fixture"), "index": sql.Identifier("vec_fixture_pkey"),
+        "type": sql.SQL("public.vector"), "operator": sql.SQL("operator(public.<=>)"),
+        "inspect": sql.Identifier("public"),
+    }  # fmt: skip
+    holes = set(re.findall(r"(?<!\{)\{(\w+)\}(?!\})", numbered))
+    body = sql.SQL(numbered).format(**{n: collection[n] for n in holes}) if holes else sql.SQL(numbered)
+    return sql.SQL("prepare statement_under_test as ") + body
