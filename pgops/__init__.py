@@ -1,0 +1,41 @@
+"""pgops: queue, cache, outbox and vector search on one PostgreSQL, seen and steered from one terminal.
+
+The house, from the ground up; each floor imports only what is below it:
+
+    errors, config, queries     no database
+    database                    connections, transactions, errors of the driver
+    server, migrate             the embedded PostgreSQL; the schema
+    services, sync              queue, events, cache, vectors; the generated blocking twin
+    runtime, ops                worker and relay; observe, judge, act
+    demo                        traffic through the public services
+    tui                         the dashboard
+    cli                         the commands
+
+The library's face is `AsyncPgops` and `Pgops`; they load on first use, so that a command starts fast.
+"""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["AsyncPgops", "Pgops", "PgopsError", "Registry", "__version__"]
+
+if TYPE_CHECKING:
+    from pgops.errors import PgopsError
+    from pgops.runtime.registry import Registry
+    from pgops.services.client import AsyncPgops
+    from pgops.sync.services.client import Pgops
+
+_HOMES = {
+    "AsyncPgops": "pgops.services.client",
+    "Pgops": "pgops.sync.services.client",
+    "PgopsError": "pgops.errors",
+    "Registry": "pgops.runtime.registry",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pgops' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

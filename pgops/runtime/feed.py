@@ -1,0 +1,118 @@
+"""The worker's supply: claims ahead of the runners, above the floor, with a sweep below it now and then.
+
+One session of its own, so that claims and completions overlap. The buffer is bounded by what the runners get done in
+a tenth of a second, and so by far less than half a lease.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from time import monotonic
+
+from pgops.database import AsyncPool
+from pgops.runtime.floors import Floor, Sweep
+from pgops.runtime.outcomes import Outcomes
+from pgops.services.leases import Floors
+from pgops.services.models import Claim, Job
+from pgops.services.queue import AsyncQueue
+
+POLL_MIN_S, POLL_MAX_S = 0.002, 0.050
+MARK_EVERY_S = 0.25
+AHEAD_S = 0.1
+MAX_BATCH = 1_000
+
+
+class Feed:
+    """Fills `buffer` with claimed jobs of `queues` until `stop` is set."""
+
+    def __init__(
+        self,
+        db: AsyncPool,
+        queues: Sequence[str],
+        concurrency: int,
+        buffer: "asyncio.Queue[Job | None]",
+        outcomes: Outcomes,
+    ) -> None:
+        self.owner = 0
+        self._db = db
+        self._concurrency = concurrency
+        self._buffer = buffer
+        self._outcomes = outcomes
+        self._floors = {queue: Floor() for queue in queues}
+        self._sweeps = {queue: Sweep() for queue in queues}
+        self._ahead = concurrency
+        self._marked_at = 0.0
+        self._ended_before = 0
+
+    @property
+    def floors(self) -> dict[str, Floors]:
+        """What has been claimed up to, by queue."""
+        return {queue: floor.claimed for queue, floor in self._floors.items()}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Claim until `stop`. Raises UnreachableError when the connection is lost; it may be called again."""
+        async with self._db.session() as session:
+            leases = AsyncQueue(session)
+            if not self._db.pooler:
+                await leases.enter_session()
+            wait_s = POLL_MIN_S
+            while not stop.is_set():
+                await self._mark(leases)
+                got = 0
+                for queue in self._floors:
+                    got += await self._claim(leases, queue)
+                if got:
+                    wait_s = POLL_MIN_S
+                if not got or self._room() == 0:
+                    await asyncio.sleep(wait_s)
+                if not got and self._room():
+                    wait_s = min(wait_s * 1.5, POLL_MAX_S)
+            if not self._db.pooler:
+                await leases.leave_session()
+
+    async def _claim(self, leases: AsyncQueue, queue: str) -> int:
+        room = self._room()
+        if not room:
+            return 0
+        floor, started_at = self._floors[queue], monotonic()
+        claim = await self._take(leases, queue, room, floor.scan())
+        floor.after_claim(claim, room, started_at)
+        return len(claim.jobs) + await self._sweep(leases, queue)
+
+    async def _sweep(self, leases: AsyncQueue, queue: str) -> int:
+        sweep, room, began = self._sweeps[queue], self._room(), monotonic()
+        if began < sweep.due_at or not room:
+            return 0
+        if not self._db.pooler and not await leases.try_sweeper(queue):
+            sweep.due_at = began + 1.0
+            return 0
+        start = sweep.begin(await leases.note(), began)
+        claim = await self._take(leases, queue, room, start)
+        sweep.after_claim(claim, room, monotonic(), monotonic() - began)
+        return len(claim.jobs)
+
+    async def _take(self, leases: AsyncQueue, queue: str, limit: int, floors: Floors) -> Claim:
+        token = secrets.randbits(63)
+        claim = await leases.claim(queue, owner=self.owner, token=token, limit=limit, floors=floors)
+        if claim.jobs:
+            self._outcomes.claimed(claim)
+            for job in claim.jobs:
+                self._buffer.put_nowait(job)
+        return claim
+
+    async def _mark(self, leases: AsyncQueue) -> None:
+        """Note where arrival stands, and how far ahead of the runners to claim."""
+        now = monotonic()
+        if now - self._marked_at < MARK_EVERY_S:
+            return
+        mark, ended = await leases.note(), self._outcomes.stats.ended
+        for floor in self._floors.values():
+            floor.marked(now, mark.seq)
+        rate = (ended - self._ended_before) / (now - self._marked_at)
+        self._ahead = int(max(self._concurrency, min(rate * AHEAD_S, 2 * MAX_BATCH)))
+        self._marked_at, self._ended_before = now, ended
+
+    def _room(self) -> int:
+        """How many jobs to claim now: none before half of the buffer is used up."""
+        room = self._ahead - self._buffer.qsize()
+        return min(room, MAX_BATCH) if room * 2 >= self._ahead else 0

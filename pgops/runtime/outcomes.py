@@ -1,0 +1,135 @@
+"""What a worker holds and how it ended: batches by token, flushed to the database together.
+
+The runners only append to lists. One flusher sends them, a statement a batch and kind; while the database is away
+nothing is dropped, and what outlives its lease meanwhile is refused there and counted as stale.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from pgops.services.models import Claim, FailedJob, Job
+from pgops.services.queue import AsyncQueue
+
+log = logging.getLogger("pgops.worker")
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a worker has done since it started."""
+
+    claimed: int = 0
+    completed: int = 0
+    retried: int = 0
+    dead: int = 0
+    stale: int = 0
+    released: int = 0
+
+    @property
+    def ended(self) -> int:
+        return self.completed + self.retried + self.dead + self.stale + self.released
+
+
+@dataclass(slots=True)
+class HeldBatch:
+    """One claim: its jobs that have not been flushed yet, and those whose end waits for the next flush."""
+
+    queue: str
+    token: int
+    open: set[int]
+    extended_at: float
+    done: list[int] = field(default_factory=list)
+    failed: list[FailedJob] = field(default_factory=list)
+
+
+class Outcomes:
+    """The batches that a worker holds."""
+
+    def __init__(self, stats: Stats) -> None:
+        self.batches: dict[int, HeldBatch] = {}
+        self.stats = stats
+        self._dirty = asyncio.Event()
+
+    @property
+    def held(self) -> int:
+        return sum(len(batch.open) for batch in self.batches.values())
+
+    def claimed(self, claim: Claim) -> None:
+        ids = {job.id for job in claim.jobs}
+        self.batches[claim.token] = HeldBatch(claim.queue, claim.token, ids, monotonic())
+        self.stats.claimed += len(ids)
+
+    def done(self, job: Job) -> None:
+        self.batches[job.token].done.append(job.id)
+        self._dirty.set()
+
+    def failed(self, job: Job, error: str, traceback: str = "", retry_in_s: float | None = None) -> None:
+        self.batches[job.token].failed.append(FailedJob(job.id, error, traceback, retry_in_s))
+        self._dirty.set()
+
+    async def wait(self) -> None:
+        """Until there is something to flush."""
+        await self._dirty.wait()
+
+    def wake(self) -> None:
+        """Let a waiting flusher look again."""
+        self._dirty.set()
+
+    async def flush(self, queue: AsyncQueue) -> None:
+        """Send all that has ended. What fails to be sent stays for the next time."""
+        self._dirty.clear()
+        for batch in list(self.batches.values()):
+            if batch.done:
+                ids, batch.done = batch.done, []
+                try:
+                    completed = await queue.complete(batch.queue, ids, batch.token)
+                except BaseException:
+                    batch.done = ids + batch.done
+                    self._dirty.set()
+                    raise
+                self.stats.completed += len(completed)
+                self._stale(batch, set(ids).difference(completed) if len(completed) < len(ids) else ())
+                self._close(batch, ids)
+            if batch.failed:
+                jobs, batch.failed = batch.failed, []
+                try:
+                    failed = await queue.fail(batch.queue, batch.token, jobs)
+                except BaseException:
+                    batch.failed = jobs + batch.failed
+                    self._dirty.set()
+                    raise
+                self.stats.retried += len(failed.retried)
+                self.stats.dead += len(failed.dead)
+                self._stale(batch, failed.stale)
+                self._close(batch, [job.id for job in jobs])
+
+    async def release(self, queue: AsyncQueue, jobs: Sequence[Job]) -> None:
+        """Hand back jobs that were not started."""
+        for token in {job.token for job in jobs}:
+            batch = self.batches[token]
+            ids = [job.id for job in jobs if job.token == token]
+            self.stats.released += len(await queue.release(batch.queue, ids, token))
+            self._close(batch, ids)
+
+    async def extend(self, queue: AsyncQueue, older_than_s: float) -> None:
+        """Extend the leases of what takes long; what is not ours any more is dropped from the books."""
+        now = monotonic()
+        for batch in list(self.batches.values()):
+            waiting = batch.open.difference(batch.done, (job.id for job in batch.failed))
+            if waiting and now - batch.extended_at >= older_than_s:
+                kept = await queue.heartbeat(batch.queue, list(waiting), batch.token)
+                batch.extended_at = now
+                if len(kept) < len(waiting):
+                    log.warning("%s: %d leases were lost while their jobs ran", batch.queue, len(waiting) - len(kept))
+
+    def _stale(self, batch: HeldBatch, ids: Sequence[int] | set[int]) -> None:
+        if ids:
+            self.stats.stale += len(ids)
+            log.warning("%s: refused as stale, their leases had run out: %s", batch.queue, sorted(ids))
+
+    def _close(self, batch: HeldBatch, ids: Sequence[int]) -> None:
+        batch.open.difference_update(ids)
+        if not batch.open:
+            self.batches.pop(batch.token, None)

@@ -1,0 +1,86 @@
+"""What a job's arguments may be, and how they are written: checks before the database is asked.
+
+Below the services. A check returns its argument or raises UsageError with a hint; nothing here does I/O.
+"""
+
+import json
+import re
+from datetime import datetime
+
+from pgops.errors import UsageError
+from pgops.services.models import JsonValue
+
+MAX_PAYLOAD_BYTES = 1_000_000
+MAX_ERROR_CHARS = 8_000
+
+
+def copy_text(text: str) -> str:
+    """`text` as a field of COPY's text format."""
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if "\n" in text or "\t" in text or "\r" in text:
+        text = text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    return text
+
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def encode_json(payload: JsonValue) -> str:
+    """`payload` as JSON text that jsonb takes: no NaN, no NUL, at most 1 MB."""
+    try:
+        text = _encoder(payload)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"the payload is not JSON: {error}", "use dict, list, str, int, float, bool and None"
+        ) from error
+    if len(text) > MAX_PAYLOAD_BYTES:
+        raise UsageError(
+            f"the payload has {len(text):,} bytes, more than {MAX_PAYLOAD_BYTES:,}",
+            "store the data elsewhere and enqueue its key",
+        )
+    if "\\u0000" in text and _NUL.search(text):
+        raise UsageError("the payload holds a NUL character, which PostgreSQL cannot store", "remove \\u0000")
+    return text
+
+
+def error_text(text: str) -> str:
+    """`text` as PostgreSQL can store it, its last 8,000 characters."""
+    return text.replace("\0", "\\0")[-MAX_ERROR_CHARS:]
+
+
+def check_queue(queue: str) -> str:
+    if not queue or len(queue.encode()) > 200 or "\0" in queue:
+        raise UsageError("a queue's name has 1 to 200 bytes and no NUL", "use a short name such as email")
+    return queue
+
+
+def check_kind(kind: str) -> str:
+    if not kind or len(kind) > 200 or "\0" in kind:
+        raise UsageError("a job's kind has 1 to 200 characters and no NUL", "use a short name such as send_email")
+    return kind
+
+
+def check_priority(priority: int) -> int:
+    if priority not in (1, 2, 3, 4):
+        raise UsageError(f"priority is 1 (first) to 4 (last), not {priority!r}", "leave it out for 2")
+    return priority
+
+
+def check_attempts(attempts: int | None) -> int | None:
+    if attempts is not None and not 1 <= attempts <= 1000:
+        raise UsageError(f"max_attempts is 1 to 1000, not {attempts!r}", "leave it out for the queue's own")
+    return attempts
+
+
+def check_delay(delay_s: float | None) -> float:
+    if delay_s is not None and not 0 <= delay_s <= 3_153_600_000:
+        raise UsageError(f"the delay is 0 seconds to 100 years, not {delay_s!r}", "leave it out to run at once")
+    return delay_s or 0.0
+
+
+def check_moment(run_at: datetime | None) -> datetime | None:
+    if run_at is not None and run_at.tzinfo is None:
+        raise UsageError("run_at has no time zone", "use datetime.now(timezone.utc) + timedelta(…)")
+    return run_at

@@ -1,0 +1,65 @@
+"""The library's face: all services over one database, and over the caller's own transaction.
+
+    async with AsyncPgops.open("postgresql://…") as pg:
+        await pg.queue.enqueue("email", {"to": "a@example.org"})
+
+        async with await psycopg.AsyncConnection.connect("postgresql://…") as conn:
+            await conn.execute("insert into orders …")
+            await pg.bind(conn).queue.enqueue("email", {"to": "a@example.org"})   # both or neither
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+
+from pgops.config import Target, resolve_target
+from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
+from pgops.server import Server
+from pgops.services.cache import AsyncCache
+from pgops.services.events import AsyncEvents
+from pgops.services.queue import AsyncQueue
+from pgops.services.vectors import AsyncVectors
+
+
+class AsyncServices:
+    """The services over one database object."""
+
+    def __init__(self, db: AsyncDatabase) -> None:
+        self.queue = AsyncQueue(db)
+        self.events = AsyncEvents(db)
+        self.cache = AsyncCache(db)
+        self.vectors = AsyncVectors(db)
+
+
+class AsyncPgops(AsyncServices):
+    """The services over a pool of pgops' own connections. `target` says which database it is, and why that one."""
+
+    def __init__(self, db: AsyncPool, target: Target) -> None:
+        super().__init__(db)
+        self.db = db
+        self.target = target
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, target: Target | str | None = None, *, application_name: str = "pgops", max_size: int = 8
+    ) -> AsyncIterator["AsyncPgops"]:
+        """Connect to `target`: a DSN, a resolved Target, or None for what the environment names. The embedded
+        server is started if it is meant, and held for as long as the block lasts.
+
+        Raises UsageError for a DSN that does not parse, UnreachableError where nobody answers.
+        """
+        if not isinstance(target, Target):
+            target = resolve_target(target)
+        with ExitStack() as stack:
+            dsn = target.dsn if target.dsn is not None else stack.enter_context(Server().use())
+            async with AsyncPool.open(dsn, application_name=application_name, max_size=max_size) as db:
+                pgops = cls(db, target)
+                try:
+                    yield pgops
+                finally:
+                    await pgops.cache.flush()
+
+    def bind(self, conn: Connection) -> AsyncServices:
+        """The same services on the caller's own connection, inside his transaction: nothing is set, committed,
+        retried or translated there, and he sees his driver's own errors."""
+        return AsyncServices(AsyncBound(conn, foreign=True))

@@ -1,0 +1,147 @@
+"""The worker's half of the job queue: claim, complete, fail, extend, take back.
+
+A job is claimed with a batch's token and a lease on the database's clock. Only the living token completes, fails,
+extends or releases a job; a late worker changes nothing and is told so.
+"""
+
+from collections.abc import Sequence
+
+from pgops.database import AsyncDatabase
+from pgops.queries import load
+from pgops.services.arguments import encode_json, error_text
+from pgops.services.models import Claim, Failed, FailedJob, Job, Mark, Reaped, WorkerState
+
+Q = load("pgops.services", "leases.sql")
+
+Floors = tuple[int, int, int, int]
+NO_FLOORS: Floors = (0, 0, 0, 0)
+
+
+class AsyncLeases:
+    """Leases over one database object; the base of `AsyncQueue`."""
+
+    def __init__(self, db: AsyncDatabase) -> None:
+        self._db = db
+
+    async def claim(
+        self,
+        queue: str,
+        *,
+        owner: int,
+        token: int,
+        limit: int,
+        floors: Floors = NO_FLOORS,
+    ) -> Claim:
+        """Up to `limit` ready jobs above `floors`, leased to `owner` under `token` (a random 63-bit number, new for
+        each call). An unknown or paused queue gives none."""
+        rows = await self._db.all(
+            Q["claim"],
+            {
+                "queue": queue, "owner": owner, "token": token, "limit": limit, "floors": list(floors),
+            },
+        )  # fmt: skip
+        highest = [0, 0, 0, 0]
+        for row in rows:
+            highest[row[0] - 1] = row[1]  # rows come in order of priority and seq
+        jobs = tuple(
+            Job(queue, id, kind, attempt, of, payload, at, token) for _, _, id, kind, attempt, of, payload, at in rows
+        )
+        return Claim(queue, token, jobs, (highest[0], highest[1], highest[2], highest[3]))
+
+    async def complete(self, queue: str, ids: Sequence[int], token: int) -> list[int]:
+        """Finish jobs; the ids that were completed. An id that is missing had lost its lease: nothing was changed."""
+        rows = await self._db.all(Q["complete"], {"queue": queue, "ids": list(ids), "token": token})
+        return [row[0] for row in rows]
+
+    async def fail(self, queue: str, token: int, failed: Sequence[FailedJob]) -> Failed:
+        """End attempts badly: back-off and another try, or the dead letter after the last one."""
+        rows = await self._db.all(
+            Q["fail"],
+            {
+                "queue": queue,
+                "token": token,
+                "ids": [job.id for job in failed],
+                "errors": [error_text(job.error) for job in failed],
+                "tracebacks": [error_text(job.traceback) for job in failed],
+                "retry_in_s": [job.retry_in_s for job in failed],
+            },
+        )
+        ended = {row[0] for row in rows}
+        return Failed(
+            retried=tuple(id for id, last in rows if not last),
+            dead=tuple(id for id, last in rows if last),
+            stale=tuple(job.id for job in failed if job.id not in ended),
+        )
+
+    async def release(self, queue: str, ids: Sequence[int], token: int) -> list[int]:
+        """Hand jobs back unstarted, without counting an attempt; the ids that went back."""
+        rows = await self._db.all(Q["release"], {"queue": queue, "ids": list(ids), "token": token})
+        return [row[0] for row in rows]
+
+    async def heartbeat(self, queue: str, ids: Sequence[int], token: int) -> list[int]:
+        """Extend the leases of running jobs; the ids that are still held."""
+        rows = await self._db.all(Q["heartbeat"], {"queue": queue, "ids": list(ids), "token": token})
+        return [row[0] for row in rows]
+
+    # --- maintenance -------------------------------------------------------------------------------------------
+
+    async def reap(self, queue: str, *, everyone: bool = False, limit: int = 1_000) -> Reaped:
+        """Take back expired leases of workers without heartbeat, or with `everyone` of anybody. The attempt counts."""
+        row = await self._db.one(Q["reap"], {"queue": queue, "everyone": everyone, "limit": limit})
+        return Reaped(row[0], row[1]) if row else Reaped(0, 0)
+
+    async def promote(self, queue: str, *, limit: int = 1_000) -> int:
+        """Move scheduled jobs that are due to the ready ones; how many they were."""
+        row = await self._db.one(Q["promote"], {"queue": queue, "limit": limit})
+        return int(row[0]) if row else 0
+
+    async def fold(self, queue: str, *, full: bool = False) -> None:
+        """Add the deltas to the queue's total; `full` also finds those that were committed late."""
+        await self._db.execute(Q["fold"], {"queue": queue, "full": full})
+
+    async def note(self) -> Mark:
+        """Where arrival stands now. What is drawn up to it is settled once a later mark's `xmin` reaches its `xmax`."""
+        row = await self._db.one(Q["note"])
+        assert row is not None
+        return Mark(seq=row[0], xmax=row[1], xmin=row[2])
+
+    async def try_sweeper(self, queue: str) -> bool:
+        """Whether this session is the queue's sweeper; asking again is harmless."""
+        row = await self._db.one(Q["try_sweeper"], {"queue": queue})
+        return bool(row and row[0])
+
+    async def enter_session(self) -> None:
+        """Prepare a worker's own session: plan each statement once. Never through a pooler: it is a SET."""
+        await self._db.execute(Q["enter_session"])
+
+    async def leave_session(self) -> None:
+        """Give the session back as it came."""
+        await self._db.execute(Q["leave_session"])
+
+    # --- the worker itself -------------------------------------------------------------------------------------
+
+    async def register_worker(self, worker: WorkerState) -> int:
+        """Enter a worker into the list of the living; its id, the `owner` of its claims."""
+        row = await self._db.one(Q["register_worker"], _worker_values(worker))
+        assert row is not None
+        return int(row[0])
+
+    async def beat_worker(self, id: int, worker: WorkerState) -> None:
+        """The worker's heartbeat; without one for a lease's time its jobs are taken back."""
+        await self._db.execute(Q["beat_worker"], {"id": id, **_worker_values(worker)})
+
+    async def forget_worker(self, id: int) -> None:
+        """The worker has stopped and holds nothing any more."""
+        await self._db.execute(Q["forget_worker"], {"id": id})
+
+    async def forget_lost_workers(self) -> int:
+        """Clear away workers that have been silent for long and hold nothing; how many they were."""
+        return await self._db.execute(Q["forget_lost_workers"])
+
+
+def _worker_values(worker: WorkerState) -> dict[str, object]:
+    return {
+        "host": worker.host, "pid": worker.pid, "queues": list(worker.queues), "concurrency": worker.concurrency,
+        "lease_s": worker.lease_s, "running": worker.running, "stopping": worker.stopping,
+        "floors": encode_json({queue: list(floors) for queue, floors in worker.floors.items()}),
+    }  # fmt: skip

@@ -1,0 +1,174 @@
+"""Vector collections: texts with metadata and an embedding, found by nearness.
+
+Floor 2. A collection is a table pgops.vec_<name> in a register; its index is the business of vector_index.py.
+A search is one statement; on pgops' own connections it sets the probes for itself alone, on a caller's nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from json import loads
+from time import monotonic
+from typing import get_args
+
+from psycopg import sql
+
+from pgops.database import AsyncDatabase, AsyncPool, Packed
+from pgops.errors import SchemaError, UnavailableError, UsageError
+from pgops.services.models import Collection, JsonValue, Match, Metric, VectorRow
+from pgops.services.vector_index import AsyncIndexes, Found, Known, Q, fill
+from pgops.services.vector_rules import (
+    MAX_DIMENSIONS,
+    check_name,
+    pack_metadata,
+    pack_row,
+    pack_vector,
+    score,
+    vector_text,
+)
+
+MAX_LIMIT = 10_000
+MAX_PROBES = 32_768
+KNOWN_FOR_S = 30.0
+
+
+class AsyncVectors(AsyncIndexes):
+    """Collections by name: create, fill, search; build, rebuild and measure their index."""
+
+    def __init__(self, db: AsyncDatabase) -> None:
+        super().__init__(db)
+        self._own = isinstance(db, AsyncPool)
+
+    async def create(self, name: str, dimensions: int, *, metric: Metric = "cosine") -> Collection:
+        """Make an empty collection of vectors with so many dimensions.
+
+        Raises UsageError for a bad name, dimension or metric and where the name is taken, UnavailableError
+        without the extension vector.
+        """
+        check_name(name)
+        if metric not in get_args(Metric):
+            raise UsageError(f"there is no metric {str(metric)[:40]!r}", "cosine, l2 or ip")
+        if not isinstance(dimensions, int) or not 1 <= dimensions <= MAX_DIMENSIONS:
+            raise UsageError(
+                f"dimensions are 1 to {MAX_DIMENSIONS:,}, not {dimensions}", "as many as the model's embeddings have"
+            )
+        rows = await self._rows(Q["vector_schema"])
+        if not rows:
+            raise UnavailableError(
+                "vectors need the extension vector, which this database does not have",
+                "install pgvector, let a superuser run: create extension vector, then run: pgops migrate",
+            )
+        async with self._db.transaction() as tx:
+            params = {"name": name, "dimensions": dimensions, "metric": metric}
+            if await tx.one(Q["register_collection"], params) is None:
+                raise UsageError(f"there is a collection {name!r} already", "choose another name, or drop it first")
+            more = {"dimensions": sql.Literal(dimensions)}
+            await tx.execute(fill(Q["create_table"], name, metric, rows[0][0], more))
+        return await self.get(name)
+
+    async def list(self) -> tuple[Collection, ...]:
+        """All collections, by name. Raises UnavailableError without the extension vector."""
+        rows = await self._rows(Q["find_collections"], {"name": None})
+        return tuple([await self._collection(Found(*row)) for row in rows])
+
+    async def get(self, name: str) -> Collection:
+        """One collection. Raises NotFoundError, with near names."""
+        return await self._collection(await self._find(name))
+
+    async def drop(self, name: str) -> None:
+        """Drop the collection, its rows and its index. Raises NotFoundError for an unknown one."""
+        found = await self._find(name)
+        self._known.pop(name, None)
+        async with self._db.transaction() as tx:
+            await tx.execute(Q["unregister_collection"], {"name": name})
+            await tx.execute(found.statement("drop_table"))
+
+    async def add_many(self, name: str, rows: Iterable[VectorRow]) -> int:
+        """Add `rows`, all of them or none; how many they were. They are streamed by binary COPY; on a bound
+        connection they are checked first, so that a bad one does not end the caller's transaction.
+
+        Raises UsageError for a row that does not fit, NotFoundError for an unknown collection.
+        """
+        known = await self._knows(name)
+        found = known.found
+        incoming = iter(rows)
+        first = next(incoming, None)
+        if first is None:
+            return 0
+        with_ids = isinstance(first, VectorRow) and first.id is not None
+        packed: Iterator[Sequence[object]] = (
+            pack_row(row, found.dimensions, found.metric, with_ids) for row in chain((first,), incoming)
+        )
+        if not self._own:
+            packed = iter([*packed])
+        if not with_ids:
+            return await self._db.copy(known.statement("copy_rows"), packed, ["bytea"] * 3)
+        async with self._db.transaction() as tx:
+            types = ["int8", "bytea", "bytea", "bytea"]
+            count = await tx.copy(known.statement("copy_rows_with_ids"), packed, types)
+            await tx.all(known.statement("advance_ids"), {"table": found.table})
+        return count
+
+    async def search(
+        self,
+        name: str,
+        embedding: Sequence[float],
+        *,
+        limit: int = 10,
+        exact: bool = False,
+        probes: int | None = None,
+        filter: Mapping[str, JsonValue] | None = None,
+    ) -> tuple[Match, ...]:
+        """The `limit` nearest rows, nearest first; with `filter` only those whose metadata contain it.
+
+        `exact` reads every row and misses nothing. Else the index is used where the planner finds it worth it,
+        with `probes` lists read (default: the square root of the lists). On a bound connection nothing is set: the
+        caller's own `set local ivfflat.probes` counts there.
+
+        Raises UsageError for a vector, limit or probes that do not fit, NotFoundError for an unknown collection.
+        """
+        if not 1 <= limit <= MAX_LIMIT:
+            raise UsageError(f"a limit is 1 to {MAX_LIMIT:,}, not {limit}", "page by metadata beyond that")
+        if probes is not None and not self._own:
+            raise UsageError("probes are not set on a bound connection", "run: set local ivfflat.probes = …")
+        if probes is not None and not 1 <= probes <= MAX_PROBES:
+            raise UsageError(f"probes are 1 to {MAX_PROBES:,}, not {probes}", "leave them out for the usual number")
+        known = await self._knows(name)
+        found = known.found
+        packed = pack_vector(embedding, found.dimensions, found.metric)
+        params = {
+            "embedding": Packed(packed) if self._own else vector_text(packed),
+            "limit": limit,
+            "probes": probes or found.probes,
+            "filter": None if filter is None else pack_metadata(filter),
+        }
+        statement = known.statement("search_exact" if exact else "search" if self._own else "search_as_set")
+        try:
+            rows = await self._db.all(statement, params)
+        except SchemaError:
+            self._known.pop(name, None)
+            await self._find(name)
+            raise
+        return tuple(
+            Match(id, content, loads(metadata), distance, score(distance, found.metric))
+            for id, content, metadata, distance in rows
+        )
+
+    async def _knows(self, name: str) -> Known:
+        known = self._known.get(name) if isinstance(name, str) else None
+        if known is None or monotonic() >= known.until:
+            known = self._known[name] = Known(await self._find(name), monotonic() + KNOWN_FOR_S)
+        return known
+
+    async def _collection(self, found: Found) -> Collection:
+        rows, exact = await self._count(found)
+        return Collection(
+            name=found.name,
+            dimensions=found.dimensions,
+            metric=found.metric,
+            rows=rows,
+            rows_exact=exact,
+            lists=found.lists_set,
+            recall=found.recall,
+            recall_at=found.recall_at,
+            created_at=found.created_at,
+        )

@@ -1,0 +1,342 @@
+"""The worker's promises: nothing lost under kill -9, the late refused, a calm stop, errors told; floors and sweeps."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from pgops import Registry
+from pgops.database import AsyncPool
+from pgops.errors import UsageError
+from pgops.runtime.floors import TRAIL_S, Floor, Sweep
+from pgops.runtime.registry import load_registry
+from pgops.runtime.worker import Worker
+from pgops.services.leases import Floors
+from pgops.services.models import Claim, Job, Mark
+from pgops.services.queue import AsyncQueue
+
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def spawn(dsn: str) -> Iterator[Spawn]:
+    """Real `pgops queue work` processes, gone after the test whatever happens."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "pgops", "queue", "work", "worker_jobs:registry", "-q", "q", *options]
+        process = subprocess.Popen(
+            command, env=os.environ | {"PGOPS_DSN": dsn}, cwd=Path(__file__).parent, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.communicate()
+
+
+@asynccontextmanager
+async def working(worker: Worker) -> AsyncIterator[Worker]:
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await task
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 15) -> None:
+    """Wait until `condition` (sync or async) holds."""
+    end = monotonic() + timeout_s
+    while True:
+        held = condition()
+        if asyncio.iscoroutine(held):
+            held = await held
+        if held:
+            return
+        assert monotonic() < end, "it did not come true in time"
+        await asyncio.sleep(0.02)
+
+
+async def scalar(db: AsyncPool, query: bytes) -> int:
+    row = await db.one(query)
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.fixture
+async def queue(db: AsyncPool) -> AsyncQueue:
+    await db.execute(b"create table ran (job bigint, pid int, at timestamptz default clock_timestamp())")
+    queue = AsyncQueue(db)
+    await queue.configure("q", lease_s=2, backoff_s=0.1)
+    return queue
+
+
+@pytest.mark.slow
+async def test_kill_9_in_the_middle_of_1000_jobs_loses_none(db: AsyncPool, queue: AsyncQueue, spawn: Spawn) -> None:
+    await queue.enqueue_many("q", [{"sleep": 0.01}] * 1000, kind="note")
+    victim, survivor = spawn("--concurrency", "8"), spawn("--concurrency", "8")
+
+    async def ran_by(pid: int) -> int:
+        return await scalar(db, b"select count(*) from ran where pid = %d" % pid)
+
+    async def both_have_begun() -> bool:
+        return await ran_by(victim.pid) > 50 and await ran_by(survivor.pid) > 50
+
+    await until(both_have_begun)
+    victim.kill()
+    victim.wait()
+    orphans = await scalar(
+        db,
+        b"select count(*) from pgops.job_running r join pgops.workers w on w.id = r.owner where w.pid = %d"
+        % victim.pid,
+    )
+    assert orphans > 0, "the kill hit nothing"
+
+    async def all_done() -> bool:
+        return await scalar(db, b"select count(*) from pgops.job_queue") == 0
+
+    await until(all_done, 30)
+    assert await scalar(db, b"select count(distinct job) from ran") == 1000
+    assert await scalar(db, b"select count(*) from ran") - 1000 <= orphans, "only what the victim held ran again"
+
+
+@pytest.mark.slow
+async def test_the_late_completion_of_a_stopped_worker_is_refused(
+    db: AsyncPool, queue: AsyncQueue, spawn: Spawn
+) -> None:
+    await queue.enqueue("q", {"sleep": 1}, kind="note")
+    zombie = spawn()
+
+    async def is_running() -> int:
+        return await scalar(db, b"select count(*) from pgops.job_running")
+
+    await until(is_running)
+    zombie.send_signal(signal.SIGSTOP)
+
+    async def reaped() -> int:
+        return (await queue.reap("q")).requeued
+
+    await until(reaped)
+    claim = await queue.claim("q", owner=99, token=99, limit=1)
+    assert claim.jobs[0].attempt == 2
+    zombie.send_signal(signal.SIGCONT)
+
+    async def zombie_ran_it() -> int:
+        return await scalar(db, b"select count(*) from ran")
+
+    await until(zombie_ran_it)
+    zombie.send_signal(signal.SIGTERM)
+    _, said = zombie.communicate(timeout=15)
+    assert "stale" in said
+    assert [row.owner for row in await queue.jobs("q", state="running")] == [99], "the new lease stands"
+    assert await queue.complete("q", [claim.jobs[0].id], token=99) == [claim.jobs[0].id]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["note", "block"])
+async def test_sigterm_finishes_what_runs_and_hands_back_the_rest(
+    db: AsyncPool, queue: AsyncQueue, spawn: Spawn, kind: str
+) -> None:
+    await queue.enqueue_many("q", [{"sleep": 0.5}] * 20, kind=kind)
+    worker = spawn("--concurrency", "3")
+
+    async def is_running() -> int:
+        return await scalar(db, b"select count(*) from pgops.job_running")
+
+    await until(is_running)
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=15)
+    assert worker.returncode == 0
+    ran = await scalar(db, b"select count(*) from ran")
+    assert 1 <= ran <= 6
+    left = await queue.jobs("q")
+    assert {job.state for job in left} == {"available"}
+    assert {job.attempt for job in left} == {0}, "handing back counts no attempt"
+    assert len(left) == 20 - ran
+    assert await scalar(db, b"select count(*) from pgops.workers") == 0
+
+
+async def test_bad_jobs_fail_with_their_reason_and_do_not_stop_the_worker(db: AsyncPool, queue: AsyncQueue) -> None:
+    registry = Registry()
+    good: list[int] = []
+
+    @registry.job("good")
+    async def fine(job: Job) -> None:
+        good.append(job.id)
+
+    @registry.job("raises")
+    async def raises(job: Job) -> None:
+        raise RuntimeError("boom")
+
+    @registry.job("exits")
+    def exits(job: Job) -> None:
+        raise SystemExit(3)
+
+    @registry.job("cancels")
+    async def cancels(job: Job) -> None:
+        raise asyncio.CancelledError
+
+    @registry.job("slow", timeout_s=0.05)
+    async def slow(job: Job) -> None:
+        await asyncio.sleep(30)
+
+    kinds = ["raises", "exits", "cancels", "slow", "nobody"]
+    ids = {kind: await queue.enqueue("q", {}, kind=kind, max_attempts=1) for kind in kinds}
+    await queue.enqueue_many("q", [{}] * 5, kind="good")
+    async with working(Worker(db, registry, ["q"], concurrency=3)) as worker:
+        await until(lambda: worker.stats.dead == 5 and worker.stats.completed == 5)
+    errors = {kind: (await queue.job("q", id)).errors[0] for kind, id in ids.items()}
+    assert errors["raises"]["error"] == "RuntimeError: boom"
+    assert "raise RuntimeError" in errors["raises"]["traceback"]
+    assert errors["exits"]["error"] == "SystemExit: 3"
+    assert errors["cancels"]["error"] == "the handler cancelled itself"
+    assert "timed out after 0.05 s" in errors["slow"]["error"]
+    assert "no handler for kind 'nobody'" in errors["nobody"]["error"]
+    assert len(good) == 5
+
+
+async def test_a_job_longer_than_its_lease_keeps_it(db: AsyncPool, queue: AsyncQueue) -> None:
+    registry = Registry()
+
+    @registry.job("long")
+    async def long(job: Job) -> None:
+        await asyncio.sleep(3.2)
+
+    await queue.configure("q", lease_s=1)
+    await queue.enqueue("q", {}, kind="long")
+    async with working(Worker(db, registry, ["q"])) as worker:
+        await until(lambda: worker.stats.ended == 1)
+        assert (worker.stats.completed, worker.stats.stale) == (1, 0)
+
+
+async def test_a_job_committed_late_below_the_floor_is_found_by_the_sweeper(db: AsyncPool, queue: AsyncQueue) -> None:
+    registry = Registry()
+    done: list[int] = []
+
+    @registry.job()
+    async def note(job: Job) -> None:
+        done.append(job.id)
+
+    async with working(Worker(db, registry, ["q"], concurrency=5)):
+        async with db.transaction() as late:
+            hidden = await AsyncQueue(late).enqueue("q", {})
+            end = monotonic() + 2.5 * TRAIL_S
+            others = 0
+            while monotonic() < end:  # the floor passes by, and the trail behind it too
+                await queue.enqueue("q", {})
+                others += 1
+                await asyncio.sleep(0.02)
+            await until(lambda: len(done) == others)
+        await until(lambda: hidden in done)
+    assert len(done) == len(set(done)) == others + 1
+
+
+async def test_a_lost_connection_is_waited_out(db: AsyncPool, dsn: str, queue: AsyncQueue) -> None:
+    registry = Registry()
+
+    @registry.job()
+    async def fine(job: Job) -> None:
+        return
+
+    async with AsyncPool.open(dsn, application_name="victim") as own, working(Worker(own, registry, ["q"])) as worker:
+        await queue.enqueue("q", {})
+        await until(lambda: worker.stats.completed == 1)
+        killed = await scalar(
+            db, b"select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'victim'"
+        )
+        assert killed > 0
+        await queue.enqueue("q", {})
+        await until(lambda: worker.stats.completed == 2)
+
+
+# --- floors and sweeps: decisions without a database ---------------------------------------------------------
+
+
+def claim(*seqs: int, priority: int = 2) -> Claim:
+    floors = [0, 0, 0, 0]
+    floors[priority - 1] = max(seqs, default=0)
+    jobs = tuple(Job("q", seq, "k", 1, 1, "{}", None, 1) for seq in seqs)  # type: ignore[arg-type]
+    return Claim("q", 1, jobs, (floors[0], floors[1], floors[2], floors[3]))
+
+
+def test_with_a_backlog_the_next_scan_starts_where_the_last_one_ended() -> None:
+    floor = Floor()
+    floor.after_claim(claim(5000, 5001), asked=2, started_at=0)
+    assert floor.scan() == (0, 5001, 0, 0)
+
+
+def test_without_a_backlog_it_starts_at_what_had_arrived_a_second_before() -> None:
+    floor = Floor()
+    floor.marked(at=9.0, seq=100)
+    floor.marked(at=9.9, seq=900)
+    floor.after_claim(claim(1000), asked=50, started_at=10.0)
+    assert floor.scan() == (100, 100, 100, 100)
+
+
+def test_the_trail_is_never_longer_than_2000() -> None:
+    floor = Floor()
+    floor.after_claim(claim(50_000), asked=50, started_at=10.0)
+    assert floor.scan() == (0, 48_000, 0, 0)
+
+
+def begin(sweep: Sweep, seq: int, xmin: int, xmax: int, now: float) -> Floors:
+    return sweep.begin(Mark(seq=seq, xmax=xmax, xmin=xmin), now)
+
+
+def test_the_bottom_rises_only_when_every_transaction_of_the_mark_has_ended() -> None:
+    sweep = Sweep()
+    assert begin(sweep, 100, xmin=5, xmax=10, now=1) == (0, 0, 0, 0)
+    sweep.after_claim(claim(), asked=9, now=1, took_s=0)
+    assert begin(sweep, 200, xmin=9, xmax=20, now=2) == (0, 0, 0, 0), "9 may still bring a job below 100"
+    sweep.after_claim(claim(), asked=9, now=2, took_s=0)
+    assert sweep.bottom == 0
+    begin(sweep, 300, xmin=10, xmax=30, now=3)
+    sweep.after_claim(claim(), asked=9, now=3, took_s=0)
+    assert sweep.bottom == 100
+
+
+def test_a_pass_of_several_sweeps_does_not_settle_what_it_has_passed_by() -> None:
+    sweep = Sweep()
+    begin(sweep, 100, xmin=5, xmax=10, now=1)
+    sweep.after_claim(claim(50), asked=1, now=1, took_s=0)
+    assert sweep.due_at == 1, "a full sweep goes on at once"
+    assert begin(sweep, 300, xmin=10, xmax=30, now=1) == (0, 50, 0, 0)
+    sweep.after_claim(claim(), asked=9, now=1, took_s=0)
+    assert sweep.bottom == 0
+
+
+def test_a_costly_sweep_rests_longer() -> None:
+    sweep = Sweep()
+    begin(sweep, 100, xmin=5, xmax=10, now=1)
+    sweep.after_claim(claim(), asked=9, now=1, took_s=0.5)
+    assert sweep.due_at == pytest.approx(11)
+
+
+def test_the_minute_makes_a_sweep_start_at_the_very_beginning() -> None:
+    sweep = Sweep()
+    for now in (1.0, 2.0, 3.0):
+        begin(sweep, 100, xmin=50, xmax=50, now=now)
+        sweep.after_claim(claim(), asked=9, now=now, took_s=0)
+    assert sweep.bottom == 100
+    assert begin(sweep, 500, xmin=50, xmax=50, now=62) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("spec", ["nothing", "no_such_module:registry", "worker_jobs:nothing", ":x", "os:path"])
+def test_a_registry_that_cannot_be_had_is_told_in_one_line(spec: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_registry(spec)
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,28 @@
+"""Handlers for the worker's tests, run by real `pgops queue work` processes. What they do they tell the database."""
+
+import asyncio
+import os
+import time
+
+import psycopg
+
+import pgops
+from pgops.services.models import Job
+
+registry = pgops.Registry()
+
+
+@registry.job("note")
+async def note(job: Job) -> None:
+    """Leaves a row of its own: which job, which process."""
+    await asyncio.sleep(job.payload.get("sleep", 0))
+    async with await psycopg.AsyncConnection.connect(os.environ["PGOPS_DSN"], autocommit=True) as conn:
+        await conn.execute("insert into ran (job, pid) values (%s, %s)", [job.id, os.getpid()])
+
+
+@registry.job("block")
+def block(job: Job) -> None:
+    """The same in a thread."""
+    time.sleep(job.payload.get("sleep", 0))
+    with psycopg.connect(os.environ["PGOPS_DSN"], autocommit=True) as conn:
+        conn.execute("insert into ran (job, pid) values (%s, %s)", [job.id, os.getpid()])
