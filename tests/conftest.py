@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -23,12 +24,17 @@ from pgops.server import Server
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The controller names the run; its workers inherit the name."""
+    os.environ.setdefault("PGOPS_TEST_RUN", uuid4().hex[:12])
+
+
 def run_id() -> str:
-    return os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    return os.environ["PGOPS_TEST_RUN"]
 
 
 def server_root() -> Path:
-    return Path(tempfile.gettempdir()) / f"pgops-tests-{run_id()[:12]}"
+    return Path(tempfile.gettempdir()) / f"pgops-tests-{run_id()}"
 
 
 @pytest.fixture(scope="session")
@@ -41,15 +47,20 @@ def server_dsn() -> Iterator[str]:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The controller outlives its workers: it removes the run's server, also after a failure."""
-    if not hasattr(config, "workerinput") and server_root().exists():
-        Server(server_root()).destroy()
+    if not hasattr(config, "workerinput"):
+        Server(server_root()).destroy(force=True)
+        lock_path().unlink(missing_ok=True)
+
+
+def lock_path() -> Path:
+    return server_root().with_suffix(".lock")
 
 
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> str:
     """The name of a database with the whole schema; made once a run."""
-    name = f"pgops_template_{run_id()[:12]}"
-    with FileLock(f"{server_root()}.lock"), psycopg.connect(server_dsn, autocommit=True) as conn:
+    name = f"pgops_template_{run_id()}"
+    with FileLock(lock_path()), psycopg.connect(server_dsn, autocommit=True) as conn:
         if conn.execute("select from pg_database where datname = %s", [name]).fetchone() is None:
             conn.execute(f'create database "{name}_new"')
             _migrate(make_conninfo(server_dsn, dbname=f"{name}_new"))

@@ -12,6 +12,7 @@ from time import monotonic
 from pgops.database import AsyncPool
 from pgops.runtime.floors import Floor, Sweep
 from pgops.runtime.outcomes import Outcomes
+from pgops.runtime.sessions import worker_session
 from pgops.services.leases import Floors
 from pgops.services.models import Claim, Job
 from pgops.services.queue import AsyncQueue
@@ -51,10 +52,7 @@ class Feed:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Claim until `stop`. Raises UnreachableError when the connection is lost; it may be called again."""
-        async with self._db.session() as session:
-            leases = AsyncQueue(session)
-            if not self._db.pooler:
-                await leases.enter_session()
+        async with worker_session(self._db) as leases:
             wait_s = POLL_MIN_S
             while not stop.is_set():
                 await self._mark(leases)
@@ -67,8 +65,6 @@ class Feed:
                     await asyncio.sleep(wait_s)
                 if not got and self._room():
                     wait_s = min(wait_s * 1.5, POLL_MAX_S)
-            if not self._db.pooler:
-                await leases.leave_session()
 
     async def _claim(self, leases: AsyncQueue, queue: str) -> int:
         room = self._room()

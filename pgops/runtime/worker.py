@@ -25,6 +25,7 @@ from pgops.runtime.feed import Feed
 from pgops.runtime.maintenance import Maintenance
 from pgops.runtime.outcomes import Outcomes, Stats
 from pgops.runtime.registry import Registered, Registry
+from pgops.runtime.sessions import worker_session
 from pgops.services.models import Job, WorkerState
 from pgops.services.queue import AsyncQueue
 
@@ -78,7 +79,8 @@ class Worker:
                 feed = tasks.create_task(self._keep(lambda: self._feed.run(self._stopping), self._stopping))
                 flush = tasks.create_task(self._keep(self._flush, self._ended))
                 pulse = tasks.create_task(self._keep(self._pulse, self._ended))
-                maintenance = tasks.create_task(Maintenance(self._db, self._queues).run(self._stopping))
+                duties = Maintenance(self._db, self._queues)
+                maintenance = tasks.create_task(self._keep(lambda: duties.run(self._stopping), self._stopping))
                 runners = [tasks.create_task(self._run_jobs()) for _ in range(self._concurrency)]
                 await self._stopping.wait()
                 await asyncio.gather(feed, maintenance)
@@ -135,8 +137,7 @@ class Worker:
                 await asyncio.get_running_loop().run_in_executor(self._threads, handler.called, job)
 
     async def _flush(self) -> None:
-        async with self._db.session() as session:
-            queue = AsyncQueue(session)
+        async with worker_session(self._db) as queue:
             while not self._ended.is_set():
                 await self._outcomes.wait()
                 await self._outcomes.flush(queue)

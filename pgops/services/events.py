@@ -142,6 +142,14 @@ class AsyncEvents:
         rows = await self._db.all(Q["list_parked"], {"subscription": name, "limit": limit})
         return [ParkedEvent(Event(*row[:9]), *row[9:]) for row in rows]
 
+    async def retry_parked(self, name: str, *, key: str | None = None) -> int:
+        """Have the relay try parked events again, of one key or all; how many failed ones. Those behind them follow."""
+        return await self._db.execute(Q["retry_parked"], {"subscription": name, "key": key})
+
+    async def discard_parked(self, name: str, ids: Sequence[int]) -> int:
+        """Drop parked events for good; how many. What waited behind them goes on."""
+        return await self._db.execute(Q["discard_parked"], {"subscription": name, "ids": list(ids)})
+
     # --- relays ------------------------------------------------------------------------------------------------
 
     async def lease_parts(
@@ -187,8 +195,8 @@ class AsyncEvents:
 
     async def advance(self, batch: Batch, *, rejected: Sequence[Rejected] = (), idle: bool = False) -> Advanced:
         """Move the cursors past `batch`, all of which is delivered except `rejected`, which is parked in the same
-        transaction. With `idle` also the cursors of parts that had nothing, so that they stay young."""
-        moving = [c for c in batch.cursors if c.events or c.is_open or idle]
+        transaction. With `idle` also the cursors of parts that had nothing new, so that they stay young."""
+        moving = [c for c in batch.cursors if idle or c.fresh_from is not None or c.late_from is not None]
         if not moving:
             return Advanced((), ())
         kept_back: dict[int, int] = {}
@@ -208,6 +216,21 @@ class AsyncEvents:
                 await tx.execute(Q["park"], {"subscription": batch.subscription, "rejected": json.dumps(parked)})
         parts = sorted(row[0] for row in rows)
         return Advanced(tuple(parts), tuple(sorted({c.part for c in moving} - set(parts))))
+
+    async def fetch_parked(self, subscription: str, token: int, limit: int = 1_000) -> Batch:
+        """Parked events to try again in the parts that the token leases, in order. They have no cursor: `settle`."""
+        values = {"subscription": subscription, "token": token, "limit": limit}
+        rows = await self._db.all(Q["fetch_parked"], values)
+        return Batch(subscription, token, None, (), tuple(Event(*row) for row in rows), frozenset())
+
+    async def settle(self, batch: Batch, delivered: Sequence[int], rejected: Sequence[Rejected]) -> None:
+        """Forget the parked events that are delivered now, and keep those that failed again."""
+        values: dict[str, object] = {"subscription": batch.subscription, "token": batch.token}
+        async with self._db.transaction() as tx:
+            await tx.execute(Q["unpark"], values | {"ids": list(delivered)})
+            if rejected:
+                again = json.dumps([_rejected(one) for one in rejected])
+                await tx.execute(Q["park_again"], values | {"rejected": again})
 
     async def _unknown(self, name: str) -> NotFoundError:
         near = get_close_matches(name, [known.name for known in await self.subscriptions()])

@@ -204,6 +204,42 @@ from pgops.parked_events
 where subscription = %(subscription)s
 order by part, id limit %(limit)s
 
+-- name: retry_parked
+-- A key goes as a whole, so that its order holds; the relay does the rest.
+update pgops.parked_events set retry = true
+where subscription = %(subscription)s and attempts > 0 and (%(key)s::text is null or key = %(key)s)
+
+-- name: discard_parked
+delete from pgops.parked_events where subscription = %(subscription)s and id = any(%(ids)s)
+
+-- name: fetch_parked
+-- What is to be tried again in the token's parts, and what waits behind nothing any more.
+select k.part, k.id, k.event_id, k.topic, k.key, k.type, k.payload::text, k.headers::text, k.created_at
+from pgops.subscriptions s
+join pgops.subscription_parts p on p.subscription = s.name
+join pgops.parked_events k on k.part = p.part and k.subscription = p.subscription
+where s.name = %(subscription)s and not s.paused and p.token = %(token)s
+  and (k.retry or k.attempts = 0)
+  and (k.key is null or not exists (
+    select from pgops.parked_events h
+    where h.part = k.part and h.subscription = k.subscription and h.key = k.key
+      and h.attempts > 0 and not h.retry and h.id < k.id))
+order by k.part, k.id limit %(limit)s
+
+-- name: unpark
+-- Delivered after all. Fenced as an advance is.
+delete from pgops.parked_events k using pgops.subscription_parts p
+where p.subscription = %(subscription)s and p.token = %(token)s
+  and k.part = p.part and k.subscription = p.subscription and k.id = any(%(ids)s)
+
+-- name: park_again
+update pgops.parked_events k
+set retry = false, attempts = k.attempts + r.attempts, error = case when r.attempts > 0 then r.error else k.error end
+from jsonb_to_recordset(%(rejected)s) as r (part smallint, id bigint, attempts integer, error text),
+     pgops.subscription_parts p
+where p.subscription = %(subscription)s and p.token = %(token)s and p.part = r.part
+  and k.part = r.part and k.subscription = p.subscription and k.id = r.id
+
 -- name: lag
 -- A capped look at the transactions that the slowest part has not seen, oldest first; whatever is late on top.
 with cursors as materialized (

@@ -111,12 +111,12 @@ class AsyncLeases:
         return bool(row and row[0])
 
     async def enter_session(self) -> None:
-        """Prepare a worker's own session: plan each statement once. Never through a pooler: it is a SET."""
-        await self._db.execute(Q["enter_session"])
+        """Prepare a worker's session: each statement planned once, by index. Never through a pooler: it is a SET."""
+        await self._db.one(Q["enter_session"])
 
     async def leave_session(self) -> None:
         """Give the session back as it came."""
-        await self._db.execute(Q["leave_session"])
+        await self._db.one(Q["leave_session"])
 
     # --- the worker itself -------------------------------------------------------------------------------------
 

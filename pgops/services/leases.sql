@@ -220,9 +220,10 @@ where heartbeat_at < statement_timestamp() - greatest(lease * 4, interval '10 mi
   and not exists (select from pgops.job_running r where r.queue = any(w.queues) and r.owner = w.id)
 
 -- name: enter_session
--- For a worker's own session: every claim has the same plan, and planning it would cost more than an empty claim.
-set plan_cache_mode = force_generic_plan
+-- For a worker's own session: every claim has the same plan, and planning it would cost more than an empty claim. A plan
+-- made while the tables were empty would read them whole, and would be kept while they fill.
+select set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
 
 -- name: leave_session
--- The session goes back to its pool as it came: planning freely, and nobody's sweeper.
-select set_config('plan_cache_mode', 'auto', false), pg_advisory_unlock_all()
+-- The session goes back to its pool as it came, and is nobody's sweeper.
+select set_config('plan_cache_mode', 'auto', false), set_config('enable_seqscan', 'on', false), pg_advisory_unlock_all()

@@ -15,7 +15,8 @@ from psycopg import sql
 from pgops.database import AsyncDatabase, AsyncPool, Packed
 from pgops.errors import SchemaError, UnavailableError, UsageError
 from pgops.services.models import Collection, JsonValue, Match, Metric, VectorRow
-from pgops.services.vector_index import AsyncIndexes, Found, Known, Q, fill
+from pgops.services.vector_found import Found, Known, Q, fill
+from pgops.services.vector_index import AsyncIndexes
 from pgops.services.vector_rules import (
     MAX_DIMENSIONS,
     check_name,

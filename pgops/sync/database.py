@@ -265,7 +265,8 @@ def translate(error: Exception) -> PgopsError:
         return UnreachableError(message, "create it first, for example with createdb, or name another one")
     if "password" in lowered or state.startswith("28"):
         return UnreachableError(message, "check user and password of the DSN, PGPASSWORD or ~/.pgpass")
-    if state.startswith(_UNREACHABLE) or (isinstance(error, psycopg.OperationalError) and not state):
+    gone = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not state
+    if gone or state.startswith(_UNREACHABLE):
         return UnreachableError(message, "check host, port and that the server is up; `pgops server status`")
     if state == "42501":
         return RefusedError(message, "the role lacks a privilege for this")

@@ -193,7 +193,7 @@ class Cache:
             entries=counted if exact else max(estimated, counted),
             entries_exact=exact,
             bytes=size,
-            state="never filled" if filled_at is None else "emptied" if since is None else "filled",
+            state="filled" if counted or (filled_at and since) else "emptied" if filled_at else "never filled",
             filled_at=filled_at,
             emptied_at=emptied_at,
         )

@@ -112,12 +112,12 @@ class Leases:
         return bool(row and row[0])
 
     def enter_session(self) -> None:
-        """Prepare a worker's own session: plan each statement once. Never through a pooler: it is a SET."""
-        self._db.execute(Q["enter_session"])
+        """Prepare a worker's session: each statement planned once, by index. Never through a pooler: it is a SET."""
+        self._db.one(Q["enter_session"])
 
     def leave_session(self) -> None:
         """Give the session back as it came."""
-        self._db.execute(Q["leave_session"])
+        self._db.one(Q["leave_session"])
 
     # --- the worker itself -------------------------------------------------------------------------------------
 

@@ -8,100 +8,26 @@ nothing behind when it fails: no invalid index, no changed option. One that was 
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
 from difflib import get_close_matches
 from time import monotonic
 
 from psycopg import sql
 
 from pgops.errors import NotFoundError, PgopsError, RefusedError, SchemaError, UnavailableError, UsageError
-from pgops.queries import load
-from pgops.services.models import Metric, RebuildResult, Recall, VectorIndex
+from pgops.services.models import RebuildResult, Recall, VectorIndex
+from pgops.services.vector_found import Found, Known, Q
 from pgops.services.vector_rules import (
     MAX_INDEXED_DIMENSIONS,
-    OPCLASSES,
-    OPERATORS,
     build_bytes,
     check_lists,
     check_name,
     lists_for,
-    probes_for,
     wilson,
 )
 from pgops.sync.database import Bound, Database, Pool, Row
 
-Q = load("pgops.services", "vectors.sql")
 COUNT_CAP = 10_000
 MAX_BUILD_BYTES = 2 * 1024**3
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A row of find_collections."""
-
-    name: str
-    dimensions: int
-    metric: Metric
-    created_at: datetime
-    lists_target: int | None
-    recall: float | None
-    recall_low: float | None
-    recall_high: float | None
-    recall_at: datetime | None
-    vector_schema: str
-    estimated_rows: int
-    index: str | None
-    method: str | None
-    valid: bool | None
-    lists_set: int | None
-    size: int | None
-    scans: int | None
-
-    @property
-    def table(self) -> str:
-        return f"pgops.vec_{self.name}"
-
-    @property
-    def index_name(self) -> str:
-        return f"vec_{self.name}_ivf"
-
-    @property
-    def probes(self) -> int:
-        return probes_for(self.lists_set or 1)
-
-    def statement(self, name: str, **more: sql.Composable) -> bytes:
-        """The named statement with this collection's table, index, type and operators filled in."""
-        return fill(Q[name], self.name, self.metric, self.vector_schema, more)
-
-
-def fill(statement: bytes, name: str, metric: str, vector_schema: str, more: Mapping[str, sql.Composable]) -> bytes:
-    """A statement of vectors.sql for one collection; every name goes through psycopg.sql."""
-    schema = sql.Identifier(vector_schema)
-    names: dict[str, sql.Composable] = {
-        "table": sql.Identifier("pgops", f"vec_{name}"),
-        "index": sql.Identifier("pgops", f"vec_{name}_ivf"),
-        "index_name": sql.Identifier(f"vec_{name}_ivf"),
-        "type": sql.SQL("{}.vector").format(schema),
-        "operator": sql.SQL("operator({}.{})").format(schema, sql.SQL(OPERATORS[metric])),
-        "opclass": sql.SQL("{}.{}").format(schema, sql.SQL(OPCLASSES[metric])),
-        **more,
-    }
-    return sql.SQL(statement.decode()).format(**names).as_bytes(None)
-
-
-@dataclass(slots=True)
-class Known:
-    """A collection as a search knows it, with its statements made once; asked again after `until`."""
-
-    found: Found
-    until: float
-    statements: dict[str, bytes] = field(default_factory=dict)
-
-    def statement(self, name: str) -> bytes:
-        if name not in self.statements:
-            self.statements[name] = self.found.statement(name)
-        return self.statements[name]
 
 
 class Indexes:
@@ -152,17 +78,17 @@ class Indexes:
         wanted = self._lists(found, lists)
         before = self._lists_built(found) or found.lists_set
         started = monotonic()
+        changed = False
         try:
             with pool.session() as session, self._alone(session, found):
                 self._drop_leftovers(session, found)
                 self._set_lists(session, found, wanted)
+                changed = True
                 with self._memory(session, build_bytes(wanted, found.dimensions)):
                     session.execute(found.statement("reindex"))
         except BaseException:
-            if self._lists_built(found) != wanted:
-                with suppress(PgopsError):
-                    self._set_lists(pool, found, found.lists_set)
-            self._clean_up(pool, found)
+            if changed:
+                self._clean_up(pool, found, wanted)
             raise
         self._known.pop(name, None)
         return RebuildResult(found.index, before, wanted, monotonic() - started)
@@ -287,17 +213,18 @@ class Indexes:
         rows, _ = self._count(found)
         return check_lists(lists_for(rows) if lists is None else lists, rows)
 
-    def _lists_built(self, found: Found) -> int | None:
+    def _lists_built(self, found: Found, session: Bound | None = None) -> int | None:
         """From the index's meta page, where pageinspect lets us; None elsewhere. A caller's transaction is not
         risked for it."""
         if found.index is None or not isinstance(self._db, Pool):
             return None
+        db = session or self._db
         try:
-            row = self._db.one(Q["inspect_schema"])
+            row = db.one(Q["inspect_schema"])
             if row is None:
                 return None
             statement = found.statement("lists_built", inspect=sql.Identifier(row[0]))
-            row = self._db.one(statement, {"index": f"pgops.{found.index}"})
+            row = db.one(statement, {"index": f"pgops.{found.index}"})
         except PgopsError:
             return None
         return None if row is None else int(row[0])
@@ -352,8 +279,11 @@ class Indexes:
             if index != found.index_name or not found.valid:
                 session.execute(found.statement("drop_index", index=sql.Identifier("pgops", index)))
 
-    def _clean_up(self, pool: Pool, found: Found) -> None:
-        """After a failure: what cannot be cleaned now is cleaned by the next build."""
+    def _clean_up(self, pool: Pool, found: Found, wanted: int | None = None) -> None:
+        """After a failure: drop what is half built, and set the lists back unless the index has the `wanted` ones.
+        What cannot be cleaned now is cleaned by the next build; a build that has begun since is left alone."""
         with suppress(PgopsError):
             with pool.session() as session, self._alone(session, found):
                 self._drop_leftovers(session, found)
+                if wanted is not None and self._lists_built(found, session) != wanted:
+                    self._set_lists(session, found, found.lists_set)

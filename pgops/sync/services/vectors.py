@@ -15,6 +15,7 @@ from psycopg import sql
 
 from pgops.errors import SchemaError, UnavailableError, UsageError
 from pgops.services.models import Collection, JsonValue, Match, Metric, VectorRow
+from pgops.services.vector_found import Found, Known, Q, fill
 from pgops.services.vector_rules import (
     MAX_DIMENSIONS,
     check_name,
@@ -25,7 +26,7 @@ from pgops.services.vector_rules import (
     vector_text,
 )
 from pgops.sync.database import Database, Packed, Pool
-from pgops.sync.services.vector_index import Found, Indexes, Known, Q, fill
+from pgops.sync.services.vector_index import Indexes
 
 MAX_LIMIT = 10_000
 MAX_PROBES = 32_768

@@ -1,0 +1,169 @@
+"""One batch to its sink: retries, order within a key, parking. No database.
+
+An outage is waited out and never counts against an event. An event's own failure is tried again a few times; then the
+event is parked, and the later events of its key with it, so that the rest of its part goes on.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from pgops.errors import UnreachableError
+from pgops.runtime.sinks import DeliveryError, Sink, SinkClosedError
+from pgops.services.models import Batch, Event, PartCursor, Rejected
+
+log = logging.getLogger("pgops.relay")
+
+OUTAGE = (UnreachableError, ConnectionError, TimeoutError)
+
+
+@dataclass(slots=True)
+class RelayStats:
+    """What a relay has done since it started. `stale`: parts whose batch came after another relay had taken over."""
+
+    parts: int = 0
+    batches: int = 0
+    delivered: int = 0
+    parked: int = 0
+    failures: int = 0
+    outages: int = 0
+    stale: int = 0
+    last_error: str = ""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One batch under way; `pending` is what is neither delivered nor rejected."""
+
+    batch: Batch
+    sink: Sink
+    stopping: asyncio.Event
+    stats: RelayStats
+    attempts: int
+    backoff_s: float
+    backoff_max_s: float
+    pending: dict[int, Event] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+    failures: dict[int, int] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Until nothing is pending, or until the relay is to stop and the sink does not take it at once."""
+        self.pending = {event.id: event for event in self.batch.events if event.id not in self.batch.waiting}
+        self.rejected = [_behind(event) for event in self.batch.events if event.id in self.batch.waiting]
+        wait_s = self.backoff_s
+        while self.pending:
+            before = len(self.pending)
+            clean = await self._attempt()
+            if clean or not self.pending:
+                continue
+            if self.stopping.is_set():
+                return
+            wait_s = self.backoff_s if len(self.pending) < before else min(wait_s * 2, self.backoff_max_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), wait_s * random.uniform(0.5, 1.0))
+
+    async def _attempt(self) -> bool:
+        """Offer all that is pending once; whether the sink took it without a word."""
+        try:
+            await self.sink.deliver(list(self.pending.values()))
+            self._delivered(list(self.pending))
+            return True
+        except DeliveryError as error:
+            self._settle(error)
+        except SinkClosedError:
+            raise
+        except OUTAGE as error:
+            self._outage(error)
+        except Exception as error:
+            if len(self.pending) == 1:
+                self._settle(_failure(*self.pending.values(), error=error))
+            else:
+                await self._one_by_one()
+        return False
+
+    async def _one_by_one(self) -> None:
+        """The sink could not say which event it was."""
+        blocked: set[str] = set()
+        for event in list(self.pending.values()):
+            if event.key is not None and event.key in blocked:
+                continue
+            try:
+                await self.sink.deliver([event])
+                self._delivered([event.id])
+                continue
+            except DeliveryError as error:
+                self._settle(error)
+            except SinkClosedError:
+                raise
+            except OUTAGE as error:
+                self._outage(error)
+                return
+            except Exception as error:
+                self._settle(_failure(event, error=error))
+            if event.key is not None:
+                blocked.add(event.key)
+
+    def _delivered(self, ids: Iterable[int]) -> None:
+        self.stats.delivered += sum(self.pending.pop(id, None) is not None for id in ids)
+
+    def _settle(self, error: DeliveryError) -> None:
+        self._delivered(error.delivered)
+        for id, reason in error.failed.items():
+            self.stats.failures += 1
+            self.stats.last_error = reason
+            self.failures[id] = self.failures.get(id, 0) + 1
+            if self.failures[id] >= self.attempts:
+                self._park(id, reason)
+        for id, reason in error.poison.items():
+            self.stats.last_error = reason
+            self._park(id, reason)
+
+    def _park(self, id: int, reason: str) -> None:
+        event = self.pending.pop(id, None)
+        if event is None:
+            return
+        log.warning("event %s of key %r is parked: %s", id, event.key, reason)
+        self.rejected.append(Rejected(event, self.failures.get(id, 1), reason))
+        for later in list(self.pending.values()):
+            if later.id > id and later.key is not None and later.key == event.key:
+                self.rejected.append(_behind(self.pending.pop(later.id)))
+
+    def _outage(self, error: Exception) -> None:
+        self.stats.outages += 1
+        self.stats.last_error = f"{type(error).__name__}: {error}"
+        log.warning("the sink cannot be reached: %s", error)
+
+    def delivered(self) -> list[int]:
+        """The ids that are safe at the other end."""
+        rejected = {one.event.id for one in self.rejected}
+        return [e.id for e in self.batch.events if e.id not in self.pending and e.id not in rejected]
+
+    def settled(self) -> tuple[Batch, list[Rejected]]:
+        """The batch as far as it is done, and what of that is rejected: a part ends before its first pending event."""
+        if not self.pending:
+            return self.batch, self.rejected
+        by_part: dict[int, list[Event]] = {}
+        for event in self.batch.events:
+            by_part.setdefault(event.part, []).append(event)
+        cut = {cursor.part: _cut(cursor, by_part.get(cursor.part, ()), self.pending) for cursor in self.batch.cursors}
+        cursors = {part: cursor for part, cursor in cut.items() if cursor is not None}
+        done = [r for r in self.rejected if (c := cursors.get(r.event.part)) is not None and r.event.id <= c.after_id]
+        return replace(self.batch, cursors=tuple(cursors.values())), done
+
+
+def _cut(cursor: PartCursor, events: Sequence[Event], left: Container[int]) -> PartCursor | None:
+    done = next((n for n, event in enumerate(events) if event.id in left), len(events))
+    if done == len(events):
+        return cursor
+    return replace(cursor, through=False, after_id=events[done - 1].id, events=done) if done else None
+
+
+def _behind(event: Event) -> Rejected:
+    return Rejected(event, 0, "waits behind an earlier event of its key")
+
+
+def _failure(event: Event, *, error: Exception) -> DeliveryError:
+    return DeliveryError(str(error), failed={event.id: f"{type(error).__name__}: {error}"})

@@ -1,0 +1,142 @@
+"""The hot statements keep their plans: on empty tables, on a million rows, and with a million dead ones.
+
+Generic plans, as workers run them. What is guarded is the way to the rows: by index or by ctid, never by reading
+a whole job table, and at a cost that does not grow with what is dead.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgops.queries import load
+
+LEASES = load("pgops.services", "leases.sql")
+QUEUE = load("pgops.services", "queue.sql")
+ROWS = 1_000_000
+
+VALUES: dict[str, object] = {
+    "queue": "q", "limit": 100, "floors": [0, 0, 0, 0], "token": 1, "owner": 1, "ids": [1, 2, 3], "full": False,
+    "errors": ["a", "b", "c"], "tracebacks": ["", "", ""], "retry_in_s": [None, None, None], "everyone": False,
+    "kind": "k", "payload": "{}", "priority": 2, "max_attempts": None, "id": 1,
+}  # fmt: skip
+HOT = {
+    "claim": LEASES, "complete": LEASES, "fail": LEASES, "release": LEASES, "heartbeat": LEASES, "promote": LEASES,
+    "fold": LEASES, "enqueue": QUEUE,
+}  # fmt: skip
+JOB_TABLES = {"job_available", "job_scheduled", "job_running", "job_dead", "queue_delta"}
+
+
+@pytest.fixture
+def conn(dsn: str) -> Iterator["psycopg.Connection[Any]"]:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(LEASES["enter_session"])
+        conn.execute("insert into pgops.queues (queue) values ('q')")
+        yield conn
+
+
+def plan(conn: "psycopg.Connection[Any]", name: str, *, run: bool = False, **values: object) -> dict[str, Any]:
+    """The generic plan of a statement; with `run`, as it went (rolled back)."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[1] not in names:
+            names.append(found[1])
+        return f"${names.index(found[1]) + 1}"
+
+    text = re.sub(r"%\((\w+)\)s", number, HOT[name][name].decode())
+    conn.execute(f"prepare hot as {text}".encode())
+    try:
+        literals = ", ".join(psycopg.sql.Literal((VALUES | values)[n]).as_string(conn) for n in names)
+        options = "analyze, buffers, format json" if run else "format json"
+        with conn.transaction(force_rollback=True):
+            row = conn.execute(f"explain ({options}) execute hot({literals})".encode()).fetchone()
+    finally:
+        conn.execute("deallocate hot")
+    assert row is not None
+    found: dict[str, Any] = row[0][0]["Plan"]
+    return found
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def scans(plan: dict[str, Any]) -> set[tuple[str, str]]:
+    """How each job table is reached: (kind of scan, table)."""
+    return {
+        (node["Node Type"], node["Relation Name"])
+        for node in nodes(plan)
+        if node.get("Relation Name") in JOB_TABLES and "Scan" in node["Node Type"]
+    }
+
+
+def buffers(plan: dict[str, Any]) -> int:
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+def assert_no_table_is_read_whole(conn: "psycopg.Connection[Any]") -> None:
+    for name in HOT:
+        whole = {table for kind, table in scans(plan(conn, name)) if kind == "Seq Scan"}
+        assert not whole, f"{name} reads all of {whole}"
+
+
+def test_on_empty_tables(conn: "psycopg.Connection[Any]") -> None:
+    conn.execute("analyze")
+    assert_no_table_is_read_whole(conn)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_on_a_million_rows_and_then_a_million_dead_ones(conn: "psycopg.Connection[Any]", dsn: str) -> None:
+    for table in ("pgops.job_available", "pgops.job_scheduled", "pgops.job_running", "pgops.queue_delta"):
+        conn.execute(f"alter table {table} set (autovacuum_enabled = off)".encode())
+    million = {"rows": ROWS, "some": ROWS // 10}
+    conn.execute(
+        "insert into pgops.job_available (queue, payload) select 'q', '{}' from generate_series(1, %(rows)s)", million
+    )
+    conn.execute(
+        "insert into pgops.job_scheduled (queue, payload, run_at)"
+        " select 'q', '{}', now() + interval '1 day' from generate_series(1, %(some)s)",
+        million,
+    )
+    conn.execute(
+        "insert into pgops.queue_delta (queue, available) select 'q', 1 from generate_series(1, %(some)s)", million
+    )
+    conn.execute("vacuum analyze")
+    assert_no_table_is_read_whole(conn)
+    assert ("Index Scan", "job_available") in scans(plan(conn, "claim"))
+    fresh = buffers(plan(conn, "claim", run=True))
+
+    with psycopg.connect(dsn) as holder:  # a forgotten transaction: nothing that dies now can be cleared away
+        holder.execute("set transaction isolation level repeatable read")
+        holder.execute("select pg_current_xact_id()")
+        row = conn.execute("select max(seq) from pgops.job_available").fetchone()
+        assert row is not None
+        conn.execute("delete from pgops.job_available where seq <= %s", [row[0] - 1000])
+        conn.execute("analyze pgops.job_available")
+        assert_no_table_is_read_whole(conn)
+        above_the_floor = buffers(plan(conn, "claim", run=True, floors=[row[0] - 1000] * 4))
+        from_the_start = buffers(plan(conn, "claim", run=True))
+    assert above_the_floor <= 1.5 * fresh, "the floor passes the dead by"
+    assert from_the_start > 10 * above_the_floor, "or this test would prove nothing"
+
+
+def test_a_heartbeat_stays_heap_only(conn: "psycopg.Connection[Any]") -> None:
+    conn.execute("select pgops.enqueue('q', '{}') from generate_series(1, 200)")
+    conn.execute(LEASES["claim"], {**VALUES, "limit": 200})
+    ids = [row[0] for row in conn.execute("select id from pgops.job_running").fetchall()]
+    for _ in range(3):
+        conn.execute(LEASES["heartbeat"], {**VALUES, "ids": ids})
+    conn.execute("select pg_stat_force_next_flush()")
+    row = conn.execute(
+        "select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relname = 'job_running'"
+    ).fetchone()
+    assert row is not None
+    updated, heap_only = row
+    assert updated == 600
+    assert heap_only >= 0.9 * updated
