@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import psycopg
 import psycopg_pool
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
@@ -36,7 +36,7 @@ from pgops.errors import (
 Row = tuple[Any, ...]
 Query = bytes | sql.Composed
 Params = Mapping[str, object] | Sequence[object] | None
-Connection = AsyncConnection[Any]
+Connection = psycopg.AsyncConnection[Any]
 
 CONNECT_TIMEOUT_S = 5
 
@@ -238,7 +238,7 @@ def _connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
 async def _probe(dsn: str, kwargs: dict[str, Any]) -> tuple[int, bool]:
     """Server version, and whether a pooler stands between: its process ids are not PostgreSQL's."""
     try:
-        async with await AsyncConnection.connect(dsn, **kwargs) as conn:
+        async with await psycopg.AsyncConnection.connect(dsn, **kwargs) as conn:
             cursor = await conn.execute("select pg_backend_pid()", prepare=False)
             row = await cursor.fetchone()
             return conn.info.server_version, row is None or row[0] != conn.info.backend_pid

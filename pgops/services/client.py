@@ -14,7 +14,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pgops.config import Target, resolve_target
 from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
 from pgops.server import Server
-from pgops.services.cache import AsyncCache
+from pgops.services.cache import AsyncCache, CacheCounts
 from pgops.services.events import AsyncEvents
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
@@ -23,10 +23,10 @@ from pgops.services.vectors import AsyncVectors
 class AsyncServices:
     """The services over one database object."""
 
-    def __init__(self, db: AsyncDatabase) -> None:
+    def __init__(self, db: AsyncDatabase, counts: CacheCounts | None = None) -> None:
         self.queue = AsyncQueue(db)
         self.events = AsyncEvents(db)
-        self.cache = AsyncCache(db)
+        self.cache = AsyncCache(db, counts)
         self.vectors = AsyncVectors(db)
 
 
@@ -62,4 +62,4 @@ class AsyncPgops(AsyncServices):
     def bind(self, conn: Connection) -> AsyncServices:
         """The same services on the caller's own connection, inside his transaction: nothing is set, committed,
         retried or translated there, and he sees his driver's own errors."""
-        return AsyncServices(AsyncBound(conn, foreign=True))
+        return AsyncServices(AsyncBound(conn, foreign=True), self.cache.counts)

@@ -56,15 +56,20 @@ with gone as (
   delete from pgops.relays
   where subscription = %(subscription)s and owner <> %(owner)s and alive_until < statement_timestamp() - interval '1 day'
 )
-insert into pgops.relays (subscription, owner, alive_until)
-values (%(subscription)s, %(owner)s, statement_timestamp() + make_interval(secs => %(lease_s)s))
-on conflict (subscription, owner) do update set alive_until = excluded.alive_until
+insert into pgops.relays (subscription, owner, alive_until, max_parts)
+values (%(subscription)s, %(owner)s, statement_timestamp() + make_interval(secs => %(lease_s)s), %(max_parts)s)
+on conflict (subscription, owner) do update set alive_until = excluded.alive_until, max_parts = excluded.max_parts
 
 -- name: lease_parts
--- Keep mine up to my fair share and hand back the rest; take free and expired parts up to it.
-with fair as materialized (
-  select least(%(max_parts)s, ceil(64.0 / greatest(count(*), 1)))::integer as parts from pgops.relays
-  where subscription = %(subscription)s and alive_until >= statement_timestamp()
+-- Keep mine up to my fair share and hand back the rest; take free and expired parts up to it. What others may not
+-- take is mine too.
+with live as materialized (
+  select owner = %(owner)s as me, max_parts, ceil(64.0 / count(*) over ())::integer as share from pgops.relays
+  where subscription = %(subscription)s and (alive_until >= statement_timestamp() or owner = %(owner)s)
+), fair as materialized (
+  select least(%(max_parts)s, greatest(share, 64 - coalesce(sum(least(max_parts, share)) filter (where not me), 0)))::integer
+         as parts
+  from live group by share
 ), mine as materialized (
   select part, row_number() over (order by part) <= (select parts from fair) as keep
   from pgops.subscription_parts where subscription = %(subscription)s and token = %(token)s

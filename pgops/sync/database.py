@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import psycopg
 import psycopg_pool
-from psycopg import Connection, sql
+from psycopg import sql
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
@@ -37,7 +37,7 @@ from pgops.errors import (
 Row = tuple[Any, ...]
 Query = bytes | sql.Composed
 Params = Mapping[str, object] | Sequence[object] | None
-Connection = Connection[Any]
+Connection = psycopg.Connection[Any]
 
 CONNECT_TIMEOUT_S = 5
 
@@ -239,7 +239,7 @@ def _connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
 def _probe(dsn: str, kwargs: dict[str, Any]) -> tuple[int, bool]:
     """Server version, and whether a pooler stands between: its process ids are not PostgreSQL's."""
     try:
-        with Connection.connect(dsn, **kwargs) as conn:
+        with psycopg.Connection.connect(dsn, **kwargs) as conn:
             cursor = conn.execute("select pg_backend_pid()", prepare=False)
             row = cursor.fetchone()
             return conn.info.server_version, row is None or row[0] != conn.info.backend_pid

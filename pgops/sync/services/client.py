@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pgops.config import Target, resolve_target
 from pgops.server import Server
 from pgops.sync.database import Bound, Connection, Database, Pool
-from pgops.sync.services.cache import Cache
+from pgops.sync.services.cache import Cache, CacheCounts
 from pgops.sync.services.events import Events
 from pgops.sync.services.queue import Queue
 from pgops.sync.services.vectors import Vectors
@@ -24,10 +24,10 @@ from pgops.sync.services.vectors import Vectors
 class Services:
     """The services over one database object."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, counts: CacheCounts | None = None) -> None:
         self.queue = Queue(db)
         self.events = Events(db)
-        self.cache = Cache(db)
+        self.cache = Cache(db, counts)
         self.vectors = Vectors(db)
 
 
@@ -63,4 +63,4 @@ class Pgops(Services):
     def bind(self, conn: Connection) -> Services:
         """The same services on the caller's own connection, inside his transaction: nothing is set, committed,
         retried or translated there, and he sees his driver's own errors."""
-        return Services(Bound(conn, foreign=True))
+        return Services(Bound(conn, foreign=True), self.cache.counts)
