@@ -29,7 +29,8 @@
 create sequence pgops.event_id;
 
 create table pgops.event_log (
-  part          smallint    not null generated always as ((coalesce(hashtext(key), uuid_hash(event_id)) & 63)::smallint) stored,
+  part          smallint    not null generated always as
+                              ((coalesce(hashtext(key), uuid_hash(event_id)) & 63)::smallint) stored,
   slot          smallint    not null default ((extract(epoch from statement_timestamp())::bigint / 86400) % 32)::smallint,
   id            bigint      not null default nextval('pgops.event_id'),
   xid           xid8        not null default pg_current_xact_id(),
@@ -108,11 +109,12 @@ create table pgops.relays (
   owner         text        not null,
   started_at    timestamptz not null default statement_timestamp(),
   alive_until   timestamptz not null,
+  max_parts     integer     not null,
   primary key (subscription, owner)
 ) with (fillfactor = 50);
 
 -- Events that a sink will not take, and the later events of their keys, which wait behind them: whole copies,
--- so that retention need not wait. `attempts` 0: waits behind an earlier one.
+-- so that retention need not wait. `attempts` 0: waits behind an earlier one, and goes on when that one has gone.
 create table pgops.parked_events (
   part          smallint    not null,
   subscription  text        collate "C" not null references pgops.subscriptions (name) on delete cascade,
@@ -126,6 +128,7 @@ create table pgops.parked_events (
   created_at    timestamptz not null,
   attempts      integer     not null,
   error         text        not null,
+  retry         boolean     not null default false,
   parked_at     timestamptz not null default statement_timestamp(),
   primary key (part, subscription, id)
 );

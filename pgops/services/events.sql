@@ -13,8 +13,9 @@ copy pgops.event_log (event_id, topic, key, type, payload, headers) from stdin
 -- 64 cursors, before everything or after all that is visible now; nothing where the name exists.
 with made as (
   insert into pgops.subscriptions (name, topics, sink, system_identifier, database_oid)
-  select %(name)s, %(topics)s, %(sink)s, system_identifier, (select oid from pg_database where datname = current_database())
-  from pg_control_system()
+  select %(name)s, %(topics)s, %(sink)s, c.system_identifier, d.oid
+  from pg_control_system() c, pg_database d
+  where d.datname = current_database()
   on conflict (name) do nothing
   returning name
 )

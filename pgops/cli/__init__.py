@@ -1,0 +1,43 @@
+"""The command line: `pgops …`. stdout is data, stderr is talk, the exit code is one of `errors.ExitCode`.
+
+    app.py        the tree of commands; run(argv) -> exit code
+    endings.py    how every error becomes one line and an exit code
+    context.py    what a command is given: the target, and one answer as table or as JSON
+    command.py    the decorator that makes a function a command, with --dsn, --json and an example
+    output.py     values as JSON documents; talk; no terminal escapes
+    tables.py     values as cells and tables
+    report.py     a snapshot as a person reads it
+    acts.py       preview, confirm, run: the one way in which a command changes data in bulk
+    inputs.py     payloads from arguments and from stdin
+    schema.py status.py server.py queue.py cache.py vector.py outbox.py audit.py demo.py   one group each
+
+The rule: a command parses, calls a service or an act, and prints. It holds no SQL and no driver, and imports what
+is heavy only when it runs, so that help is instant. The dashboard is imported only by the function that opens it.
+"""
+
+import os
+import signal
+import sys
+from io import TextIOWrapper
+
+
+def main() -> None:
+    """The entry point of the `pgops` program.
+
+    Until a command's event loop has taken over, ctrl-c ends the process at once: there is nothing to tidy up yet, and
+    an exception in the middle of an import would only make noise.
+    """
+    signal.signal(signal.SIGINT, _leave)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    from pgops.cli.app import run
+
+    code = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
+
+
+def _leave(*_: object) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(130)

@@ -1,0 +1,96 @@
+"""Acts from the command line: preview, confirmation, run; the same Action as in the dashboard.
+
+The rule: without a person at a terminal nothing happens unless --yes says so, and --dry-run never changes anything.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pgops.cli import output
+from pgops.cli.context import Cli, at_terminal, confirm
+from pgops.errors import RefusedError
+
+if TYPE_CHECKING:
+    from pgops.ops.actions import Action, Preview, Result
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would hit.")]
+
+
+async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool) -> None:
+    """Preview `action`, have it confirmed, run it and print what it did."""
+    from pgops.ops import actions
+
+    async with cli.database() as db:
+        look = await actions.preview(db, action)
+        if dry_run:
+            report_preview(cli, look)
+            return
+        if not (cli.json and yes):
+            show(look)
+        ask(look.title, yes=yes)
+        report(cli, await actions.run(db, action))
+
+
+def agreed(cli: Cli, verb: str, title: str, *, matched: int, yes: bool, dry_run: bool) -> bool:
+    """Whether to do what has no Action: it was confirmed, and is no dry run. Raises RefusedError otherwise."""
+    if dry_run:
+        cli.done(verb, f"would {title}; nothing was changed", matched=matched, changed=0, dry_run=True)
+        return False
+    if not yes:
+        output.talk(title)
+    ask(title, yes=yes)
+    return True
+
+
+def ask(title: str, *, yes: bool) -> None:
+    """Return if this was confirmed. Raises RefusedError otherwise."""
+    if yes:
+        return
+    if not at_terminal():
+        raise RefusedError(f"not confirmed: {title}", "add --yes to do it, or --dry-run to only look")
+    if not confirm("Do it?"):
+        raise RefusedError("not confirmed, nothing was changed", "answer y, or add --yes")
+
+
+def report(cli: Cli, result: "Result", more: Mapping[str, object] | None = None) -> None:
+    """Print what an act did."""
+    trail = "" if result.audit_id is None else f" (audit {result.audit_id})"
+    cli.done(
+        result.action.name, result.message + trail, matched=result.matched, changed=result.changed,
+        audit_id=result.audit_id, dry_run=result.dry_run, more={"message": result.message, **(more or {})},
+    )  # fmt: skip
+
+
+def report_preview(cli: Cli, look: "Preview") -> None:
+    """Print what an act would do."""
+    if not cli.json:
+        show(look)
+    cli.done(
+        look.action.name, f"would change {count(look)}; nothing was changed", matched=look.matched, changed=0,
+        dry_run=True, more=details(look),
+    )  # fmt: skip
+
+
+def show(look: "Preview") -> None:
+    """The preview, on stderr: it is talk, the result is data."""
+    output.talk(look.title)
+    output.talk(f"  matches {count(look)}")
+    for sample in look.samples:
+        output.talk(f"  · {sample}")
+    for line in look.sql.strip().splitlines():
+        output.talk(f"  | {line}")
+    if look.warning:
+        output.talk(f"warning: {look.warning}")
+
+
+def count(look: "Preview") -> str:
+    return f"{'' if look.exact else 'at least '}{look.matched:,}"
+
+
+def details(look: "Preview") -> dict[str, object]:
+    """What a script learns of a preview beyond the numbers."""
+    body: dict[str, object] = {"title": look.title, "samples": look.samples, "sql": look.sql, "warning": look.warning}
+    return body if look.exact else {**body, "exact": {"matched": False}}

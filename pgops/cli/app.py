@@ -1,0 +1,69 @@
+"""The tree of commands, and running one of them.
+
+The rule: a group brings its commands, and `run` ends every call with an exit code; see endings.py for the errors.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from pgops import __version__
+from pgops.cli import audit, cache, demo, endings, outbox, queue, running, schema, server, status, vector
+from pgops.cli.command import Dsn, perform
+from pgops.cli.context import Cli, is_terminal
+
+app = typer.Typer(
+    name="pgops",
+    help="Queue, cache, outbox and vector search on one PostgreSQL, seen and steered from one terminal.",
+    epilog="Example: pgops status --json",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for room in (schema, status, demo):
+    room.register(app)
+running.register(queue.app, outbox.app)
+for house in (server, queue, cache, vector, outbox, audit):
+    app.add_typer(house.app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pgops {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    dsn: Dsn = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Queue, cache, outbox and vector search on one PostgreSQL, seen and steered from one terminal.
+
+    Without a command the dashboard opens; without a terminal, one status is printed.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    perform(Cli(dsn, json=False), _dashboard if is_terminal(sys.stdin) and is_terminal(sys.stdout) else status.once)
+
+
+def _dashboard(cli: Cli) -> None:
+    from pgops.tui import run_dashboard
+
+    raise typer.Exit(run_dashboard(cli.target))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        code = typer.main.get_command(app).main(list(argv), prog_name="pgops", standalone_mode=False)
+        sys.stdout.flush()
+    except Exception as error:
+        return endings.tell(error, as_json="--json" in argv, target=None)
+    return int(code or 0)

@@ -1,0 +1,87 @@
+"""How a function becomes a command: `@command(group, "list", example="pgops queue list --json")`.
+
+The function takes a `Cli` first and then its own arguments; --dsn and --json are added here, the same for all.
+A coroutine function runs in an event loop of its own.
+"""
+
+import asyncio
+import inspect
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Annotated, TypeVar
+
+import typer
+
+from pgops.cli import endings
+from pgops.cli.context import Cli, interruptible
+from pgops.errors import ExitCode
+
+Body = TypeVar("Body", bound=Callable[..., Coroutine[object, object, None] | None])
+Dsn = Annotated[
+    str | None,
+    typer.Option("--dsn", metavar="DSN", help="The database; otherwise PGOPS_DSN, DATABASE_URL, PG…, or our own."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def group(name: str, help: str) -> typer.Typer:
+    """An empty group of commands."""
+    app = typer.Typer(name=name, help=help, rich_markup_mode=None)
+
+    @app.callback(invoke_without_command=True)
+    def overview(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help(), err=True)
+            raise typer.Exit(ExitCode.USAGE)
+
+    return app
+
+
+def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Body], Body]:
+    """Make the function below the command `name` of `app`."""
+
+    def register(function: Body) -> Body:
+        signature = inspect.signature(function, eval_str=True)
+
+        def call(context: typer.Context, dsn: Dsn, json: Json, **values: object) -> None:
+            cli = Cli(dsn if dsn is not None else context.find_root().params.get("dsn"), json)
+            perform(cli, function, **values)
+
+        own = list(signature.parameters.values())[1:]
+        call.__dict__["__signature__"] = signature.replace(parameters=[*own, *_common()], return_annotation=None)
+        call.__annotations__ = {each.name: each.annotation for each in (*own, *_common())}
+        app.command(name, help=inspect.getdoc(function), epilog=f"Example: {example}")(call)
+        return function
+
+    return register
+
+
+def perform(cli: Cli, function: Callable[..., Coroutine[object, object, None] | None], **values: object) -> None:
+    """Run a command's function. Raises typer.Exit where it does not end well."""
+    try:
+        with interruptible():
+            answer = function(cli, **values)
+        if answer is not None:
+            asyncio.run(_cancellable(answer))
+    except typer.Exit:
+        raise
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
+        raise typer.Exit(endings.tell(error, as_json=cli.json, target=cli.target)) from None
+
+
+async def _cancellable(answer: Coroutine[object, object, None]) -> None:
+    """Await `answer`; ctrl-c cancels it, so that what it holds is let go in order."""
+    task = asyncio.current_task()
+    with suppress(ValueError, NotImplementedError, RuntimeError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: task and task.cancel())
+    await answer
+
+
+def _common() -> list[inspect.Parameter]:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter("context", kind, annotation=typer.Context),
+        inspect.Parameter("dsn", kind, annotation=Dsn, default=None),
+        inspect.Parameter("json", kind, annotation=Json, default=False),
+    ]

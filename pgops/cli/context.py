@@ -1,0 +1,135 @@
+"""What a command is given: which database is meant, and how its one answer leaves.
+
+The rule: a command makes one answer and says it here, as a table for a person or as a document for a script;
+the choice is never its own. The target is told once, on stderr; a script's errors are told on stderr alone, so
+with --json the target's line waits for the first document.
+"""
+
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from pgops.cli import output, tables
+from pgops.config import resolve_target
+
+if TYPE_CHECKING:
+    from pgops.database import AsyncPool
+    from pgops.services.client import AsyncPgops
+
+
+class Cli:
+    """One call of the program."""
+
+    def __init__(self, dsn: str | None, json: bool) -> None:
+        self.json = json
+        self.target = resolve_target(dsn)
+        self._told = False
+
+    @asynccontextmanager
+    async def database(self, *, schema: bool = True, max_size: int = 4) -> AsyncIterator["AsyncPool"]:
+        """The target's database. Raises SchemaError first where its schema is not this program's."""
+        from pgops import migrate
+        from pgops.database import AsyncPool
+
+        if not self.json:
+            self._tell_target()
+        with ExitStack() as held:
+            dsn = self.target.dsn if self.target.dsn is not None else held.enter_context(_embedded_server())
+            async with AsyncPool.open(dsn, application_name="pgops cli", max_size=max_size) as db:
+                if schema:
+                    await migrate.require(db)
+                yield db
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator["AsyncPgops"]:
+        """The services on the target's database."""
+        from pgops.services.client import AsyncPgops
+
+        async with self.database() as db:
+            pg = AsyncPgops(db, self.target)
+            yield pg
+            await pg.cache.flush()
+
+    def document(self, body: Mapping[str, object], *, one_line: bool = False) -> None:
+        """Print `body` in its envelope."""
+        self._tell_target()
+        output.write_json(output.envelope(self.target, body), one_line=one_line)
+
+    def items(self, items: Sequence[object], heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Answer with a list: `items` for a script, `rows` under `heads` for a person."""
+        if self.json:
+            self.document({"items": items, "next": None})
+        else:
+            tables.table(heads, rows)
+
+    def facts(self, body: Mapping[str, object], pairs: Sequence[tuple[str, object]] | None = None) -> None:
+        """Answer with one thing: `body` for a script, `pairs` (or the same) for a person."""
+        if self.json:
+            self.document(body)
+        else:
+            tables.facts(list(body.items()) if pairs is None else pairs)
+
+    def done(
+        self,
+        action: str,
+        message: str,
+        *,
+        matched: int = 1,
+        changed: int = 1,
+        audit_id: int | None = None,
+        dry_run: bool = False,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
+        """Answer with what was changed."""
+        if self.json:
+            act = {"action": action, "matched": matched, "changed": changed, "audit_id": audit_id, "dry_run": dry_run}
+            self.document({**act, **(more or {})})
+        else:
+            output.say(message)
+
+    def _tell_target(self) -> None:
+        if not self._told:
+            self._told = True
+            origin = "" if self.target.embedded else f" (from {self.target.source})"
+            output.talk(f"target: {self.target.display}{origin}")
+
+
+@contextmanager
+def _embedded_server() -> Iterator[str]:
+    """Its URL; it is started if it does not run."""
+    from pgops.server import Server
+
+    with ExitStack() as held:
+        with interruptible():
+            url = held.enter_context(Server().use())
+        yield url
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let ctrl-c end a blocking call at once, also inside an event loop."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def at_terminal() -> bool:
+    """Whether a person can be asked."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether `stream`, which is None where the process was started without it, is a terminal."""
+    return stream is not None and stream.isatty()
+
+
+def confirm(question: str) -> bool:
+    """Ask on stderr; only y and yes are a yes."""
+    with interruptible():
+        sys.stderr.write(f"{output.harmless(question)} [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,131 @@
+"""A snapshot as a person reads it: what needs a human first, then every part, a missing one with its remedy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from pgops.cli.output import say, talk
+from pgops.cli.tables import cell, duration, size, table
+from pgops.ops.snapshot import (
+    CachePart,
+    OutboxSubscription,
+    Queue,
+    ServerPart,
+    Sessions,
+    Snapshot,
+    Unavailable,
+    VectorIndexPart,
+    Worker,
+)
+
+T = TypeVar("T")
+QUEUE_HEADS = (
+    "queue", "paused", "available", "scheduled", "running", "stuck", "dead", "oldest", "in/s", "out/s", "completed",
+    "failed",
+)  # fmt: skip
+_WORKER_HEADS = ("worker", "host", "pid", "queues", "running", "of", "heartbeat", "state")
+_OUTBOX_HEADS = ("subscription", "sink", "lag", "lag age", "relayed", "relayed/s", "parked")
+_VECTOR_HEADS = ("index", "method", "rows", "lists", "probes", "size", "valid", "searches", "recall")
+
+
+def show(snapshot: Snapshot) -> None:
+    """Print it on stdout; its own cost is talk."""
+    if snapshot.findings:
+        rows = [(one.severity, one.title, one.evidence, one.command or one.remedy) for one in snapshot.findings]
+        table(("severity", "finding", "evidence", "remedy"), rows, title="Findings")
+    else:
+        say("Nothing needs a human.")
+    _line("server", snapshot.server, _server)
+    _line("sessions", snapshot.sessions, _sessions)
+    _line("cache", snapshot.cache, _cache)
+    _table("Queues", snapshot.queues, QUEUE_HEADS, queue_row)
+    _table("Workers", snapshot.workers, _WORKER_HEADS, _worker_row)
+    _table("Outbox", snapshot.outbox, _OUTBOX_HEADS, _outbox_row)
+    _table("Vector indexes", snapshot.vectors, _VECTOR_HEADS, _vector_row)
+    talk(f"observed in {snapshot.cost.duration_ms:.1f} ms with {snapshot.cost.statements} statements")
+
+
+def _line(name: str, part: T | Unavailable, text: Callable[[T], str]) -> None:
+    said = _missing(part) if isinstance(part, Unavailable) else text(part)
+    say(f"{name:<9} {said}")
+
+
+def _table(
+    title: str, part: tuple[T, ...] | Unavailable, heads: Sequence[str], row: Callable[[T], Sequence[object]]
+) -> None:
+    if isinstance(part, Unavailable):
+        say(f"\n{title}: {_missing(part)}")
+    elif part:
+        say("")
+        table(heads, [row(one) for one in part], title=title)
+    else:
+        say(f"\n{title}: none")
+
+
+def _missing(part: Unavailable) -> str:
+    return f"unavailable: {part.reason}" + (f" ({part.remedy})" if part.remedy else "")
+
+
+def _server(part: ServerPart) -> str:
+    recovery = ", in recovery" if part.in_recovery else ""
+    vector = f", pgvector {part.pgvector}" if part.pgvector else ""
+    return (
+        f"PostgreSQL {part.version}{vector}, database {part.database} {size(part.database_bytes)}, "
+        f"up {duration(part.uptime_s)}{recovery}"
+    )
+
+
+def _sessions(part: Sessions) -> str:
+    return (
+        f"{part.total} of {part.max}: {part.active} active, {part.idle} idle, "
+        f"{part.idle_in_transaction} idle in transaction, oldest transaction {duration(part.oldest_transaction_s)}"
+    )
+
+
+def _cache(part: CachePart) -> str:
+    about = "about " if part.exact.get("entries") is False else ""
+    crash = ", emptied by a crash" if part.emptied_by_crash else ""
+    return (
+        f"{about}{part.entries:,} entries, {size(part.bytes)}, hit ratio {_percent(part.hit_ratio)} "
+        f"({part.hits:,} hits, {part.misses:,} misses), {_capped(part.expired_backlog, part.exact, 'expired_backlog')} "
+        f"expired to purge, buffer hit ratio {_percent(part.buffer_hit_ratio)}{crash}"
+    )
+
+
+def queue_row(queue: Queue) -> tuple[object, ...]:
+    """A queue as a line under QUEUE_HEADS."""
+    return (
+        queue.name, queue.paused, _capped(queue.available, queue.exact, "available"),
+        _capped(queue.scheduled, queue.exact, "scheduled"), _capped(queue.running, queue.exact, "running"),
+        _capped(queue.stuck, queue.exact, "stuck"), _capped(queue.dead, queue.exact, "dead"),
+        duration(queue.oldest_age_s), queue.in_per_s, queue.out_per_s, queue.completed_total, queue.failed_total,
+    )  # fmt: skip
+
+
+def _worker_row(worker: Worker) -> tuple[object, ...]:
+    state = "stopping" if worker.stopping else "alive" if worker.alive else "gone"
+    return (
+        str(worker.id), worker.host, str(worker.pid), ", ".join(worker.queues), worker.running, worker.concurrency,
+        duration(worker.heartbeat_age_s), state,
+    )  # fmt: skip
+
+
+def _outbox_row(one: OutboxSubscription) -> tuple[object, ...]:
+    lag = _capped(one.lag_events, one.exact, "lag_events")
+    return one.name, one.sink, lag, duration(one.lag_s), one.relayed_total, one.relayed_per_s, one.parked
+
+
+def _vector_row(one: VectorIndexPart) -> tuple[object, ...]:
+    lists = cell(one.lists_built) if one.lists_built == one.lists_set else f"{cell(one.lists_built)}→{one.lists_set}"
+    return (
+        one.index, one.method, _capped(one.rows, one.exact, "rows"), lists, one.probes, size(one.bytes), one.valid,
+        one.searches_total, _percent(one.recall),
+    )  # fmt: skip
+
+
+def _capped(number: int, exact: Mapping[str, bool], name: str) -> int | str:
+    """The number, or "~number" where it is capped or estimated."""
+    return number if exact.get(name, True) else f"~{number:,}"
+
+
+def _percent(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.1%}"

@@ -1,0 +1,39 @@
+"""An event as a CloudEvents 1.0 JSON document (cloudevents.io, spec.md and json-format.md of 1.0.2).
+
+Pure. id, source, type, subject, time and data are the standard's; topic and place in the log are the extensions
+`pgopstopic` and `pgopsseq`. A header becomes an extension where the standard allows its name and value.
+"""
+
+import json
+import re
+from datetime import UTC
+from urllib.parse import quote
+
+from pgops.services.models import Event
+
+_EXTENSION = re.compile(r"[a-z0-9]{1,20}")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def cloudevent(event: Event) -> str:
+    """One line of JSON; the payload's text goes in as it is stored, so that no number changes."""
+    attributes: dict[str, object] = {
+        name: value
+        for name, value in event.headers.items()
+        if _EXTENSION.fullmatch(name) and isinstance(value, str | bool | int) and name not in ("data", "data_base64")
+    }
+    attributes |= {
+        "specversion": "1.0",
+        "id": str(event.event_id),
+        "source": f"/pgops/{quote(event.topic, safe='')}",
+        "type": event.type,
+        "time": event.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "pgopstopic": event.topic,
+        "pgopsseq": str(event.id),
+    }
+    if event.key:
+        attributes["subject"] = event.key
+    else:
+        attributes.pop("subject", None)
+    return f'{_encode(attributes)[:-1]},"data":{event.payload_json}}}'
