@@ -110,7 +110,7 @@ where subscription = %(subscription)s and token = %(token)s
 -- name: fetch
 -- The next page of every part that the token leases, in the order of ids: what is visible in target and was not
 -- in seen. One look at the newest transactions opens the windows of all parts, so that idle parts cost nothing of
--- their own; each part pages through its window by (part, id). `offset 0` and `case` keep the planner to that.
+-- their own; each part pages through its window by (part, id). `materialized` and `case` keep the planner to that.
 with cursors as materialized (
   select p.part, p.seen, coalesce(p.target, now.snapshot) as target, p.target is not null as is_open, p.after_id,
          p.fresh_from, p.fresh_to, p.late_from, p.late_to, s.topics, pg_snapshot_xmax(p.seen) as seen_xmax,
@@ -120,15 +120,16 @@ with cursors as materialized (
   join pgops.subscription_parts p on p.subscription = s.name
   cross join (select pg_current_snapshot() as snapshot) now
   where s.name = %(subscription)s and not s.paused and p.token = %(token)s
+), recent as materialized (
+  select part, xid, id from pgops.event_log
+  where xid >= (select min(seen_xmax) from cursors where not is_open)
+    and xid < (select max(pg_snapshot_xmax(target)) from cursors where not is_open)
 ), found as materialized (
   select part, min(lowest) filter (where fresh) as fresh_from, max(highest) filter (where fresh) as fresh_to,
          min(lowest) filter (where not fresh) as late_from, max(highest) filter (where not fresh) as late_to
   from (
     select e.part, e.id as lowest, e.id as highest, true as fresh
-    from (select part, xid, id from pgops.event_log
-          where xid >= (select min(seen_xmax) from cursors where not is_open)
-            and xid < (select max(pg_snapshot_xmax(target)) from cursors where not is_open)
-          offset 0) e
+    from recent e
     join cursors c on c.part = e.part
     where not c.is_open and e.xid >= c.seen_xmax and pg_visible_in_snapshot(e.xid, c.target)
     union all

@@ -1,0 +1,115 @@
+"""Break one invariant at a time and see the suite go red for each: a test that cannot fail proves nothing.
+
+    python .ci/break.py
+
+Works on a copy of the tree; needs the `dev` extra. Exit 1 if a break goes unnoticed, or if the tests fail unbroken.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Break:
+    """One invariant: where it stands, the text that holds it, what it is broken to, and the tests that must notice."""
+
+    invariant: str
+    path: str
+    holds: str
+    broken: str
+    tests: str
+
+
+COMPLETES = "  returning *\n), counted as (\n  insert into pgops.queue_delta (queue, running, completed)"
+BREAKS = [
+    Break(
+        "SKIP LOCKED: a claim waits for nobody",
+        "pgops/services/leases.sql",
+        "limit coalesce((select room from queue), 0) for update skip locked",
+        "limit coalesce((select room from queue), 0) for update",
+        "tests/test_queue.py",
+    ),
+    Break(
+        "token: only the living lease completes",
+        "pgops/services/leases.sql",
+        "and token = %(token)s\n" + COMPLETES,
+        "and %(token)s::bigint is not null\n" + COMPLETES,
+        "tests/test_queue.py",
+    ),
+    Break(
+        "cursor: what committed late is read later",
+        "pgops/services/events.sql",
+        "and case when true then e.xid = any(a.ended) end",
+        "and false and e.xid = any(a.ended)",
+        "tests/test_events.py",
+    ),
+    Break(
+        "sweeper: what lies below the floor is found",
+        "pgops/runtime/feed.py",
+        "if began < sweep.due_at or not room:",
+        "if began < sweep.due_at or room:",
+        "tests/test_worker.py",
+    ),
+    Break(
+        "redaction: a DSN is never shown with its secret",
+        "pgops/config.py",
+        "return redact(self.dsn) or",
+        "return self.dsn or",
+        "tests/test_database.py",
+    ),
+]
+
+
+def run(tree: Path, tests: list[str]) -> tuple[bool, str]:
+    """Whether the tests pass, and what they printed."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not slow",
+        *tests,
+    ]
+    env = os.environ | {"PYTHONPATH": str(tree)}
+    done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        sys.exit(f"the tests could not run:\n{done.stdout}{done.stderr}")
+    return done.returncode == 0, done.stdout
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="pgops-break-") as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", ".*cache", "__pycache__"))
+        passed, said = run(tree, sorted({each.tests for each in BREAKS}))
+        if not passed:
+            sys.exit(f"the tests fail unbroken:\n{said}")
+        unnoticed = 0
+        for each in BREAKS:
+            path = tree / each.path
+            text = path.read_text(encoding="utf-8")
+            if each.holds not in text:
+                sys.exit(f"{each.path} does not hold the text of: {each.invariant}")
+            path.write_text(text.replace(each.holds, each.broken), encoding="utf-8")
+            red = not run(tree, [each.tests])[0]
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"{'red, as it must be' if red else 'NOT NOTICED'}: {each.invariant}\n")
+            unnoticed += not red
+    sys.exit(1 if unnoticed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The values that go into the services and come out of them: frozen, slotted, without behaviour.
+
+Times are aware datetimes of the database's clock, durations seconds, sizes bytes.
+"""
+
+from pgops.services.models.cache import CacheStats, Counted, Purged
+from pgops.services.models.events import (
+    Advanced,
+    Batch,
+    Event,
+    Lag,
+    Leased,
+    NewEvent,
+    ParkedEvent,
+    PartCursor,
+    Rejected,
+    Subscription,
+)
+from pgops.services.models.jsonvalue import JsonValue
+from pgops.services.models.queue import (
+    Claim,
+    Failed,
+    FailedJob,
+    Job,
+    JobRow,
+    JobState,
+    Mark,
+    QueueSettings,
+    Reaped,
+    WorkerState,
+)
+from pgops.services.models.vectors import Collection, Match, Metric, RebuildResult, Recall, VectorIndex, VectorRow
+
+__all__ = [
+    "Advanced",
+    "Batch",
+    "CacheStats",
+    "Claim",
+    "Collection",
+    "Counted",
+    "Event",
+    "Failed",
+    "FailedJob",
+    "Job",
+    "JobRow",
+    "JobState",
+    "JsonValue",
+    "Lag",
+    "Leased",
+    "Mark",
+    "Match",
+    "Metric",
+    "NewEvent",
+    "ParkedEvent",
+    "PartCursor",
+    "Purged",
+    "QueueSettings",
+    "Reaped",
+    "RebuildResult",
+    "Recall",
+    "Rejected",
+    "Subscription",
+    "VectorIndex",
+    "VectorRow",
+    "WorkerState",
+]

@@ -1,0 +1,5 @@
+"""JSON's edge: what comes from outside and is as it is."""
+
+from typing import Any
+
+JsonValue = Any
