@@ -16,7 +16,8 @@ The library's face is `AsyncPgops` and `Pgops`; they load on first use, so that 
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from pgops.version import __version__
+
 __all__ = ["AsyncPgops", "Pgops", "PgopsError", "Registry", "__version__"]
 
 if TYPE_CHECKING:

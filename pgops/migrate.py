@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
-from pgops import __version__
+from pgops.version import __version__
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import RefusedError, SchemaError, UnavailableError
 from pgops.queries import load

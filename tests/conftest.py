@@ -50,6 +50,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         Server(server_root()).destroy(force=True)
         lock_path().unlink(missing_ok=True)
+        if given := os.environ.get("PGOPS_TEST_DSN"):
+            with psycopg.connect(given, autocommit=True) as conn:
+                conn.execute(f'drop database if exists "pgops_template_{run_id()}" with (force)')
 
 
 def lock_path() -> Path:

@@ -17,6 +17,7 @@ from cli_call import Run, caller, spawned
 from psycopg.conninfo import make_conninfo
 
 from pgops.cli.app import app
+from pgops.config import Target
 from pgops.server import Server
 from pgops.services.client import AsyncPgops
 from pgops.services.embedders import HashingEmbedder
@@ -83,7 +84,7 @@ def pgops(dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture(scope="module")
 def shared_dsn(server_dsn: str, template: str) -> Iterator[str]:
-    """One database for all examples: to make one each would take longer than they do."""
+    """One database for all that can share it: to make one each would take longer than the tests do."""
     name = f"pgops_examples_{os.getpid()}"
     with psycopg.connect(server_dsn, autocommit=True) as conn:
         conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
@@ -92,8 +93,8 @@ def shared_dsn(server_dsn: str, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def example_run(shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run one command line in this process, against the database of the examples."""
+def shared(shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run one command line in this process, against the database that the quick tests share."""
     monkeypatch.setenv("PGOPS_DSN", shared_dsn)
     return command
 
@@ -148,10 +149,10 @@ def test_every_command_has_help_and_an_example_of_itself(example: Example) -> No
 
 
 @pytest.mark.parametrize("example", QUICK, ids=lambda example: example.path)
-def test_the_example_runs_and_its_json_keeps_the_contract(example: Example, example_run: Run, shared_dsn: str) -> None:
+def test_the_example_runs_and_its_json_keeps_the_contract(example: Example, shared: Run, shared_dsn: str) -> None:
     seed(shared_dsn, example.path)
     argv = example.argv if "--json" in example.argv else [*example.argv, "--json"]
-    done = example_run(*argv, stdin=example.stdin)
+    done = shared(*argv, stdin=example.stdin)
     assert done.code == 0, done.err
     check_envelope(done.document)
     if "items" in done.document:
@@ -162,45 +163,66 @@ def test_the_example_runs_and_its_json_keeps_the_contract(example: Example, exam
 
 
 @pytest.mark.parametrize("example", QUICK, ids=lambda example: example.path)
-def test_the_example_also_speaks_to_people(example: Example, example_run: Run, shared_dsn: str) -> None:
+def test_the_example_also_speaks_to_people(example: Example, shared: Run, shared_dsn: str) -> None:
     seed(shared_dsn, example.path)
-    done = example_run(*[word for word in example.argv if word != "--json"], stdin=example.stdin)
+    done = shared(*[word for word in example.argv if word != "--json"], stdin=example.stdin)
     assert done.code == 0, done.err
     assert done.out
     assert not done.out.startswith("{")
 
 
 def test_the_target_may_be_named_before_and_after_the_command(
-    dsn: str, pgops: Run, monkeypatch: pytest.MonkeyPatch
+    shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGOPS_DSN", "host=127.0.0.1 port=1")
-    for argv in (["--dsn", dsn, "queue", "list", "--json"], ["queue", "list", "--json", "--dsn", dsn]):
-        done = pgops(*argv)
+    for argv in (["--dsn", shared_dsn, "queue", "list", "--json"], ["queue", "list", "--json", "--dsn", shared_dsn]):
+        done = command(*argv)
         assert done.code == 0, done.err
         assert done.document["target"]["source"] == "--dsn"
 
 
-def test_without_a_command_and_without_a_terminal_one_status_is_printed(pgops: Run) -> None:
-    done = pgops()
+def test_without_a_command_and_without_a_terminal_one_status_is_printed(shared: Run) -> None:
+    done = shared()
     assert done.code == 0, done.err
     assert "sessions" in done.out
 
 
-def test_a_group_alone_shows_its_help_and_is_a_usage_error(pgops: Run) -> None:
-    done = pgops("queue")
+def test_without_a_command_a_terminal_gets_the_dashboard(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Target] = []
+
+    def dashboard(target: Target) -> int:
+        opened.append(target)
+        return 7
+
+    monkeypatch.setattr("pgops.tui.run_dashboard", dashboard)
+    monkeypatch.setattr("pgops.cli.app.at_terminal", lambda *streams: True)
+    assert command("--dsn", "host=h").code == 7
+    assert opened == [Target("host=h", "--dsn")]
+
+
+def test_a_group_alone_shows_its_help_and_is_a_usage_error(command: Run) -> None:
+    done = command("queue")
     assert done.code == 2
     assert "enqueue" in done.err
     assert done.out == ""
 
 
-def test_a_demo_writes_into_a_database_that_was_named_only_after_a_yes(pgops: Run, dsn: str) -> None:
-    done = pgops("demo", "--headless", "--seconds", "1", "--dsn", dsn)
+def test_a_database_without_schema_has_a_status_too(command: Run, empty_dsn: str) -> None:
+    done = command("status", "--json", "--dsn", empty_dsn)
+    assert done.code == 0, done.err
+    assert done.document["queues"]["unavailable"]["remedy"] == "run: pgops migrate"
+    assert isinstance(done.document["sessions"]["total"], int)
+    assert "unavailable" in command("status", "--dsn", empty_dsn).out
+
+
+def test_a_demo_writes_into_a_database_that_was_named_only_after_a_yes(command: Run) -> None:
+    done = command("demo", "--headless", "--seconds", "1", "--dsn", "host=h")
     assert done.code == 4
     assert "--yes" in done.err
 
 
-def test_the_version_is_printed(pgops: Run) -> None:
-    assert pgops("--version").out.startswith("pgops ")
+def test_the_version_is_printed(command: Run) -> None:
+    assert command("--version").out.startswith("pgops ")
 
 
 def test_migrate_plans_applies_and_verifies(empty_dsn: str, pgops: Run) -> None:
@@ -223,58 +245,55 @@ def test_a_requeue_shows_first_then_does_it(pgops: Run, dsn: str) -> None:
     assert refused.code == 4
     assert "--yes" in refused.err
     assert len(pgops("queue", "jobs", "email", "--state", "dead", "--json").document["items"]) == 1
+    other = pgops("queue", "requeue", "email", "--dead", "1", "--yes", "--json")
+    assert other.document["changed"] == 0, "job 1 was named, and is not dead"
     done = pgops("queue", "requeue", "email", "--dead", "--yes", "--json")
     assert (done.document["matched"], done.document["changed"], done.document["dry_run"]) == (1, 1, False)
     assert isinstance(done.document["audit_id"], int)
     assert pgops("queue", "jobs", "email", "--state", "dead", "--json").document["items"] == []
 
 
-def test_a_requeue_takes_only_the_jobs_that_are_named(pgops: Run, dsn: str) -> None:
-    seed(dsn)
-    done = pgops("queue", "requeue", "email", "--dead", "1", "--yes", "--json")
-    assert done.document["changed"] == 0
+def test_a_drop_needs_a_yes(shared: Run) -> None:
+    shared("vector", "create", "gone", "16")
+    assert shared("vector", "add", "gone", stdin='{"content": "a"}\n{"content": "b"}\n').code == 0
+    assert shared("vector", "drop", "gone").code == 4
+    assert shared("vector", "drop", "gone", "--dry-run", "--json").document["changed"] == 0
+    assert shared("vector", "drop", "gone", "--yes", "--json").document["changed"] == 2
+    assert shared("vector", "drop", "gone", "--yes").code == 5
 
 
-def test_a_drop_needs_a_yes(pgops: Run, dsn: str) -> None:
-    seed(dsn)
-    assert pgops("vector", "drop", "docs").code == 4
-    assert pgops("vector", "drop", "docs", "--dry-run", "--json").document["changed"] == 0
-    assert pgops("vector", "drop", "docs", "--yes", "--json").document["changed"] == 250
-    assert pgops("vector", "drop", "docs", "--yes").code == 5
-
-
-def test_many_jobs_come_from_stdin_all_or_none(pgops: Run) -> None:
-    bad = pgops("queue", "enqueue", "email", "--many", stdin='{"a": 1}\n{"b" 2}\n')
+def test_many_jobs_come_from_stdin_all_or_none(shared: Run) -> None:
+    bad = shared("queue", "enqueue", "other", "--many", stdin='{"a": 1}\n{"b" 2}\n')
     assert bad.code == 2
     assert "line 2" in bad.err
     assert "column 6" in bad.err
-    good = pgops("queue", "enqueue", "email", "--many", "--json", stdin='{"a": 1}\n\n{"b": 2}\n')
+    good = shared("queue", "enqueue", "other", "--many", "--json", stdin='{"a": 1}\n\n{"b": 2}\n')
     assert good.document["changed"] == 2
-    found = pgops("queue", "jobs", "email", "--json").document["items"]
+    found = shared("queue", "jobs", "other", "--json").document["items"]
     assert [job["payload"] for job in found] == [{"a": 1}, {"b": 2}]
 
 
-def test_a_payload_may_come_from_stdin(pgops: Run) -> None:
-    job = pgops("queue", "enqueue", "email", "-", "--json", stdin='{"from": "stdin"}').document["id"]
-    shown = pgops("queue", "show", "email", str(job), "--json").document["job"]
+def test_a_payload_may_come_from_stdin(shared: Run) -> None:
+    job = shared("queue", "enqueue", "other", "-", "--json", stdin='{"from": "stdin"}').document["id"]
+    shown = shared("queue", "show", "other", str(job), "--json").document["job"]
     assert shown["payload"] == {"from": "stdin"}
 
 
-def test_a_value_comes_back_as_it_was(pgops: Run) -> None:
-    assert pgops("cache", "set", "k", "grüße", "--ttl", "60").code == 0
-    assert pgops("cache", "get", "k").out == "grüße"
-    assert pgops("cache", "get", "k", "--json").document["value"] == "grüße"
-    assert pgops("cache", "get", "k", "--namespace", "other").code == 5
-    assert pgops("cache", "delete", "k", "none", "--json").document["changed"] == 1
+def test_a_value_comes_back_as_it_was(shared: Run) -> None:
+    assert shared("cache", "set", "k", "grüße", "--ttl", "60").code == 0
+    assert shared("cache", "get", "k").out == "grüße"
+    assert shared("cache", "get", "k", "--json").document["value"] == "grüße"
+    assert shared("cache", "get", "k", "--namespace", "other").code == 5
+    assert shared("cache", "delete", "k", "none", "--json").document["changed"] == 1
 
 
-def test_the_best_match_of_a_search_comes_first(pgops: Run, dsn: str) -> None:
-    seed(dsn)
-    found = pgops("vector", "search", "docs", "text number 7", "--exact", "--limit", "3", "--json").document
+def test_the_best_match_of_a_search_comes_first(shared: Run, shared_dsn: str) -> None:
+    seed(shared_dsn)
+    found = shared("vector", "search", "docs", "text number 7", "--exact", "--limit", "3", "--json").document
     assert found["items"][0]["content"] == "text number 7"
     assert found["items"][0]["score"] > found["items"][1]["score"]
     vector = json.dumps(HashingEmbedder(16).embed(["text number 7"])[0])
-    same = pgops("vector", "search", "docs", vector, "--exact", "--limit", "3", "--json").document
+    same = shared("vector", "search", "docs", vector, "--exact", "--limit", "3", "--json").document
     assert [match["id"] for match in same["items"]] == [match["id"] for match in found["items"]]
 
 

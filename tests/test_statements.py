@@ -14,7 +14,9 @@ from pgops.queries import Statement, parse
 ROOT = Path(pgops.__file__).parent
 
 # Utility commands cannot be prepared; each of these is run by the test of the module that owns it.
-UTILITIES = re.compile(rb"^\s*(--[^\n]*\n\s*)*(copy|create|alter|drop|reindex|set|vacuum|analyze)\b", re.IGNORECASE)
+UTILITIES = re.compile(
+    rb"^\s*(--[^\n]*\n\s*)*(copy|create|alter|drop|reindex|set|vacuum|analyze|savepoint|rollback)\b", re.IGNORECASE
+)
 
 
 def statements() -> Iterator[tuple[str, Statement]]:

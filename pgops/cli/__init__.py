@@ -9,6 +9,7 @@
     report.py     a snapshot as a person reads it
     acts.py       preview, confirm, run: the one way in which a command changes data in bulk
     inputs.py     payloads from arguments and from stdin
+    running.py    the worker and the relay, which run until they are told to stop
     schema.py status.py server.py queue.py cache.py vector.py outbox.py audit.py demo.py   one group each
 
 The rule: a command parses, calls a service or an act, and prints. It holds no SQL and no driver, and imports what
@@ -28,9 +29,7 @@ def main() -> None:
     an exception in the middle of an import would only make noise.
     """
     signal.signal(signal.SIGINT, _leave)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     from pgops.cli.app import run
 
     code = run(sys.argv[1:])
@@ -41,3 +40,13 @@ def main() -> None:
 def _leave(*_: object) -> None:
     os.write(2, b"interrupted\n")
     os._exit(130)
+
+
+def _prepare_streams() -> None:
+    """Have all three, also where the process was started without one, and never fail for a character."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -3,6 +3,7 @@
 The rule: without a person at a terminal nothing happens unless --yes says so, and --dry-run never changes anything.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +50,7 @@ def ask(title: str, *, yes: bool) -> None:
     """Return if this was confirmed. Raises RefusedError otherwise."""
     if yes:
         return
-    if not at_terminal():
+    if not at_terminal(sys.stdin, sys.stderr):
         raise RefusedError(f"not confirmed: {title}", "add --yes to do it, or --dry-run to only look")
     if not confirm("Do it?"):
         raise RefusedError("not confirmed, nothing was changed", "answer y, or add --yes")

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from pgops import __version__
+from pgops.version import __version__
 from pgops.cli import audit, cache, demo, endings, outbox, queue, running, schema, server, status, vector
 from pgops.cli.command import Dsn, perform
-from pgops.cli.context import Cli, is_terminal
+from pgops.cli.context import Cli, at_terminal
 
 app = typer.Typer(
     name="pgops",
@@ -50,7 +50,7 @@ def root(
     """
     if context.invoked_subcommand is not None:
         return
-    perform(Cli(dsn, json=False), _dashboard if is_terminal(sys.stdin) and is_terminal(sys.stdout) else status.once)
+    perform(Cli(dsn, json=False), _dashboard if at_terminal(sys.stdin, sys.stdout) else status.once)
 
 
 def _dashboard(cli: Cli) -> None:

@@ -60,10 +60,11 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Body], Bo
 def perform(cli: Cli, function: Callable[..., Coroutine[object, object, None] | None], **values: object) -> None:
     """Run a command's function. Raises typer.Exit where it does not end well."""
     try:
-        with interruptible():
-            answer = function(cli, **values)
-        if answer is not None:
-            asyncio.run(_cancellable(answer))
+        if inspect.iscoroutinefunction(function):
+            asyncio.run(_cancellable(function(cli, **values)))
+        else:
+            with interruptible():
+                function(cli, **values)
     except typer.Exit:
         raise
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:

@@ -117,14 +117,9 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def at_terminal() -> bool:
-    """Whether a person can be asked."""
-    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether `stream`, which is None where the process was started without it, is a terminal."""
-    return stream is not None and stream.isatty()
+def at_terminal(*streams: TextIO) -> bool:
+    """Whether all of them are a terminal: stdin and stderr to be asked, stdin and stdout for the dashboard."""
+    return all(stream.isatty() for stream in streams)
 
 
 def confirm(question: str) -> bool:

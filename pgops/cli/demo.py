@@ -9,7 +9,7 @@ import typer
 from pgops.cli import status
 from pgops.cli.acts import Yes, ask
 from pgops.cli.command import command
-from pgops.cli.context import Cli, is_terminal
+from pgops.cli.context import Cli, at_terminal
 from pgops.config import Target
 from pgops.errors import UsageError
 
@@ -36,7 +36,7 @@ def demo(
         ask(f"write demo content into {cli.target.display}", yes=yes)
     else:
         cli.target = Target(None, "embedded")
-    if headless or not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
+    if headless or not at_terminal(sys.stdin, sys.stdout):
         status.show(cli, asyncio.run(run_headless(seconds, cli.target)))
         return
     from pgops.tui import run_dashboard

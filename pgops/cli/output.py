@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 
-from pgops import __version__
+from pgops.version import __version__
 from pgops.config import Target
 from pgops.services.models import JsonValue
 

@@ -33,7 +33,7 @@ def show(snapshot: Snapshot) -> None:
         rows = [(one.severity, one.title, one.evidence, one.command or one.remedy) for one in snapshot.findings]
         table(("severity", "finding", "evidence", "remedy"), rows, title="Findings")
     else:
-        say("Nothing needs a human.")
+        say("Findings: none")
     _line("server", snapshot.server, _server)
     _line("sessions", snapshot.sessions, _sessions)
     _line("cache", snapshot.cache, _cache)

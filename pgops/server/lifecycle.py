@@ -201,7 +201,7 @@ class Server:
         if made_by != str(programs.major):
             raise PgopsError(
                 f"{self._data} is of PostgreSQL {made_by}, the programs are of {programs.version}",
-                f"set PGOPS_PG_BIN to PostgreSQL {made_by}'s programs, or begin anew: `pgops server reset`",
+                f"set PGOPS_PG_BIN to PostgreSQL {made_by}'s programs, or remove that folder to begin anew",
             )
 
     def _write(self, name: str, text: str) -> None:
