@@ -14,10 +14,9 @@ The house, from the ground up; each floor imports only what is below it:
 The library's face is `AsyncPgops` and `Pgops`; they load on first use, so that a command starts fast.
 """
 
-from typing import TYPE_CHECKING
-
 from pgops.version import __version__
 
+TYPE_CHECKING = False  # typing's own would be an import in the way of a fast start
 __all__ = ["AsyncPgops", "Pgops", "PgopsError", "Registry", "__version__"]
 
 if TYPE_CHECKING:

@@ -235,7 +235,7 @@ def test_ctrl_c_ends_waiting_for_stdin(shared_dsn: str, payload: str) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_at_any_moment_shows_no_traceback(shared_dsn: str) -> None:
-    text = "print(flush=True); import sys, pgops.cli; sys.argv = ['pgops', 'cache', 'stats']; pgops.cli.main()"
+    text = "import sys, pgops.cli; print(flush=True); sys.argv = ['pgops', 'cache', 'stats']; pgops.cli.main()"
     for delay in range(20, 420, 20):
         with spawned([], shared_dsn, program=(sys.executable, "-c", text)) as process:
             assert process.stdout is not None

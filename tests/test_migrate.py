@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -156,9 +157,11 @@ def test_an_installed_wheel_migrates_from_an_empty_folder(empty_dsn: str, tmp_pa
     subprocess.run([home / "bin/pip", "install", "-q", wheel], check=True, capture_output=True)
     empty = tmp_path / "empty"
     empty.mkdir()
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [home / "bin/pgops", "migrate", "--json", "--dsn", empty_dsn],
         cwd=empty,
+        env=env,
         capture_output=True,
         text=True,
         check=True,
@@ -167,6 +170,7 @@ def test_an_installed_wheel_migrates_from_an_empty_folder(empty_dsn: str, tmp_pa
     where = subprocess.run(
         [home / "bin/python", "-c", "import pgops; print(pgops.__file__)"],
         cwd=empty,
+        env=env,
         capture_output=True,
         text=True,
         check=True,

@@ -1,0 +1,134 @@
+"""Acts on data: the one way in which dashboard and commands change something.
+
+Floor 3. An `Action` is previewed (what it will hit, samples, the SQL), confirmed by the caller, and run; every run
+leaves an audit row. A transactional act commits together with its row; a long one commits `started` first.
+"""
+
+from dataclasses import dataclass
+
+from pgops.database import AsyncPool
+from pgops.errors import RefusedError
+from pgops.ops import audit
+from pgops.ops.previews import (
+    PURGE_BATCH,
+    Action,
+    ActionName,
+    Preview,
+    check_purge,
+    embed,
+    preview,
+    rebuild_index,
+)
+from pgops.ops.wording import many
+from pgops.services.cache import AsyncCache
+from pgops.services.models import JsonValue
+from pgops.services.queue import AsyncQueue
+from pgops.services.vectors import AsyncVectors
+
+__all__ = ["Action", "ActionName", "Preview", "Result", "preview", "run"]
+
+PURGE_SLICE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What it did. `message` is one line for a person; `rows` are a search's matches as (id, score, content)."""
+
+    action: Action
+    matched: int
+    changed: int
+    audit_id: int | None
+    dry_run: bool
+    message: str
+    rows: tuple[tuple[int, float, str], ...] = ()
+
+
+async def run(db: AsyncPool, action: Action) -> Result:
+    """Do it, with its audit row. Raises PgopsError: NotFoundError for an unknown target, RefusedError in a read-only
+    session or without the privilege; a long act that fails leaves its row as failed."""
+    return await _RUNS[action.name](db, action)
+
+
+async def _requeue_stuck(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        changed = await AsyncQueue(tx).requeue_stuck(action.target, action.ids)
+        audit_id = await audit.record(
+            tx, action.name, action.target, matched=changed, changed=changed, detail=_ids(action)
+        )
+    said = f"took back {many(changed, 'stuck job')} of {action.target}"
+    return Result(action, changed, changed, audit_id, False, said)
+
+
+async def _requeue_dead(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        changed = await AsyncQueue(tx).requeue_dead(action.target, action.ids)
+        audit_id = await audit.record(
+            tx, action.name, action.target, matched=changed, changed=changed, detail=_ids(action)
+        )
+    said = f"{many(changed, 'dead letter')} of {action.target} {'starts' if changed == 1 else 'start'} over"
+    return Result(action, changed, changed, audit_id, False, said)
+
+
+async def _purge_expired(db: AsyncPool, action: Action) -> Result:
+    check_purge(action)
+    cache = AsyncCache(db)
+    waiting = await cache.count_expired()
+    done = False
+    async with audit.long_act(db, action.name, action.target, matched=waiting.count) as act:
+        while not done:
+            purged = await cache.purge_expired(batch=PURGE_BATCH, budget_s=PURGE_SLICE_S)
+            act.changed, done = act.changed + purged.rows, purged.done
+    await cache.flush()
+    said = f"removed {act.changed:,} expired {'entry' if act.changed == 1 else 'entries'} from the cache"
+    return Result(action, max(waiting.count, act.changed), act.changed, act.id, False, said)
+
+
+async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
+    """An invalid index cannot be rebuilt: its remains are dropped and it is built."""
+    await rebuild_index(db, action)
+    vectors = AsyncVectors(db)
+    before = await vectors.stats(action.target)
+    detail: dict[str, JsonValue] = {"lists": action.lists, "lists_before": before.lists_built or before.lists_set}
+    async with audit.long_act(db, action.name, action.target, matched=1, detail=detail) as act:
+        if before.valid:
+            done = await vectors.rebuild(action.target, lists=action.lists)
+            lists, index = done.lists_after, done.index
+            act.detail = {"lists_after": lists, "seconds": round(done.seconds, 3)}
+        else:
+            built = await vectors.build_index(action.target, lists=action.lists)
+            lists, index = built.lists_set or 0, built.index or ""
+            act.detail = {"lists_after": lists}
+        act.changed = 1
+    return Result(action, 1, 1, act.id, False, f"rebuilt {index} with {many(lists, 'list')}")
+
+
+async def _search(db: AsyncPool, action: Action) -> Result:
+    """A read: where the session may not write, it is found all the same, and no row says so."""
+    vectors = AsyncVectors(db)
+    collection = await vectors.get(action.target)
+    embedding, warning = embed(action, collection.dimensions)
+    found = await vectors.search(action.target, embedding, limit=action.limit, exact=action.exact)
+    try:
+        detail = {"limit": action.limit, "exact": action.exact}
+        audit_id = await audit.record(db, action.name, action.target, matched=len(found), changed=0, detail=detail)
+    except RefusedError:
+        audit_id = None
+    said = f"{len(found):,} {'match' if len(found) == 1 else 'matches'} in {action.target}"
+    if warning:
+        said = f"{said} ({warning})"
+    rows = tuple((one.id, one.score, one.content) for one in found)
+    return Result(action, len(found), 0, audit_id, False, said, rows)
+
+
+def _ids(action: Action) -> dict[str, JsonValue]:
+    """What the trail keeps of a narrowed act: the first thousand ids."""
+    return {"ids": [*action.ids[:1_000]]} if action.ids else {}
+
+
+_RUNS = {
+    "requeue_stuck": _requeue_stuck,
+    "requeue_dead": _requeue_dead,
+    "purge_expired": _purge_expired,
+    "rebuild_index": _rebuild_index,
+    "search": _search,
+}

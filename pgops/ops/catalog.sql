@@ -1,0 +1,298 @@
+-- What the collector, the audit trail and the previews ask. Nothing here counts without a bound: depth comes from the
+-- queue's deltas, what is listed has a limit, what is large is estimated.
+
+-- name: begin_look
+-- First of the observing transaction: read only, bounded in time, and what this role may see. Without bitmaps and
+-- sorts a capped look stops at its cap, whatever the planner believes of the number of rows; workers are not started.
+select set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %(statement_ms)s::text, true),
+       set_config('lock_timeout', %(lock_ms)s::text, true), set_config('jit', 'off', true),
+       set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true),
+       set_config('max_parallel_workers_per_gather', '0', true),
+       statement_timestamp(), current_user::text, n.oid is not null, coalesce(has_schema_privilege(n.oid, 'usage'), false),
+       pg_has_role('pg_read_all_stats', 'usage'), current_setting('is_superuser') = 'on'
+from (select) as one left join pg_namespace n on n.nspname = 'pgops'
+
+-- name: savepoint
+-- One for all parts: nothing is written, so going back to the start loses nothing.
+savepoint part
+
+-- name: rollback
+rollback to savepoint part
+
+-- name: server
+-- The size walks over the files of the database, so this is asked every ten seconds only.
+select current_setting('server_version'), current_setting('server_version_num')::integer, current_database()::text,
+       case when has_database_privilege(current_database(), 'connect') then pg_database_size(current_database()) end,
+       extract(epoch from statement_timestamp() - pg_postmaster_start_time())::float8, pg_is_in_recovery(),
+       (select extversion from pg_extension where extname = 'vector')
+
+-- name: sessions
+-- Clients of all databases: the limit is the server's. This session counts, but its own transaction is not "oldest".
+with client as materialized (
+  select pid, state, extract(epoch from statement_timestamp() - xact_start)::float8 as transaction_s,
+         extract(epoch from statement_timestamp() - state_change)::float8 as since_s
+  from pg_stat_activity where backend_type = 'client backend'
+), waiting as (
+  select pid, since_s from client where state in ('idle in transaction', 'idle in transaction (aborted)') order by since_s desc limit 1
+)
+select count(*), count(*) filter (where state in ('active', 'fastpath function call')),
+       count(*) filter (where state = 'idle'), count(*) filter (where state in ('idle in transaction', 'idle in transaction (aborted)')),
+       current_setting('max_connections')::integer, max(transaction_s) filter (where pid <> pg_backend_pid()),
+       (select since_s from waiting), (select pid from waiting)
+from client
+
+-- name: queues
+-- Depth from the totals and what is not yet folded into them. The head of each priority is probed above what living
+-- workers have claimed, since below it only dead index entries stand; an empty queue is not probed.
+with floors as materialized (
+  select f.key as queue, p.priority, max((f.value ->> (p.priority - 1))::bigint) as seq
+  from pgops.workers w cross join jsonb_each(w.floors) f cross join generate_series(1, 4) as p (priority)
+  where w.heartbeat_at >= statement_timestamp() - w.lease
+  group by f.key, p.priority
+)
+select q.queue, q.paused, d.available, d.scheduled, d.running, d.dead, d.enqueued, d.completed, d.failed,
+       extract(epoch from statement_timestamp() - h.ready_at)::float8
+from pgops.queues q
+left join pgops.queue_total t on t.queue = q.queue
+cross join lateral (
+  select greatest(coalesce(t.available, 0) + coalesce(sum(available), 0), 0)::bigint as available,
+         greatest(coalesce(t.scheduled, 0) + coalesce(sum(scheduled), 0), 0)::bigint as scheduled,
+         greatest(coalesce(t.running, 0) + coalesce(sum(running), 0), 0)::bigint as running,
+         greatest(coalesce(t.dead, 0) + coalesce(sum(dead), 0), 0)::bigint as dead,
+         (coalesce(t.enqueued, 0) + coalesce(sum(enqueued), 0))::bigint as enqueued,
+         (coalesce(t.completed, 0) + coalesce(sum(completed), 0))::bigint as completed,
+         (coalesce(t.failed, 0) + coalesce(sum(failed), 0))::bigint as failed
+  from pgops.queue_delta where queue = q.queue and id > coalesce(t.folded_id, 0)
+) d
+cross join lateral (
+  select min(head.ready_at) as ready_at
+  from generate_series(1, 4) as p (priority)
+  cross join lateral (
+    select a.ready_at from pgops.job_available a
+    where d.available > 0 and a.queue = q.queue and a.priority = p.priority
+      and a.seq > coalesce((select seq from floors f where f.queue = q.queue and f.priority = p.priority), 0)
+    order by a.seq limit 1
+  ) head
+) h
+order by q.queue
+
+-- name: stuck
+-- Running jobs out of lease or time, and the first ready ones of the queues in `waiting` (their head is old) that
+-- nobody claims from: nothing was started for `wait_s`, and no living worker has room. The limit stands before the
+-- filter, so that a long backlog is not read to its end. The last column: some queue's number may be cut. Where nothing runs, nothing is visited. `total` is the queue's number, at most the caps.
+with late as materialized (
+  select r.queue, r.id, r.kind, r.owner, r.lease_until < statement_timestamp() as expired,
+         extract(epoch from statement_timestamp()
+                 - case when r.lease_until < statement_timestamp() then r.lease_until else r.started_at end)::float8 as age_s
+  from pgops.job_running r join pgops.queues q on q.queue = r.queue
+  where %(running)s
+    and (r.lease_until < statement_timestamp() or r.started_at < statement_timestamp() - q.max_runtime)
+  limit %(cap)s::bigint + 1
+), living as materialized (
+  select id, queues, running, concurrency, floors from pgops.workers
+  where heartbeat_at >= statement_timestamp() - lease
+), idle as materialized (
+  select q.queue from unnest(%(waiting)s::text[]) as q (queue)
+  where not exists (select from living w where q.queue = any(w.queues) and w.running < w.concurrency)
+    and not exists (select from pgops.job_running r where r.queue = q.queue
+                    and r.started_at > statement_timestamp() - make_interval(secs => %(wait_s)s::float8))
+), unclaimed as (
+  select i.queue, a.id, a.kind, null::bigint as owner, null::boolean as expired,
+         extract(epoch from statement_timestamp() - a.ready_at)::float8 as age_s
+  from idle i
+  cross join generate_series(1, 4) as p (priority)
+  cross join lateral (
+    select coalesce(a.id, a.seq) as id, a.kind, a.ready_at from pgops.job_available a
+    where a.queue = i.queue and a.priority = p.priority
+      and a.seq > coalesce((select max((w.floors -> i.queue ->> (p.priority - 1))::bigint) from living w), 0)
+    order by a.seq limit %(cap)s::bigint + 1
+  ) a
+  where a.ready_at < statement_timestamp() - make_interval(secs => %(wait_s)s::float8)
+), found as (
+  select *, count(*) over (partition by queue) as total,
+         row_number() over (partition by queue, expired order by age_s desc) as place
+  from (select queue, id, kind, owner, expired, age_s from late
+        union all select queue, id, kind, owner, expired, age_s from unclaimed) as both_kinds
+)
+select queue, id, kind, case when expired then 'lease expired' when not expired then 'running too long' else 'not claimed' end,
+       age_s, owner, total, (select count(*) from late) > %(cap)s
+from found where place <= %(shown)s
+order by queue, age_s desc
+
+-- name: workers
+-- Living ones first; alive is a heartbeat within the lease.
+select id, host, pid, queues, concurrency, running,
+       extract(epoch from statement_timestamp() - heartbeat_at)::float8 as silent_s,
+       heartbeat_at >= statement_timestamp() - lease as alive, stopping
+from pgops.workers
+order by alive desc, id limit 500
+
+-- name: outbox
+-- A capped look at what each subscription's slowest part has not seen, oldest first, and at what was committed late.
+-- Beyond the cap an estimate: the ids from the first of these to the newest, by the share that is behind.
+with cursors as materialized (
+  select p.subscription, p.part, p.after_id, p.target is not null as is_open, p.relayed,
+         pg_snapshot_xmax(p.seen) as seen_xmax,
+         array(select xid from pg_snapshot_xip(p.seen) xid where pg_visible_in_snapshot(xid, now.snapshot)) as ended
+  from pgops.subscription_parts p cross join (select pg_current_snapshot() as snapshot) now
+), standing as materialized (
+  select subscription, min(seen_xmax) as seen_xmax, bool_or(is_open) as is_open, sum(relayed)::bigint as relayed
+  from cursors group by subscription
+)
+select s.name, s.sink, s.paused, c.relayed,
+       (select count(*) from pgops.relays r where r.subscription = s.name and r.alive_until >= statement_timestamp()),
+       (select count(*) from (select from pgops.parked_events k where k.subscription = s.name
+                              limit %(cap)s::bigint + 1) as capped),
+       case when lag.capped then greatest(lag.events, (newest.id - lag.lowest) * lag.events / greatest(lag.seen, 1))
+            else lag.events end,
+       lag.age_s, c.is_open or lag.capped
+from pgops.subscriptions s
+join standing c on c.subscription = s.name
+cross join (
+  select max(id) as id from (select id from pgops.event_log order by xid desc, part desc, id desc limit 1) as last
+) newest
+cross join lateral (
+  with fresh as materialized (
+    select part, xid, id, topic, created_at from pgops.event_log
+    where xid >= c.seen_xmax and xid < pg_snapshot_xmax(pg_current_snapshot())
+    order by xid, part, id limit %(cap)s::bigint + 1
+  ), late as materialized (
+    select part, xid, id, topic, created_at from pgops.event_log
+    where xid = any(array(select unnest(ended) from cursors where subscription = s.name))
+    limit %(cap)s::bigint + 1
+  ), behind as (
+    select e.id, e.created_at from fresh e join cursors p on p.part = e.part and p.subscription = s.name
+    where e.xid >= p.seen_xmax and e.id > p.after_id and (s.topics is null or e.topic = any(s.topics))
+    union all
+    select e.id, e.created_at from late e join cursors p on p.part = e.part and p.subscription = s.name
+    where e.xid = any(p.ended) and e.id > p.after_id and (s.topics is null or e.topic = any(s.topics))
+  )
+  select count(*) as events, min(id) as lowest,
+         greatest(extract(epoch from statement_timestamp() - min(created_at)), 0)::float8 as age_s,
+         (select count(*) from fresh) + (select count(*) from late) as seen,
+         (select count(*) from fresh) > %(cap)s or (select count(*) from late) > %(cap)s as capped
+  from behind
+) lag
+order by s.name
+
+-- name: cache
+-- Entries and expired ones are counted in a small table; in a large one pages spread over it are read (Tid Range
+-- Scans), so that the cost does not grow with it.
+with store as materialized (
+  select c.oid, pg_relation_size(c.oid) / current_setting('block_size')::bigint as pages,
+         greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0) as estimated
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = 'pgops' and c.relname = 'cache_store'
+), sampled as materialized (
+  select sum(page.expired)::bigint as expired
+  from store s
+  cross join generate_series(0, case when s.pages > %(exact_pages)s then %(sample_pages)s::bigint - 1 else -1 end) as n
+  cross join lateral (
+    select count(*) filter (where expires_at <= statement_timestamp()) as expired
+    from pgops.cache_store
+    where ctid >= ('(' || s.pages * n / %(sample_pages)s || ',0)')::tid
+      and ctid < ('(' || s.pages * n / %(sample_pages)s + 1 || ',0)')::tid
+  ) page
+), counted as materialized (
+  select count(*) as entries, count(*) filter (where expires_at <= statement_timestamp()) as expired
+  from pgops.cache_store where (select pages from store) <= %(exact_pages)s
+)
+select coalesce(sum(t.hits), 0)::bigint, coalesce(sum(t.misses), 0)::bigint,
+       (select blks_hit::float8 / nullif(blks_hit + blks_read, 0) from pg_stat_database where datname = current_database()),
+       (select case when s.pages <= %(exact_pages)s then c.entries else s.estimated end from store s, counted c),
+       (select case when s.pages <= %(exact_pages)s then c.expired else m.expired * s.pages / %(sample_pages)s end
+        from store s, counted c, sampled m),
+       (select pages <= %(exact_pages)s from store), (select pg_total_relation_size(oid) from store),
+       (select (filled_at is not null and count(t.namespace) = 0)
+               or coalesce(emptied_at > statement_timestamp() - interval '1 hour', false) from pgops.cache_marker)
+from pgops.cache_stats t
+
+-- name: vector_indexes
+-- Every ivfflat and hnsw index of the database. Without an option ivfflat is built with 100 lists.
+select n.nspname::text, t.relname::text, i.relname::text, m.amname::text,
+       greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0),
+       case when m.amname = 'ivfflat' then coalesce(
+         (select split_part(option, '=', 2)::integer from unnest(i.reloptions) as option where starts_with(option, 'lists=')),
+         100) end,
+       current_setting('ivfflat.probes', true)::integer, pg_relation_size(i.oid), x.indisvalid,
+       coalesce(pg_stat_get_numscans(i.oid), 0),
+       exists (select from pg_stat_progress_create_index p
+               where p.relid = t.oid and (p.index_relid = i.oid or p.command in ('CREATE INDEX CONCURRENTLY', 'REINDEX CONCURRENTLY'))),
+       quote_ident(ni.nspname) || '.' || quote_ident(i.relname)
+from pg_index x
+join pg_class i on i.oid = x.indexrelid
+join pg_namespace ni on ni.oid = i.relnamespace
+join pg_am m on m.oid = i.relam
+join pg_class t on t.oid = x.indrelid
+join pg_namespace n on n.oid = t.relnamespace
+where m.amname in ('ivfflat', 'hnsw') and i.relkind = 'i'
+order by 1, 2, 3 limit 500
+
+-- name: collections
+select name, recall, recall_low, recall_high, recall_at from pgops.vector_collections
+
+-- name: inspect_schema
+-- Where pageinspect is; its functions are a superuser's.
+select n.nspname::text from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pageinspect'
+
+-- name: lists_built
+-- The meta page of an ivfflat index: bytes 34 and 35 are the lists it was built with (pgvector's IvfflatMetaPageData).
+select index, get_byte(page, 34) + 256 * get_byte(page, 35)
+from unnest(%(indexes)s::text[]) as index cross join lateral {inspect}.get_raw_page(index, 0) as page
+
+-- name: record_act
+-- In the transaction of the act itself.
+insert into pgops.audit (action, target, status, matched, changed, detail, finished_at)
+values (%(action)s, %(target)s, 'done', %(matched)s, %(changed)s, %(detail)s::jsonb, statement_timestamp())
+returning id
+
+-- name: start_act
+-- Committed before a long act begins, by the session that is its owner until it ends.
+insert into pgops.audit (action, target, status, matched, detail)
+values (%(action)s, %(target)s, 'started', %(matched)s, %(detail)s::jsonb)
+returning id
+
+-- name: finish_act
+update pgops.audit
+set status = %(status)s, changed = %(changed)s, detail = detail || %(detail)s::jsonb, finished_at = statement_timestamp()
+where id = %(id)s and status = 'started'
+
+-- name: list_acts
+-- Newest first. A started one whose backend is gone, or is another by now, was interrupted.
+select a.id, a.started_at, a.finished_at, a.actor, a.client, a.action, a.target,
+       case when a.status = 'started' and not exists (
+              select from pg_stat_activity s
+              where s.pid = a.backend_pid and (s.backend_start is null or s.backend_start <= a.started_at))
+            then 'interrupted' else a.status end,
+       a.matched, a.changed, a.detail::text
+from pgops.audit a
+order by a.id desc limit %(limit)s
+
+-- name: preview_stuck
+-- What requeue_stuck would take back; one more than the cap means "at least".
+select count(*) over (), id, kind, expired, age_s, owner from (
+  select id, kind, owner, lease_until < statement_timestamp() as expired,
+         extract(epoch from statement_timestamp() - started_at)::float8 as age_s
+  from pgops.job_running
+  where queue = %(queue)s and (%(all)s or id = any(%(ids)s))
+    and (lease_until < statement_timestamp() or started_at < statement_timestamp()
+         - (select max_runtime from pgops.queues where queue = %(queue)s))
+  limit %(cap)s::bigint + 1
+) as found
+order by age_s desc limit %(shown)s
+
+-- name: count_dead
+select count(*) from (
+  select from pgops.job_dead where queue = %(queue)s and (%(all)s or id = any(%(ids)s)) limit %(cap)s::bigint + 1
+) as found
+
+-- name: sample_dead
+-- The last that died, with what its last attempt said.
+select id, kind, attempt, coalesce(errors -> -1 ->> 'error', ''),
+       extract(epoch from statement_timestamp() - died_at)::float8
+from pgops.job_dead where queue = %(queue)s and (%(all)s or id = any(%(ids)s))
+order by died_at desc limit %(shown)s
+
+-- name: sample_expired
+select namespace, key, extract(epoch from statement_timestamp() - expires_at)::float8
+from pgops.cache_store where expires_at <= statement_timestamp() limit %(shown)s

@@ -1,0 +1,232 @@
+"""One observation: one read-only transaction, few statements, each bounded in time.
+
+Floor 3. A part that fails becomes `Unavailable` and the rest goes on; only a lost connection is raised. Each part
+is taken as often as it must be fresh, and never so often that it takes the server more than SHARE of the time: one
+that turns expensive (a forgotten transaction keeps its dead rows) is taken less often, and costs no more than before.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from time import monotonic, perf_counter
+from typing import Generic, TypeVar
+
+from pgops.database import AsyncPool
+from pgops.errors import PgopsError, RefusedError, UnreachableError
+from pgops.ops import parts, rates
+from pgops.ops.findings import Thresholds, judge
+from pgops.ops.parts import Look, Session, StuckSeen
+from pgops.ops.snapshot import Cost, Queue, Snapshot, Unavailable, items
+
+T = TypeVar("T")
+
+SLOW_EVERY_S = 10.0
+SHARE = 0.005
+LONGEST_S = 60.0
+QUEUES_LONGEST_S = 10.0
+BASELINE_S = 60.0
+STATEMENT_MS = 2_000
+LOCK_MS = 250
+
+
+async def collect(db: AsyncPool, target: str = "", previous: Snapshot | None = None) -> Snapshot:
+    """Observe once; rates are since `previous`. Raises UnreachableError."""
+    return await Collector(db, target, previous=previous).collect()
+
+
+class _Part(Generic[T]):
+    """One part: how it is taken and how often, the last one, and the last good one to tell rates from."""
+
+    def __init__(
+        self,
+        name: str,
+        take: Callable[[Session, Look], Awaitable[T]],
+        forbidden: Callable[[Look], Unavailable | None],
+        rate: Callable[[T, T, float], T] | None = None,
+        every_s: float = 0.0,
+        longest_s: float = LONGEST_S,
+    ) -> None:
+        self._name = name
+        self._take = take
+        self._forbidden = forbidden
+        self._rate = rate
+        self._every_s = every_s
+        self._longest_s = longest_s
+        self._value: T | Unavailable | None = None
+        self._due_at = 0.0
+        self._last_spent_s = 0.0
+        self._good: tuple[T, datetime] | None = None
+
+    def remember(self, value: T, at: datetime) -> None:
+        """A former observation, to tell rates from; it is not shown again."""
+        self._good = (value, at)
+
+    def expire(self) -> None:
+        """Take it anew the next time."""
+        self._due_at = 0.0
+
+    async def look(self, session: Session, look: Look, spent_ms: dict[str, float]) -> T | Unavailable:
+        """The part as it is now, or the last one where that is young enough."""
+        started = monotonic()
+        if self._value is not None and started < self._due_at:
+            return self._value
+        began, statements = perf_counter(), session.statements
+        value = self._forbidden(look) or await self._attempt(session, look)
+        wall_s = perf_counter() - began
+        spent_s = max(wall_s - (session.statements - statements) * look.round_trip_s, 0.0)
+        usual_s, self._last_spent_s = min(spent_s, self._last_spent_s), spent_s
+        spent_ms[self._name] = round(wall_s * 1000, 3)
+        self._value, self._due_at = value, started + rest_s(usual_s, self._every_s, self._longest_s)
+        return value
+
+    async def _attempt(self, session: Session, look: Look) -> T | Unavailable:
+        try:
+            value = await self._take(session, look)
+        except UnreachableError:
+            raise
+        except PgopsError as error:
+            await parts.go_on(session)
+            return _unavailable(error, look)
+        if self._rate is not None and self._good is not None:
+            before, at = self._good
+            value = self._rate(value, before, (look.taken_at - at).total_seconds())
+        self._good = (value, look.taken_at)
+        return value
+
+
+def rest_s(spent_s: float, every_s: float, longest_s: float = LONGEST_S) -> float:
+    """How long a part that takes `spent_s` is not taken again: `every_s`, or so long that it takes no more than SHARE
+    of the time, within `longest_s`. Up to 5 ms it may be taken each second."""
+    stretched = min(spent_s / SHARE, longest_s)
+    return max(every_s, stretched if stretched > 1.0 else 0.0)
+
+
+class Collector:
+    """Observes one database again and again; it holds the last parts, for rates and for what is taken less often."""
+
+    def __init__(
+        self,
+        db: AsyncPool,
+        target: str = "",
+        *,
+        previous: Snapshot | None = None,
+        thresholds: Thresholds | None = None,
+    ) -> None:
+        self._db = db
+        self._target = target
+        self._thresholds = thresholds or Thresholds()
+        self._server = _Part("server", parts.server, _nothing, every_s=SLOW_EVERY_S)
+        self._sessions = _Part("sessions", parts.sessions, _needs_stats)
+        self._queues = _Part("queues", parts.queues, _needs_schema, rates.queues, longest_s=QUEUES_LONGEST_S)
+        self._stuck = _Part("stuck", self._take_stuck, _needs_schema)
+        self._workers = _Part("workers", parts.workers, _needs_schema)
+        self._outbox = _Part("outbox", parts.outbox, _needs_schema, rates.outbox)
+        self._cache = _Part("cache", parts.cache, _needs_schema, rates.cache)
+        self._vectors = _Part("vectors", parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
+        self._seen: tuple[Queue, ...] | Unavailable = ()
+        self._baseline = self._next_baseline = previous
+        if previous is not None:
+            self._remember(previous)
+
+    async def collect(self, *, fresh: bool = False) -> Snapshot:
+        """Observe now; `fresh` takes every part anew. Raises UnreachableError; whatever else fails is a part that is
+        Unavailable."""
+        if fresh:
+            self.expire()
+        began = perf_counter()
+        spent: dict[str, float] = {}
+        async with self._db.transaction() as tx:
+            session = Session(tx)
+            look = await parts.begin(session, statement_ms=STATEMENT_MS, lock_ms=LOCK_MS)
+            server = await self._server.look(session, look, spent)
+            sessions = await self._sessions.look(session, look, spent)
+            queues = self._seen = await self._queues.look(session, look, spent)
+            stuck = queues if isinstance(queues, Unavailable) else await self._stuck.look(session, look, spent)
+            workers = await self._workers.look(session, look, spent)
+            outbox = await self._outbox.look(session, look, spent)
+            cache = await self._cache.look(session, look, spent)
+            vectors = await self._vectors.look(session, look, spent)
+        known = None if isinstance(stuck, Unavailable) else stuck
+        cost = Cost(round((perf_counter() - began) * 1000, 3), session.statements, spent)
+        snapshot = Snapshot(
+            taken_at=look.taken_at,
+            target=self._target,
+            server=server,
+            sessions=sessions,
+            queues=queues if isinstance(queues, Unavailable) else tuple(parts.with_stuck(q, known) for q in queues),
+            stuck_jobs=stuck if isinstance(stuck, Unavailable) else stuck.jobs,
+            workers=workers,
+            outbox=outbox,
+            cache=cache,
+            vectors=vectors,
+            findings=(),
+            cost=cost,
+        )
+        return self._judged(snapshot)
+
+    def expire(self) -> None:
+        """Take every part anew the next time, as after an act."""
+        self._server.expire()
+        self._sessions.expire()
+        self._queues.expire()
+        self._stuck.expire()
+        self._workers.expire()
+        self._outbox.expire()
+        self._cache.expire()
+        self._vectors.expire()
+
+    async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:
+        return await parts.stuck(session, items(self._seen))
+
+    def _judged(self, snapshot: Snapshot) -> Snapshot:
+        """With its findings; what "rises" does so against a snapshot of one to two minutes ago."""
+        found = judge(snapshot, self._baseline, self._thresholds)
+        newer = self._next_baseline
+        if newer is None or (snapshot.taken_at - newer.taken_at).total_seconds() >= BASELINE_S:
+            self._baseline, self._next_baseline = newer or snapshot, snapshot
+        return replace(snapshot, findings=found)
+
+    def _remember(self, previous: Snapshot) -> None:
+        at = previous.taken_at
+        if not isinstance(previous.queues, Unavailable):
+            self._queues.remember(previous.queues, at)
+        if not isinstance(previous.outbox, Unavailable):
+            self._outbox.remember(previous.outbox, at)
+        if not isinstance(previous.cache, Unavailable):
+            self._cache.remember(previous.cache, at)
+        if not isinstance(previous.vectors, Unavailable):
+            self._vectors.remember(previous.vectors, at)
+
+
+def _nothing(look: Look) -> Unavailable | None:
+    return None
+
+
+def _needs_stats(look: Look) -> Unavailable | None:
+    if look.may_read_stats:
+        return None
+    return Unavailable("the sessions of other roles are hidden from this role", f"grant pg_monitor to {look.role}")
+
+
+def _needs_schema(look: Look) -> Unavailable | None:
+    if not look.has_schema:
+        return Unavailable("the database has no pgops schema", "run: pgops migrate")
+    if not look.may_use_schema:
+        return Unavailable(f"role {look.role} may not use the schema pgops", _grants(look))
+    return None
+
+
+def _unavailable(error: PgopsError, look: Look) -> Unavailable:
+    state = getattr(error.__cause__, "sqlstate", None) or ""
+    remedy = _grants(look) if isinstance(error, RefusedError) else _REMEDIES.get(state) or error.hint
+    return Unavailable(str(error), remedy or "see the server's log")
+
+
+_REMEDIES = {
+    "55P03": "somebody holds a lock on it: look at sessions and locks; it comes back when the lock is gone",
+    "0A000": "a standby has no unlogged tables: look at the primary",
+}
+
+
+def _grants(look: Look) -> str:
+    return f"grant usage on schema pgops to {look.role}; grant select on all tables in schema pgops to {look.role}"

@@ -1,0 +1,226 @@
+"""What is asked for each part of a Snapshot, and how its rows become values.
+
+Floor 3, under collector.py. A function a part: (session, look) -> value. It may fail; the collector makes an
+`Unavailable` of that. `SchemaError`s and missing privileges need no special care here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from time import perf_counter
+
+from psycopg import sql
+
+from pgops.database import AsyncBound, Params, Query, Row
+from pgops.errors import PgopsError
+from pgops.ops.snapshot import (
+    CachePart,
+    OutboxSubscription,
+    Queue,
+    ServerPart,
+    Sessions,
+    StuckJob,
+    VectorIndexPart,
+    Worker,
+)
+from pgops.queries import load
+from pgops.services.vector_rules import probes_for
+
+Q = load("pgops.ops", "catalog.sql")
+
+STUCK_AFTER_S = 60.0
+STUCK_CAP = 1_000
+STUCK_SHOWN = 100
+LAG_CAP = 1_000
+EXACT_PAGES = 256
+SAMPLE_PAGES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the first statement of an observation tells: the moment, and what this role may see."""
+
+    taken_at: datetime
+    role: str
+    has_schema: bool
+    may_use_schema: bool
+    may_read_stats: bool
+    superuser: bool
+    round_trip_s: float
+
+
+class Session:
+    """The observing transaction; it counts its statements."""
+
+    def __init__(self, tx: AsyncBound) -> None:
+        self._tx = tx
+        self.statements = 0
+
+    async def one(self, query: Query, params: Params = None) -> Row:
+        """The one row of a statement that always has one."""
+        self.statements += 1
+        row = await self._tx.one(query, params)
+        assert row is not None
+        return row
+
+    async def all(self, query: Query, params: Params = None) -> list[Row]:
+        self.statements += 1
+        return await self._tx.all(query, params)
+
+    async def execute(self, query: Query) -> None:
+        self.statements += 1
+        await self._tx.execute(query)
+
+
+@dataclass(frozen=True, slots=True)
+class StuckSeen:
+    """Some stuck jobs of each queue, and how many there are by queue, counted to STUCK_CAP; `cut` where that was
+    reached by all of them together."""
+
+    jobs: tuple[StuckJob, ...]
+    totals: Mapping[str, int]
+    cut: bool
+
+
+async def begin(session: Session, *, statement_ms: int, lock_ms: int) -> Look:
+    """Make the transaction read only and bounded, and look around."""
+    row = await session.one(Q["begin_look"], {"statement_ms": statement_ms, "lock_ms": lock_ms})
+    began = perf_counter()
+    await session.execute(Q["savepoint"])
+    taken_at, role, has_schema, may_use_schema, may_read_stats, superuser = row[7:]
+    return Look(
+        taken_at, role, has_schema, may_use_schema, may_read_stats, superuser, round_trip_s=perf_counter() - began
+    )
+
+
+async def go_on(session: Session) -> None:
+    """After a failed part."""
+    await session.execute(Q["rollback"])
+
+
+async def server(session: Session, look: Look) -> ServerPart:
+    return ServerPart(*await session.one(Q["server"]))
+
+
+async def sessions(session: Session, look: Look) -> Sessions:
+    return Sessions(*await session.one(Q["sessions"]))
+
+
+async def queues(session: Session, look: Look) -> tuple[Queue, ...]:
+    """Queues by name; `with_stuck` adds what of them is stuck."""
+    return tuple(_queue(row) for row in await session.all(Q["queues"]))
+
+
+async def stuck(session: Session, queues: Sequence[Queue]) -> StuckSeen:
+    """What is stuck. A queue whose head is old is looked at for whether nobody claims from it."""
+    waiting = [one.name for one in queues if not one.paused and (one.oldest_age_s or 0) > STUCK_AFTER_S]
+    running = any(one.running > 0 for one in queues)
+    if not waiting and not running:
+        return StuckSeen((), {}, False)
+    params = {
+        "waiting": waiting, "running": running, "cap": STUCK_CAP, "wait_s": STUCK_AFTER_S, "shown": STUCK_SHOWN,
+    }  # fmt: skip
+    rows = await session.all(Q["stuck"], params)
+    totals = {row[0]: row[6] for row in rows}
+    return StuckSeen(tuple(StuckJob(*row[:6]) for row in rows), totals, cut=bool(rows) and rows[0][7])
+
+
+def with_stuck(queue: Queue, seen: StuckSeen | None) -> Queue:
+    """The queue with its number of stuck jobs; None where that could not be had."""
+    if seen is None:
+        return replace(queue, exact={"stuck": False})
+    total = seen.totals.get(queue.name, 0)
+    exact = total <= STUCK_CAP and not seen.cut
+    return replace(queue, stuck=min(total, STUCK_CAP), exact={} if exact else {"stuck": False})
+
+
+def _queue(row: Row) -> Queue:
+    name, paused, available, scheduled, running, dead, enqueued, completed, failed, age_s = row
+    return Queue(
+        name=name, paused=paused, available=available, scheduled=scheduled, running=running, stuck=0, dead=dead,
+        oldest_age_s=None if age_s is None else max(age_s, 0.0), enqueued_total=enqueued, completed_total=completed,
+        failed_total=failed,
+    )  # fmt: skip
+
+
+async def workers(session: Session, look: Look) -> tuple[Worker, ...]:
+    return tuple(_worker(row) for row in await session.all(Q["workers"]))
+
+
+def _worker(row: Row) -> Worker:
+    id, host, pid, names, concurrency, running, silent_s, alive, stopping = row
+    return Worker(id, host, pid, tuple(names), concurrency, running, max(silent_s, 0.0), alive, stopping)
+
+
+async def outbox(session: Session, look: Look) -> tuple[OutboxSubscription, ...]:
+    return tuple(_subscription(row) for row in await session.all(Q["outbox"], {"cap": LAG_CAP}))
+
+
+def _subscription(row: Row) -> OutboxSubscription:
+    name, sink, paused, relayed, relays, parked, lag, lag_s, capped = row
+    rough = {"lag_events": not capped, "parked": parked <= LAG_CAP}
+    return OutboxSubscription(
+        name=name, sink=sink, lag_events=lag, lag_s=lag_s if lag else 0.0, relayed_total=relayed,
+        parked=min(parked, LAG_CAP), paused=paused, relays=relays,
+        exact={field: False for field, exact in rough.items() if not exact},
+    )  # fmt: skip
+
+
+async def cache(session: Session, look: Look) -> CachePart:
+    row = await session.one(Q["cache"], {"exact_pages": EXACT_PAGES, "sample_pages": SAMPLE_PAGES})
+    hits, misses, buffers, entries, expired, exact, size, emptied = row
+    return CachePart(
+        hits=hits, misses=misses, hit_ratio=hits / (hits + misses) if hits + misses else None, window_s=None,
+        buffer_hit_ratio=buffers, entries=entries, expired_backlog=min(expired, max(entries, 0)), bytes=size,
+        emptied_by_crash=bool(emptied), exact={} if exact else {"entries": False, "expired_backlog": False},
+    )  # fmt: skip
+
+
+async def vectors(session: Session, look: Look) -> tuple[VectorIndexPart, ...]:
+    """Every vector index of the database; those of pgops' collections with their recall as last measured."""
+    rows = await session.all(Q["vector_indexes"])
+    if not rows:
+        return ()
+    readable = [row[11] for row in rows if row[3] == "ivfflat" and row[7] > 0]
+    built = await _lists_built(session, readable) if look.superuser and readable else {}
+    recalls = await _collections(session) if look.may_use_schema else {}
+    return tuple(_vector_index(row, built, recalls) for row in rows)
+
+
+def _vector_index(row: Row, built: dict[str, int], recalls: dict[str, Row]) -> VectorIndexPart:
+    schema, table, index, method, rows, lists_set, probes, size, valid, scans, building, qualified = row
+    collection = table.removeprefix("vec_") if schema == "pgops" and table.startswith("vec_") else None
+    recall = recalls.get(collection or "")
+    if recall is None:
+        collection = None
+    elif lists_set is not None:
+        probes = probes_for(lists_set)
+    low_high_at = (None, None, None, None) if recall is None else recall[1:]
+    return VectorIndexPart(
+        table=f"{schema}.{table}", index=index, method=method, rows=rows, lists_built=built.get(qualified),
+        lists_set=lists_set, probes=probes if method == "ivfflat" else None, bytes=size, valid=valid,
+        searches_total=scans, recall=low_high_at[0], recall_low=low_high_at[1], recall_high=low_high_at[2],
+        recall_at=low_high_at[3], collection=collection, building=building, exact={"rows": False},
+    )  # fmt: skip
+
+
+async def _lists_built(session: Session, indexes: Sequence[str]) -> dict[str, int]:
+    """By qualified name; nothing where pageinspect is missing or will not read one of them."""
+    try:
+        schemas = await session.all(Q["inspect_schema"])
+        if not schemas:
+            return {}
+        statement = sql.SQL(Q["lists_built"].decode()).format(inspect=sql.Identifier(schemas[0][0]))
+        return dict(await session.all(statement, {"indexes": list(indexes)}))
+    except PgopsError:
+        await go_on(session)
+        return {}
+
+
+async def _collections(session: Session) -> dict[str, Row]:
+    """Recall by collection; nothing where the register is not there yet or may not be read."""
+    try:
+        return {row[0]: row for row in await session.all(Q["collections"])}
+    except PgopsError:
+        await go_on(session)
+        return {}

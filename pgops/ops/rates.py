@@ -1,0 +1,64 @@
+"""What two observations say together: per second, pure.
+
+Floor 3. A rate is known where the same thing stands in both, time has passed, and its counter has not gone backwards
+(a crash, a reset or a restore): otherwise it is None, and never negative.
+"""
+
+from dataclasses import replace
+
+from pgops.ops.snapshot import CachePart, OutboxSubscription, Queue, VectorIndexPart
+
+MIN_SECONDS = 0.05
+
+
+def per_second(now: int, before: int | None, seconds: float) -> float | None:
+    """How fast a counter grew in `seconds`; None where that cannot be told."""
+    if before is None or now < before or seconds < MIN_SECONDS:
+        return None
+    return (now - before) / seconds
+
+
+def queues(now: tuple[Queue, ...], before: tuple[Queue, ...], seconds: float) -> tuple[Queue, ...]:
+    """`now` with in_per_s and out_per_s."""
+    known = {one.name: one for one in before}
+    return tuple(_queue(one, known.get(one.name), seconds) for one in now)
+
+
+def _queue(now: Queue, before: Queue | None, seconds: float) -> Queue:
+    if before is None:
+        return now
+    return replace(
+        now,
+        in_per_s=per_second(now.enqueued_total, before.enqueued_total, seconds),
+        out_per_s=per_second(now.completed_total, before.completed_total, seconds),
+    )
+
+
+def outbox(
+    now: tuple[OutboxSubscription, ...], before: tuple[OutboxSubscription, ...], seconds: float
+) -> tuple[OutboxSubscription, ...]:
+    """`now` with relayed_per_s."""
+    relayed = {one.name: one.relayed_total for one in before}
+    return tuple(
+        replace(one, relayed_per_s=per_second(one.relayed_total, relayed.get(one.name), seconds)) for one in now
+    )
+
+
+def cache(now: CachePart, before: CachePart, seconds: float) -> CachePart:
+    """`now` with hits_per_s and misses_per_s."""
+    return replace(
+        now,
+        hits_per_s=per_second(now.hits, before.hits, seconds),
+        misses_per_s=per_second(now.misses, before.misses, seconds),
+    )
+
+
+def vectors(
+    now: tuple[VectorIndexPart, ...], before: tuple[VectorIndexPart, ...], seconds: float
+) -> tuple[VectorIndexPart, ...]:
+    """`now` with searches_per_s."""
+    searches = {(one.table, one.index): one.searches_total for one in before}
+    return tuple(
+        replace(one, searches_per_s=per_second(one.searches_total, searches.get((one.table, one.index)), seconds))
+        for one in now
+    )

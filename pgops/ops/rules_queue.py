@@ -1,0 +1,160 @@
+"""Rules for queues and workers.
+
+Floor 3, pure, under findings.py.
+"""
+
+from collections.abc import Iterator
+from shlex import quote
+
+from pgops.ops.snapshot import Finding, Queue, Snapshot, StuckJob, Unavailable, Worker, items
+from pgops.ops.thresholds import Thresholds
+from pgops.ops.wording import age, at_least, many
+
+
+def no_worker(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """Jobs wait and nobody is there to take them; where workers cannot be seen, nobody knows."""
+    if isinstance(now.workers, Unavailable):
+        return
+    for queue in items(now.queues):
+        if not _waits(queue, lines) or _living(now, queue):
+            continue
+        yield Finding(
+            code="queue.no_worker",
+            severity="critical",
+            title=f"no worker serves {queue.name}",
+            evidence=f"{many(queue.available, 'job')} ready, the oldest for {age(queue.oldest_age_s)}; 0 workers alive",
+            why="Nothing in this queue will be done until a worker runs.",
+            remedy=f"start one: pgops queue work module:registry -q {quote(queue.name)}",
+            target=queue.name,
+        )
+
+
+def stuck(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """Jobs that do not move, by reason. Where there is no worker at all, `no_worker` has said it."""
+    for queue in items(now.queues):
+        jobs = [job for job in items(now.stuck_jobs) if job.queue == queue.name]
+        taken = [job for job in jobs if job.reason != "not claimed"]
+        if taken:
+            yield _taken(queue, taken, len(taken) == len(jobs))
+        unclaimed = [job for job in jobs if job.reason == "not claimed"]
+        if unclaimed and _living(now, queue):
+            yield _unclaimed(now, queue, unclaimed)
+
+
+def _taken(queue: Queue, jobs: list[StuckJob], alone: bool) -> Finding:
+    oldest = max(job.age_s for job in jobs)
+    counts = {reason: sum(job.reason == reason for job in jobs) for reason in ("lease expired", "running too long")}
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
+    number = at_least(queue.stuck, queue.exact.get("stuck", True)) if alone else f"{len(jobs):,}"
+    return Finding(
+        code="queue.stuck",
+        severity="warning",
+        title=f"jobs of {queue.name} are stuck",
+        evidence=f"{number} stuck: {reasons}; the longest for {age(oldest)}",
+        why="Their worker died or hangs; until they are taken back nobody else does them.",
+        remedy="take them back: they run again, and a late completion of the old worker is refused",
+        action="requeue_stuck",
+        target=queue.name,
+        command=f"pgops queue requeue {quote(queue.name)} --stuck",
+    )
+
+
+def _unclaimed(now: Snapshot, queue: Queue, jobs: list[StuckJob]) -> Finding:
+    living = _living(now, queue)
+    return Finding(
+        code="queue.unclaimed",
+        severity="warning",
+        title=f"nobody claims from {queue.name}",
+        evidence=f"{at_least(queue.stuck, queue.exact.get('stuck', True))} ready for up to "
+        f"{age(max(job.age_s for job in jobs))}; {many(len(living), 'living worker')} with "
+        f"{sum(one.running for one in living)} of {sum(one.concurrency for one in living)} slots taken",
+        why="Its workers are full of jobs that do not end, or hang.",
+        remedy="look at what runs, start another worker, or give the workers more concurrency",
+        target=queue.name,
+    )
+
+
+def dead(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """Dead letters: worse while their number rises."""
+    earlier = {queue.name: queue.dead for queue in items(before.queues)} if before is not None else {}
+    for queue in items(now.queues):
+        if queue.dead <= 0:
+            continue
+        more = queue.dead - earlier.get(queue.name, queue.dead)
+        yield Finding(
+            code="queue.dead",
+            severity="critical" if more > 0 else "warning",
+            title=f"dead letters in {queue.name}" + (" are rising" if more > 0 else ""),
+            evidence=many(queue.dead, "dead letter") + (f", {more:,} more than a minute ago" if more > 0 else ""),
+            why="Their last attempt failed; nothing tries them again.",
+            remedy=f"read why (pgops queue jobs {quote(queue.name)} --state dead), mend it, then let them start over",
+            action="requeue_dead",
+            target=queue.name,
+            command=f"pgops queue requeue {quote(queue.name)} --dead",
+        )
+
+
+def ready_age(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """The queue is worked on, but too slowly."""
+    unclaimed = {job.queue for job in items(now.stuck_jobs) if job.reason == "not claimed"}
+    for queue in items(now.queues):
+        oldest = queue.oldest_age_s or 0.0
+        if queue.paused or oldest < lines.ready_age_warning_s or queue.name in unclaimed or not _living(now, queue):
+            continue
+        yield Finding(
+            code="queue.slow",
+            severity="critical" if oldest >= lines.ready_age_critical_s else "warning",
+            title=f"{queue.name} falls behind",
+            evidence=f"{many(queue.available, 'job')} ready, the oldest for {age(oldest)}{_speed(queue)}",
+            why="Jobs wait longer than anybody should wait for them.",
+            remedy="start more workers, or give them more concurrency",
+            target=queue.name,
+        )
+
+
+def _speed(queue: Queue) -> str:
+    if queue.in_per_s is None or queue.out_per_s is None:
+        return ""
+    return f"; {queue.in_per_s:,.1f} in and {queue.out_per_s:,.1f} out a second"
+
+
+def paused(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """A pause that somebody may have forgotten."""
+    for queue in items(now.queues):
+        if queue.paused and queue.available > 0 and (queue.oldest_age_s or 0.0) >= lines.ready_age_warning_s:
+            yield Finding(
+                code="queue.paused",
+                severity="info",
+                title=f"{queue.name} is paused",
+                evidence=f"{many(queue.available, 'job')} ready, the oldest for {age(queue.oldest_age_s)}",
+                why="Nothing is claimed from a paused queue.",
+                remedy=f"resume it when it may go on: pgops queue resume {quote(queue.name)}",
+                target=queue.name,
+            )
+
+
+def worker_gone(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """A worker that stopped without a word."""
+    for worker in items(now.workers):
+        if not worker.alive:
+            yield Finding(
+                code="worker.gone",
+                severity="warning",
+                title=f"worker {worker.id} is gone",
+                evidence=f"{worker.host}, pid {worker.pid}: last heartbeat {age(worker.heartbeat_age_s)} ago, "
+                f"{many(worker.running, 'job')} held then",
+                why="It was killed, lost its connection or hangs; its jobs are taken back when their leases end.",
+                remedy=f"look at the process on {worker.host} and start it again",
+                target=str(worker.id),
+            )
+
+
+def _waits(queue: Queue, lines: Thresholds) -> bool:
+    return not queue.paused and queue.available > 0 and (queue.oldest_age_s or 0.0) >= lines.unclaimed_s
+
+
+def _living(now: Snapshot, queue: Queue) -> list[Worker]:
+    return [one for one in items(now.workers) if one.alive and not one.stopping and queue.name in one.queues]
+
+
+RULES = (no_worker, stuck, dead, ready_age, worker_gone, paused)

@@ -1,0 +1,223 @@
+"""Rules for outbox, cache, vector indexes and sessions.
+
+Floor 3, pure, under findings.py.
+"""
+
+from collections.abc import Iterator
+
+from pgops.ops.snapshot import (
+    CachePart,
+    Finding,
+    OutboxSubscription,
+    Sessions,
+    Severity,
+    Snapshot,
+    Unavailable,
+    VectorIndexPart,
+    items,
+)
+from pgops.ops.thresholds import Thresholds
+from pgops.ops.wording import age, at_least, many
+
+
+def outbox(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """Events that are not delivered: nobody relays, too slow, or the sink will not have them."""
+    for one in items(now.outbox):
+        yield from _lag(one, lines)
+        if one.parked > 0:
+            yield Finding(
+                code="outbox.parked",
+                severity="warning",
+                title=f"{one.name} has parked events",
+                evidence=f"{at_least(one.parked, one.exact.get('parked', True))} parked",
+                why="The sink would not take them; later events of the same keys wait behind them.",
+                remedy=f"read why (pgops outbox parked {one.name}) and mend the sink or the event",
+                target=one.name,
+            )
+
+
+def _lag(one: OutboxSubscription, lines: Thresholds) -> Iterator[Finding]:
+    behind_s = one.lag_s or 0.0
+    about = "" if one.exact.get("lag_events", True) else "about "
+    evidence = f"{about}{many(one.lag_events, 'event')} undelivered, the oldest for {age(behind_s)}"
+    if one.paused or one.lag_events <= 0:
+        return
+    if one.relays == 0 and behind_s >= lines.no_relay_s:
+        yield Finding(
+            code="outbox.no_relay",
+            severity="critical",
+            title=f"nobody relays {one.name}",
+            evidence=f"{evidence}; 0 living relays",
+            why="Consumers get nothing until a relay runs; the events wait in the log.",
+            remedy="start a relay: pgops outbox relay --help",
+            target=one.name,
+        )
+    elif one.lag_events >= lines.lag_events_warning or behind_s >= lines.lag_warning_s:
+        speed = "" if one.relayed_per_s is None else f"; {one.relayed_per_s:,.1f} relayed a second"
+        yield Finding(
+            code="outbox.lag",
+            severity="critical" if behind_s >= lines.lag_critical_s else "warning",
+            title=f"{one.name} lags",
+            evidence=evidence + speed,
+            why="Consumers see the past.",
+            remedy="start another relay (they share the parts), or look at why the sink is slow",
+            target=one.name,
+        )
+
+
+def cache(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """The application's cache: emptied, of little use, or full of what is over."""
+    part = now.cache
+    if isinstance(part, Unavailable):
+        return
+    if part.emptied_by_crash:
+        yield Finding(
+            code="cache.emptied",
+            severity="warning",
+            title="a crash emptied the cache",
+            evidence=f"{part.entries:,} entries now",
+            why="Its tables are not logged, so a crash or a fail-over empties them; until it is warm again every miss "
+            "goes to what stands behind it.",
+            remedy="watch what the misses do to the database; nothing is lost that cannot be computed again",
+        )
+    if part.expired_backlog >= lines.expired_rows and part.expired_backlog >= lines.expired_share * part.entries:
+        yield Finding(
+            code="cache.expired",
+            severity="warning",
+            title="expired cache entries pile up",
+            evidence=f"{part.expired_backlog:,} of {part.entries:,} entries have expired",
+            why="They are never returned, but they take room and make the table slow to walk.",
+            remedy="purge them, in small batches; live values are not touched",
+            action="purge_expired",
+            target="",
+            command="pgops cache purge",
+        )
+    ratio, reads = _current_ratio(part, lines)
+    if ratio is not None and ratio < lines.hit_ratio:
+        yield Finding(
+            code="cache.hit_ratio",
+            severity="warning",
+            title="the cache seldom hits",
+            evidence=f"hit ratio {ratio:.0%} {reads}, below {lines.hit_ratio:.0%}",
+            why="Most reads pay for the cache and for what stands behind it.",
+            remedy="look at TTLs that are too short, keys that are never read again, or a missing cache fill",
+        )
+
+
+def _current_ratio(part: CachePart, lines: Thresholds) -> tuple[float | None, str]:
+    """The ratio of now where enough is read to tell, else of all time."""
+    if part.hits_per_s is not None and part.misses_per_s is not None:
+        reads_per_s = part.hits_per_s + part.misses_per_s
+        if reads_per_s >= lines.hit_ratio_reads_per_s:
+            return part.hits_per_s / reads_per_s, f"at {reads_per_s:,.0f} reads a second"
+    reads = part.hits + part.misses
+    if reads < max(lines.hit_ratio_reads, 1):
+        return None, ""
+    return part.hits / reads, f"over {reads:,} reads"
+
+
+def vectors(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """Vector indexes that serve nobody, or not as they were meant to."""
+    for index in items(now.vectors):
+        if index.building:
+            continue
+        if not index.valid:
+            yield _on_index(
+                index,
+                "vector.invalid",
+                "critical",
+                f"index {index.index} is invalid",
+                f"{index.bytes:,} bytes on {index.table}, never searched",
+                "A build of it failed: it costs every write and serves no search, which read the whole table instead.",
+            )
+        elif index.lists_built is not None and index.lists_set is not None and index.lists_built != index.lists_set:
+            yield _on_index(
+                index,
+                "vector.lists",
+                "warning",
+                f"index {index.index} is not what its options say",
+                f"built with {index.lists_built:,} lists, set to {index.lists_set:,}; {index.rows:,} rows",
+                "Changing the option rebuilds nothing: probes chosen for the new number read the wrong share.",
+            )
+        if index.valid and index.recall is not None and index.recall < lines.recall:
+            yield _on_index(
+                index,
+                "vector.recall",
+                "warning",
+                f"index {index.index} misses what is near",
+                f"recall {index.recall:.0%} at the last measurement, below {lines.recall:.0%}",
+                "Searches leave out rows that they should find.",
+            )
+
+
+def _on_index(index: VectorIndexPart, code: str, severity: Severity, title: str, evidence: str, why: str) -> Finding:
+    if index.collection is not None:
+        return Finding(
+            code=code,
+            severity=severity,
+            title=title,
+            evidence=evidence,
+            why=why,
+            remedy="rebuild it; reads and writes go on meanwhile",
+            action="rebuild_index",
+            target=index.collection,
+            command=f"pgops vector rebuild {index.collection}",
+        )
+    schema = index.table.split(".", 1)[0]
+    return Finding(
+        code=code,
+        severity=severity,
+        title=title,
+        evidence=evidence,
+        why=why,
+        remedy=f'reindex index concurrently "{schema}"."{index.index}"; drop it instead if its name ends in _ccnew',
+        target=index.index,
+    )
+
+
+def sessions(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """Connections running out, and transactions that hold everybody up."""
+    part = now.sessions
+    if isinstance(part, Unavailable):
+        return
+    share = part.total / part.max if part.max > 0 else 0.0
+    if share >= lines.connections_warning:
+        yield Finding(
+            code="sessions.full",
+            severity="critical" if share >= lines.connections_critical else "warning",
+            title="connections run out",
+            evidence=f"{part.total:,} of {part.max:,} connections ({share:.0%}): {part.active:,} active, {part.idle:,} "
+            f"idle, {part.idle_in_transaction:,} idle in transaction",
+            why="At the limit every new connection is refused, also an administrator's.",
+            remedy="close idle ones, make pools smaller, or put a pooler between",
+        )
+    yield from _transactions(part, lines)
+
+
+def _transactions(part: Sessions, lines: Thresholds) -> Iterator[Finding]:
+    idle_s, oldest_s = part.oldest_idle_in_transaction_s or 0.0, part.oldest_transaction_s or 0.0
+    why = "It keeps its locks, and vacuum cannot remove what has died since: tables and indexes grow."
+    if idle_s >= lines.idle_in_transaction_warning_s:
+        pid = part.oldest_idle_in_transaction_pid
+        yield Finding(
+            code="sessions.idle_in_transaction",
+            severity="critical" if idle_s >= lines.idle_in_transaction_critical_s else "warning",
+            title="a transaction is open and idle",
+            evidence=f"{many(part.idle_in_transaction, 'session')} idle in transaction, the longest for {age(idle_s)}"
+            + ("" if pid is None else f" (pid {pid})"),
+            why=why,
+            remedy="mend the client, or end the session"
+            + ("" if pid is None else f": select pg_terminate_backend({pid})"),
+        )
+    elif oldest_s >= lines.transaction_warning_s:
+        yield Finding(
+            code="sessions.old_transaction",
+            severity="warning",
+            title="a transaction is very old",
+            evidence=f"open for {age(oldest_s)}",
+            why=why,
+            remedy="look in pg_stat_activity, by xact_start, at what it does and whether anybody waits for it",
+        )
+
+
+RULES = (sessions, outbox, cache, vectors)

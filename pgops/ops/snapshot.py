@@ -1,0 +1,203 @@
+"""What is known of one database at one moment: frozen values, and nothing that computes.
+
+Floor 3. `pgops status --json` prints exactly this; keys only ever get added. Durations are seconds, sizes bytes,
+times aware UTC datetimes; None is unknown. A part that cannot be had is `Unavailable`, with the remedy. `exact`
+names the fields that are capped or estimated: {"rows": False}.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
+Severity = Literal["critical", "warning", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A part that a privilege, a version or a missing extension forbids."""
+
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPart:
+    version: str
+    version_num: int
+    database: str
+    database_bytes: int | None
+    uptime_s: float | None
+    in_recovery: bool
+    pgvector: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Client connections of the whole server by state, against the limit."""
+
+    total: int
+    active: int
+    idle: int
+    idle_in_transaction: int
+    max: int
+    oldest_transaction_s: float | None
+    oldest_idle_in_transaction_s: float | None = None
+    oldest_idle_in_transaction_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """`stuck` counts what `StuckJob`s tell of this queue; totals are since the queue was made; rates are by the
+    second since the snapshot before, None in a first one."""
+
+    name: str
+    paused: bool
+    available: int
+    scheduled: int
+    running: int
+    stuck: int
+    dead: int
+    oldest_age_s: float | None
+    enqueued_total: int
+    completed_total: int
+    failed_total: int
+    in_per_s: float | None = None
+    out_per_s: float | None = None
+    exact: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StuckJob:
+    """A job that does not move: its lease ran out, it runs too long, or nobody claims it. `age_s` is how long ago the
+    lease ended, the job was started, or became ready."""
+
+    queue: str
+    id: int
+    kind: str
+    reason: Literal["lease expired", "running too long", "not claimed"]
+    age_s: float
+    worker: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    id: int
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    concurrency: int
+    running: int
+    heartbeat_age_s: float
+    alive: bool
+    stopping: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSubscription:
+    """`relays` is how many live; `lag_s` the age of the oldest event that is not delivered."""
+
+    name: str
+    sink: str
+    lag_events: int
+    lag_s: float | None
+    relayed_total: int
+    parked: int
+    relayed_per_s: float | None = None
+    paused: bool = False
+    relays: int | None = None
+    exact: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CachePart:
+    """`hits` and `misses` are the application's, counted by pgops over `window_s` (None: since the beginning);
+    `buffer_hit_ratio` is PostgreSQL's own, for the pages of this database: two different things."""
+
+    hits: int
+    misses: int
+    hit_ratio: float | None
+    window_s: float | None
+    buffer_hit_ratio: float | None
+    entries: int
+    expired_backlog: int
+    bytes: int
+    hits_per_s: float | None = None
+    misses_per_s: float | None = None
+    emptied_by_crash: bool = False
+    exact: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIndexPart:
+    """One ivfflat or hnsw index of the database. `lists_built` is what the index holds, `lists_set` what its
+    options say and a rebuild would build. Recall is the last one measured, never measured here."""
+
+    table: str
+    index: str
+    method: str
+    rows: int
+    lists_built: int | None
+    lists_set: int | None
+    probes: int | None
+    bytes: int
+    valid: bool
+    searches_total: int
+    searches_per_s: float | None = None
+    recall: float | None = None
+    recall_low: float | None = None
+    recall_high: float | None = None
+    recall_at: datetime | None = None
+    collection: str | None = None
+    building: bool = False
+    exact: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What needs a human: evidence in numbers, why it matters, what to do. `action` names an Action that cures
+    it, with its target, where there is one; `command` is the same as a command line."""
+
+    code: str
+    severity: Severity
+    title: str
+    evidence: str
+    why: str
+    remedy: str
+    action: str | None = None
+    target: str | None = None
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What this observation cost: wall time of all its statements, their number, and the wall time of each part that
+    was taken anew."""
+
+    duration_ms: float
+    statements: int
+    parts_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One observation. A tuple part is empty where there is nothing of its kind."""
+
+    taken_at: datetime
+    target: str
+    server: ServerPart | Unavailable
+    sessions: Sessions | Unavailable
+    queues: tuple[Queue, ...] | Unavailable
+    stuck_jobs: tuple[StuckJob, ...] | Unavailable
+    workers: tuple[Worker, ...] | Unavailable
+    outbox: tuple[OutboxSubscription, ...] | Unavailable
+    cache: CachePart | Unavailable
+    vectors: tuple[VectorIndexPart, ...] | Unavailable
+    findings: tuple[Finding, ...]
+    cost: Cost
+
+
+def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":
+    """The values of a part, none where it is unavailable."""
+    return () if isinstance(part, Unavailable) else part

@@ -1,0 +1,30 @@
+"""Where the lines are drawn between well, warning and critical.
+
+Floor 3, values only. Ages are seconds, shares 0 to 1.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The defaults suit a service that people wait for."""
+
+    unclaimed_s: float = 60.0
+    ready_age_warning_s: float = 300.0
+    ready_age_critical_s: float = 1_800.0
+    lag_events_warning: int = 10_000
+    lag_warning_s: float = 60.0
+    lag_critical_s: float = 600.0
+    no_relay_s: float = 30.0
+    expired_rows: int = 10_000
+    expired_share: float = 0.2
+    hit_ratio: float = 0.5
+    hit_ratio_reads: int = 1_000
+    hit_ratio_reads_per_s: float = 10.0
+    recall: float = 0.8
+    connections_warning: float = 0.80
+    connections_critical: float = 0.95
+    idle_in_transaction_warning_s: float = 60.0
+    idle_in_transaction_critical_s: float = 600.0
+    transaction_warning_s: float = 3_600.0

@@ -1,0 +1,34 @@
+"""The dashboard. It shows Snapshots and runs Actions; it holds no SQL, no driver and no command line.
+
+    app.py          PgopsApp: keys, screens, the heart beat; one view goes to the screen that is open
+    feed.py         what is known now: last snapshot, history, lost or live, when to look again; pure
+    source.py       Source: where snapshots, jobs and acts come from
+    live.py         LiveSource: the one over a database
+    keymap.py       every key, once; footer, help and palette are made from it
+    palette.py      the command palette
+    messages.py     what goes between app and screens
+    commands.py     an act or a look as the command line that does the same
+    formats.py      numbers, durations, sizes, and text made harmless; pure
+    theme.py        the colours and what they mean
+    screens/        overview, queues, jobs, job, vectors; help and the questions that acts ask
+    widgets/        status line, banner, tiles, ledger (a table that is diffed), sparkline, filter
+    *.tcss          how it looks
+
+Whatever comes from the database is text, never markup, and passes `formats.clean` on its way to the screen.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgops.config import Target
+
+
+def run_dashboard(target: "Target") -> int:
+    """Open the dashboard on `target` and return the exit code when it is left. A database that cannot be reached
+    is shown as lost and tried again; it is no error here."""
+    from pgops.tui.app import PgopsApp
+    from pgops.tui.live import LiveSource
+
+    app = PgopsApp(LiveSource(target))
+    app.run()
+    return app.return_code or 0

@@ -1,0 +1,163 @@
+"""The app: keys for everywhere, the heart beat, and the way of an act.
+
+Four times a second the heart beats. When the feed says that it is time, one worker observes; while it does, no
+second one starts, so that a slow database skips beats and never queues them. The View goes to the room that is
+open; a room that opens draws the latest one. Nothing that fails below ends the app.
+"""
+
+from collections.abc import Sequence
+from time import monotonic
+
+from textual.app import App
+
+from pgops.errors import PgopsError
+from pgops.ops.actions import Action
+from pgops.tui import formats
+from pgops.tui.feed import Feed, View
+from pgops.tui.keymap import EVERYWHERE, keys
+from pgops.tui.messages import Observed
+from pgops.tui.palette import Palette
+from pgops.tui.screens.ask import Choose, Question
+from pgops.tui.screens.base import Choice, Room
+from pgops.tui.screens.help import Help
+from pgops.tui.screens.overview import OverviewRoom
+from pgops.tui.screens.queues import QueuesRoom
+from pgops.tui.screens.vectors import VectorsRoom
+from pgops.tui.source import Source
+from pgops.tui.theme import NIGHT
+
+BEAT_S = 0.25
+
+
+class PgopsApp(App[int]):
+    """The dashboard over a Source."""
+
+    TITLE = "pgops"
+    CSS_PATH = ["pgops.tcss", "rooms.tcss", "notes.tcss"]
+    BINDINGS = keys(*EVERYWHERE)
+    COMMANDS = {Palette}
+    DEFAULT_MODE = "overview"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.register_theme(NIGHT)
+        self.theme = NIGHT.name
+        self.source = source
+        self.feed = Feed(source.target)
+        self._last_second = -1
+        self.add_mode("overview", lambda: OverviewRoom(self))
+        self.add_mode("queues", lambda: QueuesRoom(self))
+        self.add_mode("vectors", lambda: VectorsRoom(self))
+
+    def on_mount(self) -> None:
+        self.set_interval(BEAT_S, self._beat)
+        self._beat()
+
+    async def on_unmount(self) -> None:
+        await self.source.close()
+
+    # --- the heart beat --------------------------------------------------------------------------------------
+
+    @property
+    def now_view(self) -> View:
+        return self.feed.view(monotonic())
+
+    def _beat(self) -> None:
+        now = monotonic()
+        if self.feed.due(now):
+            self.feed.started(now)
+            self.run_worker(self._observe(), group="observe", exit_on_error=False)
+        if int(now) != self._last_second:
+            self._last_second = int(now)
+            if self.now_view.lost is not None:
+                self._spread()
+
+    async def _observe(self) -> None:
+        try:
+            self.feed.took(await self.source.snapshot())
+        except PgopsError as error:
+            self.feed.failed(error, monotonic())
+        except Exception as error:
+            self.log.error(error)
+            self.feed.failed(PgopsError(f"{type(error).__name__}: {error}", "please report this"), monotonic())
+        self._spread()
+
+    def _spread(self) -> None:
+        """Give the View to the room that is open, also behind a note."""
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, Room):
+                screen.post_message(Observed(self.now_view))
+                return
+
+    # --- acts ------------------------------------------------------------------------------------------------
+
+    def choose(self, title: str, choices: Sequence[Choice], nothing: str) -> None:
+        if not choices:
+            self.notify(nothing, markup=False, timeout=4)
+        elif len(choices) == 1:
+            self.act(choices[0].action)
+        else:
+            self.push_screen(Choose(title, choices), self._chosen)
+
+    def _chosen(self, action: Action | None) -> None:
+        if action is not None:
+            self.act(action)
+
+    def act(self, action: Action) -> None:
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.run_worker(self._run(action), group="act", exit_on_error=False)
+
+        self.push_screen(Question(self.source, action), answered)
+
+    async def _run(self, action: Action) -> None:
+        name = f"{action.name} {action.target}".replace("_", " ").strip()
+        self.feed.busy.append(name)
+        self._spread()
+        try:
+            result = await self.source.run(action)
+            trail = "" if result.audit_id is None else f" (audit {result.audit_id})"
+            self.notify(formats.clean(result.message) + trail, title="✓ Done", markup=False, timeout=6)
+        except PgopsError as error:
+            words = formats.clean(f"{error}. {error.hint}" if error.hint else error)
+            self.notify(words, title="✕ Not done", severity="error", markup=False, timeout=10)
+        finally:
+            self.feed.busy.remove(name)
+            self.action_now()
+            self._spread()
+
+    # --- keys ------------------------------------------------------------------------------------------------
+
+    def action_room(self, name: str) -> None:
+        if not self.screen.is_modal:
+            self.switch_mode(name)
+
+    def action_pause(self) -> None:
+        self.feed.paused = not self.feed.paused
+        self._spread()
+
+    def action_now(self) -> None:
+        self.feed.hurry()
+        if not self.feed.looking:
+            self.feed.started(monotonic())
+            self.run_worker(self._observe(), group="observe", exit_on_error=False)
+
+    def action_faster(self) -> None:
+        self.feed.faster()
+        self._spread()
+
+    def action_slower(self) -> None:
+        self.feed.slower()
+        self._spread()
+
+    def action_help(self) -> None:
+        if not self.screen.is_modal:
+            self.push_screen(Help())
+
+    def action_leave(self) -> None:
+        if len(self.screen_stack) > 1:
+            self.screen.dismiss()
+        else:
+            self.exit(0)

@@ -1,0 +1,34 @@
+"""The command line that does the same as an act or shows the same as a screen. Pure."""
+
+import shlex
+
+from pgops.ops.actions import Action
+
+
+def act_command(action: Action) -> str:
+    """The command of an act; it asks before it does anything, as the dashboard does."""
+    words = ["pgops", *_verbs(action)]
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def _verbs(action: Action) -> list[str]:
+    ids = [str(id) for id in action.ids]
+    if action.name == "requeue_stuck":
+        return ["queue", "requeue", action.target, *ids, "--stuck"]
+    if action.name == "requeue_dead":
+        return ["queue", "requeue", action.target, *ids, "--dead"]
+    if action.name == "purge_expired":
+        return ["cache", "purge"]
+    if action.name == "rebuild_index":
+        lists = ["--lists", str(action.lists)] if action.lists else []
+        return ["vector", "rebuild", action.target, *lists]
+    exact = ["--exact"] if action.exact else []
+    return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *exact]
+
+
+def jobs_command(queue: str, state: str | None = None) -> str:
+    return f"pgops queue jobs {shlex.quote(queue)}" + (f" --state {state}" if state else "")
+
+
+def job_command(queue: str, job: int) -> str:
+    return f"pgops queue show {shlex.quote(queue)} {job}"

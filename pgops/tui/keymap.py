@@ -1,0 +1,78 @@
+"""Every key of the dashboard, once. Footer, help and palette are made from it.
+
+The rule: upper case letters act on data and always ask; everything else looks.
+"""
+
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Keys that belong together in the help."""
+
+    title: str
+    keys: tuple[Binding, ...]
+
+
+def _key(id: str, key: str, action: str, label: str, told: str, shown: str, *, footer: bool = False) -> Binding:
+    return Binding(key, action, label, show=footer, key_display=shown, tooltip=told, id=id)
+
+
+GROUPS = (
+    Group(
+        "Screens",
+        (
+            _key("overview", "1", "app.room('overview')", "Overview", "What needs a human, and all at a glance", "1"),
+            _key("queues", "2", "app.room('queues')", "Queues", "Queues, their jobs, and the workers", "2"),
+            _key("vectors", "3", "app.room('vectors')", "Vectors", "Vector indexes, and search by likeness", "3"),
+            _key("open", "enter", "select_cursor", "Open", "Open what the cursor is on", "enter", footer=True),
+            _key("back", "escape", "back", "Back", "Close it, or go one screen back", "esc", footer=True),
+            _key("help", "question_mark", "help", "Help", "All keys", "?", footer=True),
+            _key("palette", "colon,ctrl+p", "command_palette", "Palette", "Everything one can do here, by name", ":"),
+            _key("quit", "q", "leave", "Quit", "One screen back; at the top, leave the dashboard", "q", footer=True),
+        ),
+    ),
+    Group(
+        "Look",
+        (
+            _key("filter", "slash", "filter", "Filter", "Only lines with these words, k:value, !not", "/", footer=True),
+            _key("prompt", "slash", "prompt", "Search", "Search the collection by likeness", "/", footer=True),
+            _key("sort", "s", "sort", "Sort", "Sort by the next column", "s"),
+            _key("reverse", "r", "reverse", "Reverse", "Turn the order round", "r"),
+            _key("mark", "space", "mark", "Mark", "Mark this line, or unmark it", "space"),
+            _key("state", "right", "state(1)", "State", "Jobs of the next state", "→", footer=True),
+            _key("state_back", "left", "state(-1)", "State", "Jobs of the state before", "←"),
+            _key("copy", "y", "copy", "Copy", "Copy the value the cursor is on", "y"),
+            _key("command", "c", "copy_command", "As command", "Copy the same as a command line", "c"),
+        ),
+    ),
+    Group(
+        "Time",
+        (
+            _key("pause", "p", "pause", "Pause", "Hold the view still, or let it go on", "p"),
+            _key("now", "ctrl+r", "now", "Now", "Look again now", "ctrl+r"),
+            _key("faster", "plus,equals_sign", "faster", "Faster", "Look more often", "+"),
+            _key("slower", "minus", "slower", "Slower", "Look less often", "-"),
+        ),
+    ),
+    Group(
+        "Act (always asks)",
+        (
+            _key("requeue", "R", "requeue", "Requeue", "Make stuck or dead jobs available again", "R", footer=True),
+            _key("purge", "P", "purge", "Purge cache", "Remove cache entries that have expired", "P", footer=True),
+            _key("rebuild", "B", "rebuild", "Rebuild", "Build a vector index anew, blocking nobody", "B", footer=True),
+            _key("confirm", "y", "confirm", "Do it", "In a question: yes, do it", "y"),
+        ),
+    ),
+)  # fmt: skip
+
+KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not None}
+
+EVERYWHERE = ("overview", "queues", "vectors", "palette", "pause", "now", "faster", "slower", "help", "quit")
+
+
+def keys(*names: str) -> list[BindingType]:
+    """The bindings of these ids, in this order."""
+    return [KEYS[name] for name in names]

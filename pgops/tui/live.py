@@ -1,0 +1,72 @@
+"""A Source over one database. It connects when it is first asked, and anew after the connection was lost, so that the
+dashboard can open before the database can be reached.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+
+from pgops.config import Target
+from pgops.errors import PgopsError, UnreachableError
+from pgops.ops import actions
+from pgops.ops.actions import Action, Preview, Result
+from pgops.ops.collector import Collector
+from pgops.ops.snapshot import Snapshot
+from pgops.services.client import AsyncPgops
+from pgops.services.models import JobRow, JobState
+
+ANSWER_WITHIN_S = 10.0
+
+
+class LiveSource:
+    """One database. A connection that is lost is given up, and opened anew by the next call."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target.display
+        self._target = target
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._open: tuple[AsyncPgops, Collector] | None = None
+
+    async def snapshot(self) -> Snapshot:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                _, collector = await self._connected()
+                return await collector.collect()
+        except TimeoutError:
+            await self.close()
+            raise UnreachableError(
+                f"no answer within {ANSWER_WITHIN_S:.0f} s", "is the server overloaded, or the network gone?"
+            ) from None
+        except UnreachableError:
+            await self.close()
+            raise
+
+    async def preview(self, action: Action) -> Preview:
+        pg, _ = await self._connected()
+        return await actions.preview(pg.db, action)
+
+    async def run(self, action: Action) -> Result:
+        pg, _ = await self._connected()
+        return await actions.run(pg.db, action)
+
+    async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
+        pg, _ = await self._connected()
+        return await pg.queue.jobs(queue, state=state, limit=limit)
+
+    async def job(self, queue: str, id: int) -> JobRow:
+        pg, _ = await self._connected()
+        return await pg.queue.job(queue, id)
+
+    async def close(self) -> None:
+        self._open = None
+        with suppress(PgopsError):
+            await self._stack.aclose()
+
+    async def _connected(self) -> tuple[AsyncPgops, Collector]:
+        async with self._opening:
+            if self._open is None:
+                pg = await self._stack.enter_async_context(
+                    AsyncPgops.open(self._target, application_name="pgops dashboard", max_size=4)
+                )
+                self._open = pg, Collector(pg.db, self.target)
+            return self._open

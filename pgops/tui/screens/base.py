@@ -1,0 +1,178 @@
+"""What every room has: the status line, the banner, a body, the foot of keys; and how it gets and draws a View."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widgets import Footer, Input
+
+from pgops.ops.actions import Action
+from pgops.ops.snapshot import Snapshot, items
+from pgops.tui import formats
+from pgops.tui.feed import View
+from pgops.tui.keymap import keys
+from pgops.tui.messages import Observed
+from pgops.tui.source import Source
+from pgops.tui.widgets.banner import Banner
+from pgops.tui.widgets.filter import Filter
+from pgops.tui.widgets.ledger import Ledger
+from pgops.tui.widgets.status_line import StatusLine
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several things to do, in words."""
+
+    words: str
+    action: Action
+
+
+class Helm(Protocol):
+    """What a room asks of the app."""
+
+    source: Source
+
+    @property
+    def now_view(self) -> View:
+        """The latest View."""
+
+    def act(self, action: Action) -> None:
+        """Preview, ask, run, tell."""
+
+    def choose(self, title: str, choices: Sequence[Choice], nothing: str) -> None:
+        """Have one of these chosen and act on it; say `nothing` where there is none."""
+
+
+class Room(Screen[None]):
+    """A screen of the house. Subclasses furnish it and draw a View; `room` names the tab it stands under."""
+
+    BINDINGS = keys("back", "command")
+    room = "overview"
+
+    def __init__(self, helm: Helm, trail: str = "") -> None:
+        super().__init__()
+        self.helm = helm
+        self.trail = trail
+        self.view: View | None = None
+
+    # --- for subclasses --------------------------------------------------------------------------------------
+
+    def furniture(self) -> ComposeResult:
+        """The widgets of the body."""
+        yield from ()
+
+    def show(self, snapshot: Snapshot, view: View) -> None:
+        """Draw what is known."""
+
+    def observed(self) -> None:
+        """A new View came; fetch what it does not hold."""
+
+    def as_command(self) -> str:
+        """What this screen shows, as a command line."""
+        return "pgops status"
+
+    # --- the frame -------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        yield StatusLine(self.room, self.trail)
+        yield Banner()
+        with Vertical(id="body"):
+            yield from self.furniture()
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.draw(self.helm.now_view)
+        self.observed()
+
+    def on_screen_resume(self) -> None:
+        if self.view is not None:
+            self.draw(self.helm.now_view)
+            self.observed()
+
+    def on_observed(self, message: Observed) -> None:
+        fresh = self.view is None or message.view.snapshot is not self.view.snapshot
+        self.draw(message.view)
+        if fresh:
+            self.observed()
+
+    def draw(self, view: View) -> None:
+        """Draw `view` in one paint."""
+        self.view = view
+        with self.app.batch_update():
+            self.query_one(StatusLine).show(view)
+            self.query_one(Banner).show(view)
+            body = self.query_one("#body")
+            body.set_class(view.lost is not None and view.snapshot is not None, "-stale")
+            if view.snapshot is not None:
+                self.show(view.snapshot, view)
+
+    # --- keys ------------------------------------------------------------------------------------------------
+
+    @property
+    def _filter(self) -> Filter | None:
+        return self.query(Filter).first() if self.query(Filter) else None
+
+    @property
+    def filtered(self) -> Ledger | None:
+        """The table that the filter filters."""
+        return self.query(Ledger).first() if self.query(Ledger) else None
+
+    def action_filter(self) -> None:
+        if self._filter is not None:
+            self._filter.remove_class("-hidden")
+            self._filter.focus()
+            self.refresh_bindings()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if isinstance(event.input, Filter) and self.filtered is not None:
+            self.filtered.set_query(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if isinstance(event.input, Filter) and self.filtered is not None:
+            self.filtered.focus()
+            event.input.set_class(not event.value, "-hidden")
+
+    @property
+    def inside_something(self) -> bool:
+        """Whether there is something to go back from."""
+        box = self._filter
+        return len(self.app.screen_stack) > 1 or (box is not None and not box.has_class("-hidden"))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Nothing to go back from: no key for it at the foot."""
+        return action != "back" or self.inside_something
+
+    def action_back(self) -> None:
+        box = self._filter
+        if box is not None and not box.has_class("-hidden"):
+            box.value = ""
+            box.add_class("-hidden")
+            self.refresh_bindings()
+            if self.filtered is not None:
+                self.filtered.focus()
+        elif len(self.app.screen_stack) > 1:
+            self.dismiss()
+
+    def action_copy_command(self) -> None:
+        command = self.as_command()
+        self.app.copy_to_clipboard(command)
+        self.notify(command, title="Copied as a command", markup=False, timeout=4)
+
+
+def requeue_choices(snapshot: Snapshot | None, queue: str | None = None) -> list[Choice]:
+    """What could be requeued, of one queue or of all."""
+    if snapshot is None:
+        return []
+    found = []
+    for one in items(snapshot.queues):
+        if queue is not None and one.name != queue:
+            continue
+        name = formats.clean(one.name, 60)
+        if one.stuck:
+            found.append(Choice(f"{name}: take back {one.stuck:,} stuck", Action("requeue_stuck", one.name)))
+        if one.dead:
+            found.append(Choice(f"{name}: let {one.dead:,} dead start over", Action("requeue_dead", one.name)))
+    return found

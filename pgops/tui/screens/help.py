@@ -1,0 +1,34 @@
+"""All keys, from the keymap."""
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from pgops.tui.keymap import GROUPS
+from pgops.tui.screens.modal import Note
+from pgops.tui.theme import ACCENT, INK, QUIET
+
+
+def all_keys() -> Text:
+    """Every key with what it does, by group."""
+    text = Text()
+    for group in GROUPS:
+        text.append(f"{group.title}\n", f"bold {QUIET}")
+        for key in group.keys:
+            text.append(f"  {key.key_display:<8}", ACCENT)
+            text.append(f"{key.tooltip}\n", INK)
+        text.append("\n")
+    text.append("Upper case letters act on data and always ask. ~ is an estimate, – is unknown.", QUIET)
+    return text
+
+
+class Help(Note[None]):
+    """A note that scrolls."""
+
+    def __init__(self) -> None:
+        super().__init__("keys")
+
+    def inside(self) -> ComposeResult:
+        with VerticalScroll(classes="words"):
+            yield Static(all_keys(), markup=False)

@@ -1,0 +1,169 @@
+"""The jobs of one queue, by state. Right and left go through the states, space marks, R requeues."""
+
+from datetime import datetime
+from typing import get_args
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.widgets import DataTable, Static
+
+from pgops.errors import PgopsError
+from pgops.ops.actions import Action
+from pgops.ops.snapshot import Queue, Snapshot, items
+from pgops.services.models import JobRow, JobState
+from pgops.tui import formats
+from pgops.tui.commands import jobs_command
+from pgops.tui.feed import View
+from pgops.tui.keymap import keys
+from pgops.tui.screens.ask import failure
+from pgops.tui.screens.base import Choice, Helm, Room, requeue_choices
+from pgops.tui.screens.job import JobRoom
+from pgops.tui.theme import ACCENT, INK, QUIET, Tone
+from pgops.tui.widgets.filter import Filter
+from pgops.tui.widgets.ink import ink, number
+from pgops.tui.widgets.ledger import Column, Ledger, Line
+
+LIMIT = 200
+STATES: tuple[JobState | None, ...] = (None, *get_args(JobState))
+TONES: dict[JobState, tuple[str, Tone]] = {
+    "available": ("○", "plain"),
+    "scheduled": ("◔", "quiet"),
+    "running": ("●", "accent"),
+    "dead": ("✕", "warn"),
+}
+JOBS = (
+    Column("id", "id", 9, right=True),
+    Column("state", "state", 11),
+    Column("kind", "kind", 14),
+    Column("try", "try", 5, right=True),
+    Column("age", "age", 7, right=True),
+    Column("payload", "payload", 0),
+    Column("error", "last error", 44, from_width=130),
+)
+
+
+def job_line(job: JobRow, now: datetime) -> Line:
+    """A job as a row."""
+    glyph, tone = TONES[job.state]
+    age = (now - job.created_at).total_seconds()
+    attempt = str(job.attempt) if job.max_attempts is None else f"{job.attempt}/{job.max_attempts}"
+    payload = formats.compact_json(job.payload)
+    error = formats.clean(job.errors[-1].get("error", "")) if job.errors else ""
+    kind = formats.clean(job.kind, 60)
+    cells = (
+        number(str(job.id)), ink((f"{glyph} {job.state}", tone)), ink(kind), number(attempt),
+        number(formats.duration(age)), ink((payload, "quiet")), ink((error, "warn")),
+    )  # fmt: skip
+    return Line(str(job.id), cells, (job.id, job.state, kind, job.attempt, age, payload, error), str(job.id))
+
+
+def strip(queue: Queue | None, state: JobState | None) -> Text:
+    """The states with their numbers, the chosen one bright."""
+    text = Text(no_wrap=True, overflow="ellipsis", end="")
+    for each in STATES:
+        here = each == state
+        text.append("▸ " if here else "  ", ACCENT)
+        text.append(each or "all", f"bold {INK}" if here else QUIET)
+        if each is not None and queue is not None:
+            count: int = getattr(queue, each)
+            text.append(f" {formats.roughly(count, queue.exact, each)}", ACCENT if here else QUIET)
+        text.append("  ")
+    return text
+
+
+class JobsRoom(Room):
+    """Fetches the jobs after each snapshot; a fetch that is still under way is not doubled."""
+
+    BINDINGS = keys("filter", "state", "state_back", "mark", "requeue")
+    room = "queues"
+
+    def __init__(self, helm: Helm, queue: str) -> None:
+        super().__init__(helm, queue)
+        self._queue = queue
+        self._state: JobState | None = None
+        self._jobs: dict[str, JobRow] = {}
+        self._fetching = False
+
+    def furniture(self) -> ComposeResult:
+        yield Static(id="strip", markup=False)
+        yield Static(id="empty", classes="-hidden", markup=False)
+        yield Ledger(JOBS, id="jobs")
+        yield Filter()
+
+    def show(self, snapshot: Snapshot, view: View) -> None:
+        self.query_one("#strip", Static).update(strip(self._now, self._state))
+
+    @property
+    def _now(self) -> Queue | None:
+        snapshot = self.view.snapshot if self.view else None
+        known = items(snapshot.queues) if snapshot else ()
+        return next((one for one in known if one.name == self._queue), None)
+
+    def observed(self) -> None:
+        if not self._fetching:
+            self._fetching = True
+            self.run_worker(self._fetch(), exit_on_error=False)
+
+    async def _fetch(self) -> None:
+        state = self._state
+        try:
+            self._fill(await self.helm.source.jobs(self._queue, state, LIMIT))
+        except PgopsError as error:
+            self._say(failure(error))
+        finally:
+            self._fetching = False
+        if state != self._state:
+            self.observed()
+
+    def _fill(self, jobs: list[JobRow]) -> None:
+        self._jobs = {str(job.id): job for job in jobs}
+        moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
+        with self.app.batch_update():
+            self.query_one("#jobs", Ledger).show([job_line(job, moment or job.created_at) for job in jobs])
+            self._say(None if jobs else Text(f"○ no {self._state or ''} jobs here", QUIET))
+
+    def _say(self, words: Text | None) -> None:
+        empty = self.query_one("#empty", Static)
+        empty.set_class(words is None, "-hidden")
+        if words is not None:
+            empty.update(words)
+
+    def action_state(self, step: int) -> None:
+        at = (STATES.index(self._state) + step) % len(STATES)
+        self._state = STATES[at]
+        self.query_one("#strip", Static).update(strip(self._now, self._state))
+        self.observed()
+
+    def on_ledger_sideways(self, message: Ledger.Sideways) -> None:
+        self.action_state(message.step)
+
+    def action_mark(self) -> None:
+        self.query_one("#jobs", Ledger).toggle_mark()
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        self.app.push_screen(JobRoom(self.helm, self._queue, int(str(event.row_key.value))))
+
+    def action_requeue(self) -> None:
+        table = self.query_one("#jobs", Ledger)
+        at = {table.current} if table.current else set()
+        choices = self._chosen("marked", table.marks) or self._chosen("this job", at)
+        choices += requeue_choices(self.view.snapshot if self.view else None, self._queue)
+        self.helm.choose(f"Requeue {formats.clean(self._queue)}", choices, "Nothing here is stuck or dead.")
+
+    def _chosen(self, words: str, keys_chosen: set[str]) -> list[Choice]:
+        jobs = [self._jobs[key] for key in keys_chosen if key in self._jobs]
+        dead = tuple(sorted(job.id for job in jobs if job.state == "dead"))
+        running = tuple(sorted(job.id for job in jobs if job.state == "running"))
+        choices = []
+        if dead:
+            choices.append(Choice(f"{words}: {_ids(dead)} (dead)", Action("requeue_dead", self._queue, dead)))
+        if running:
+            choices.append(Choice(f"{words}: {_ids(running)} (running)", Action("requeue_stuck", self._queue, running)))
+        return choices
+
+    def as_command(self) -> str:
+        return jobs_command(self._queue, self._state)
+
+
+def _ids(ids: tuple[int, ...]) -> str:
+    return str(ids[0]) if len(ids) == 1 else f"{len(ids)} jobs"

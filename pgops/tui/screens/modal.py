@@ -1,0 +1,34 @@
+"""The frame of a question or a note: a title, what it says, a row of buttons. Escape always leaves it unanswered."""
+
+from typing import TypeVar
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from pgops.tui.keymap import keys
+from pgops.tui.widgets.ink import plain
+
+Answer = TypeVar("Answer")
+
+
+class Note(ModalScreen[Answer | None]):
+    """Subclasses say what stands in it."""
+
+    BINDINGS = keys("back")
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._note_title = title
+
+    def inside(self) -> ComposeResult:
+        """The widgets of the note."""
+        yield from ()
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="note") as note:
+            note.border_title = plain(self._note_title)
+            yield from self.inside()
+
+    def action_back(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,135 @@
+"""Room 1: what needs a human first, then every part at a glance, and what looking costs."""
+
+from textual.app import ComposeResult
+from textual.containers import Grid
+from textual.widgets import DataTable
+
+from pgops.ops.actions import Action
+from pgops.ops.snapshot import Finding, OutboxSubscription, Snapshot, Unavailable, items
+from pgops.tui import formats
+from pgops.tui.feed import View
+from pgops.tui.keymap import keys
+from pgops.tui.screens.base import Room, requeue_choices
+from pgops.tui.screens.finding import FindingNote
+from pgops.tui.theme import GLYPHS, SEVERITY_TONES
+from pgops.tui.widgets.faces import FACES
+from pgops.tui.widgets.filter import Filter
+from pgops.tui.widgets.ink import ink, number
+from pgops.tui.widgets.ledger import Column, Ledger, Line
+from pgops.tui.widgets.tile import Tile
+
+_RANK = {"critical": 0.0, "warning": 1.0, "info": 2.0}
+
+FINDINGS = (
+    Column("severity", "severity", 10),
+    Column("finding", "finding", 30),
+    Column("evidence", "evidence", 0),
+    Column("remedy", "remedy", 40, from_width=116),
+)
+OUTBOX = (
+    Column("name", "subscription", 0),
+    Column("sink", "sink", 30, from_width=90),
+    Column("lag", "behind", 8, right=True),
+    Column("age", "oldest", 8, right=True),
+    Column("rate", "relayed/s", 9, right=True),
+    Column("total", "relayed", 8, right=True),
+    Column("parked", "parked", 7, right=True),
+)
+
+
+def finding_line(place: int, finding: Finding) -> Line:
+    """A finding as a row."""
+    tone = SEVERITY_TONES[finding.severity]
+    texts = (finding.title, finding.evidence, finding.command or finding.remedy)
+    title, evidence, remedy = (formats.clean(text) for text in texts)
+    cells = (
+        ink((f"{GLYPHS[finding.severity]} {finding.severity}", tone)), ink(title), ink((evidence, "quiet")),
+        ink((remedy, "accent")),
+    )  # fmt: skip
+    order = (_RANK[finding.severity], title, evidence, remedy)
+    return Line(f"{finding.code}/{finding.target}", cells, order, f"{title}: {evidence}")
+
+
+def outbox_line(one: OutboxSubscription) -> Line:
+    """A subscription as a row."""
+    name, sink = formats.clean(one.name), formats.clean(one.sink)
+    cells = (
+        ink(name), ink((sink, "quiet")), number(formats.roughly(one.lag_events, one.exact, "lag_events")),
+        number(formats.duration(one.lag_s)), number(formats.rate(one.relayed_per_s)),
+        number(formats.count(one.relayed_total)), number(formats.count(one.parked), "warn" if one.parked else "plain"),
+    )  # fmt: skip
+    order = (name, sink, one.lag_events, one.lag_s or 0, one.relayed_per_s or 0, one.relayed_total, one.parked)
+    return Line(one.name, cells, order, one.name)
+
+
+def headline(snapshot: Snapshot) -> str:
+    """What stands over the findings. Silence about what cannot be seen is no good news."""
+    if snapshot.findings:
+        return f"needs a human · {len(snapshot.findings)}"
+    parts = (snapshot.queues, snapshot.outbox, snapshot.cache, snapshot.sessions)
+    if any(isinstance(part, Unavailable) for part in parts):
+        return "◌ nothing found, but not all could be seen"
+    return "✓ nothing needs a human"
+
+
+class OverviewRoom(Room):
+    """Findings, tiles, subscriptions where there is room."""
+
+    BINDINGS = keys("filter", "requeue", "purge")
+    room = "overview"
+
+    def furniture(self) -> ComposeResult:
+        findings = Ledger(FINDINGS, id="findings", sort="severity")
+        findings.border_title = "◌ nothing seen yet"
+        findings.add_class("-calm")
+        findings.show_header = False
+        yield findings
+        yield Filter()
+        with Grid(id="tiles"):
+            for id, (title, _) in FACES.items():
+                yield Tile(title, id)
+        outbox = Ledger(OUTBOX, id="subscriptions", sort="name")
+        outbox.border_title = "outbox subscriptions"
+        outbox.can_focus = False
+        outbox.show_cursor = False
+        yield outbox
+
+    def show(self, snapshot: Snapshot, view: View) -> None:
+        table = self.query_one("#findings", Ledger)
+        table.show([finding_line(place, finding) for place, finding in enumerate(snapshot.findings)])
+        calm = not snapshot.findings
+        table.border_title = headline(snapshot)
+        table.set_class(calm, "-calm")
+        table.show_header = not calm
+        for id, (_, face) in FACES.items():
+            self.query_one(f"#{id}", Tile).show(face(snapshot, view))
+        subscriptions = items(snapshot.outbox)
+        outbox = self.query_one("#subscriptions", Ledger)
+        outbox.set_class(not subscriptions, "-none")
+        outbox.show([outbox_line(one) for one in subscriptions])
+
+    @property
+    def _finding(self) -> Finding | None:
+        key = self.query_one("#findings", Ledger).current
+        found = self.view.snapshot.findings if self.view and self.view.snapshot else ()
+        return next((one for one in found if f"{one.code}/{one.target}" == key), None)
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        finding = self._finding
+        if event.data_table.id == "findings" and finding is not None:
+            self.app.push_screen(FindingNote(finding), self._answered)
+
+    def _answered(self, action: Action | None) -> None:
+        if action is not None:
+            self.helm.act(action)
+
+    def action_requeue(self) -> None:
+        snapshot = self.view.snapshot if self.view else None
+        self.helm.choose("Requeue", requeue_choices(snapshot), "Nothing is stuck or dead.")
+
+    def action_purge(self) -> None:
+        self.helm.act(Action("purge_expired", ""))
+
+    def as_command(self) -> str:
+        finding = self._finding
+        return finding.command if finding is not None and finding.command else "pgops status"

@@ -1,0 +1,31 @@
+"""All that the screens know of a database: `Source`. live.py has the one over a real one."""
+
+from typing import Protocol
+
+from pgops.ops.actions import Action, Preview, Result
+from pgops.ops.snapshot import Snapshot
+from pgops.services.models import JobRow, JobState
+
+
+class Source(Protocol):
+    """Snapshots, jobs and acts of one database. Every method raises PgopsError."""
+
+    target: str
+
+    async def snapshot(self) -> Snapshot:
+        """Observe now. Raises UnreachableError."""
+
+    async def preview(self, action: Action) -> Preview:
+        """What the act would hit."""
+
+    async def run(self, action: Action) -> Result:
+        """Do it."""
+
+    async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
+        """The first jobs of a queue."""
+
+    async def job(self, queue: str, id: int) -> JobRow:
+        """One job. Raises NotFoundError."""
+
+    async def close(self) -> None:
+        """Let go of every connection."""

@@ -1,0 +1,42 @@
+"""The line that says what is wrong with the whole: the connection is lost, or the schema is missing."""
+
+from rich.text import Text
+from textual.widgets import Static
+
+from pgops.ops.snapshot import Unavailable
+from pgops.tui import formats
+from pgops.tui.feed import View
+from pgops.tui.theme import BAD, INK, QUIET, WARN
+
+
+def words(view: View) -> Text | None:
+    """What to say, or None where all is well."""
+    if view.lost is not None:
+        lost = view.lost
+        retry = "trying now…" if lost.retry_in_s is None else f"trying again in {lost.retry_in_s:.0f} s"
+        text = Text.assemble((f"✕ {formats.clean(lost.reason, 300)}", BAD), (f"\n  {retry}", INK))
+        if view.snapshot is not None:
+            text.append(f" · last seen {formats.clock(view.snapshot.taken_at)} UTC", QUIET)
+        if lost.hint:
+            text.append(f" · {formats.clean(lost.hint, 300)}", QUIET)
+        return text
+    queues = view.snapshot.queues if view.snapshot else None
+    if isinstance(queues, Unavailable) and "migrate" in queues.remedy:
+        return Text.assemble(
+            (f"◆ {formats.clean(queues.reason, 200)}", WARN), ("  ", ""), (formats.clean(queues.remedy, 200), INK)
+        )
+    return None
+
+
+class Banner(Static):
+    """Hidden where all is well."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def show(self, view: View) -> None:
+        text = words(view)
+        self.set_class(text is None, "-hidden")
+        self.set_class(view.lost is not None, "-lost")
+        if text is not None:
+            self.update(text)

@@ -1,0 +1,80 @@
+"""The two lines on top: where one is and whether it is live; which database, and how old what is shown is."""
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.widgets import Static
+
+from pgops.ops.snapshot import ServerPart
+from pgops.tui import formats
+from pgops.tui.feed import View
+from pgops.tui.keymap import KEYS
+from pgops.tui.theme import ACCENT, INK, QUIET
+from pgops.tui.widgets.ink import Piece, ink
+
+ROOMS = ("overview", "queues", "vectors")
+
+
+def rooms(current: str, trail: str = "") -> Text:
+    """The name of the house and its rooms, the current one bright, with what is open inside it."""
+    text = Text(no_wrap=True, overflow="ellipsis", end="")
+    text.append("pgops", f"bold {ACCENT}")
+    for room in ROOMS:
+        key = KEYS[room]
+        here = room == current
+        text.append("  ")
+        text.append(f"{key.key} ", ACCENT if here else QUIET)
+        text.append(key.description, f"bold {INK}" if here else QUIET)
+        if here and trail:
+            text.append(f" › {trail}", INK)
+    return text
+
+
+def liveness(view: View) -> Text:
+    """Live, paused or lost, how often, and the clock of the last snapshot."""
+    taken = formats.clock(view.snapshot.taken_at if view.snapshot else None)
+    every = f"{view.every_s:g}s"
+    doing: list[Piece] = [(f"⟳ {formats.clean(view.busy[-1], 24)}   ", "accent")] if view.busy else []
+    if view.lost is not None:
+        state: list[Piece] = [("✕ lost", "bad")]
+    elif view.snapshot is None:
+        return ink(*doing, ("◌ connecting", "quiet"))
+    elif view.paused:
+        state = [("‖ paused", "warn")]
+    else:
+        state = [("● live", "good"), (f" {every}", "quiet")]
+    return ink(*doing, *state, (f"  {taken} UTC", "quiet"))
+
+
+def server(view: View) -> Text:
+    """The target without secrets, and what answers there."""
+    part = view.snapshot.server if view.snapshot else None
+    pieces: list[Piece] = [(formats.clean(view.target, 120), "quiet")]
+    if isinstance(part, ServerPart):
+        standby = "standby, read only" if part.in_recovery else ""
+        vector = f"pgvector {part.pgvector}" if part.pgvector else "no pgvector"
+        facts = (
+            f"PostgreSQL {formats.clean(part.version, 12)}", vector, formats.clean(part.database, 30),
+            formats.size(part.database_bytes), f"up {formats.duration(part.uptime_s)}", standby,
+        )  # fmt: skip
+        pieces += [(f" · {fact}", "quiet") for fact in facts if fact]
+    return ink(*pieces)
+
+
+class StatusLine(Static):
+    """Drawn anew from each View."""
+
+    def __init__(self, room: str, trail: str = "") -> None:
+        super().__init__()
+        self._room = room
+        self._trail = formats.clean(trail, 60)
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Static(rooms(self._room, self._trail), id="rooms", markup=False)
+            yield Static(id="liveness", markup=False)
+        yield Static(id="server", markup=False)
+
+    def show(self, view: View) -> None:
+        self.query_one("#liveness", Static).update(liveness(view))
+        self.query_one("#server", Static).update(server(view))

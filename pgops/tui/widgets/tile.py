@@ -1,0 +1,52 @@
+"""A tile: one number that matters, what belongs to it, and how it went lately."""
+
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from pgops.tui.theme import STYLES, Tone
+from pgops.tui.widgets.spark import Spark
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What a tile shows. `series` is oldest first; empty leaves the chart out.
+    `wrap` is for lines that are sentences."""
+
+    value: str
+    unit: str
+    lines: tuple[Text, ...]
+    series: tuple[float | None, ...] = ()
+    tone: Tone = "plain"
+    about: str = ""
+    wrap: bool = False
+
+
+class Tile(Vertical):
+    """One Face."""
+
+    def __init__(self, title: str, id: str) -> None:
+        super().__init__(id=id)
+        self.border_title = title
+
+    def compose(self) -> ComposeResult:
+        yield Static(classes="value", markup=False)
+        yield Static(classes="lines", markup=False)
+        yield Spark()
+
+    def show(self, face: Face) -> None:
+        """Draw it."""
+        head = Text(no_wrap=True, overflow="ellipsis", end="")
+        head.append(face.value, f"bold {STYLES[face.tone]}")
+        head.append(f" {face.unit}", STYLES["quiet"])
+        self.query_one(".value", Static).update(head)
+        lines = self.query_one(".lines", Static)
+        lines.set_class(face.wrap, "-wrap")
+        lines.update(Text("\n").join(face.lines))
+        spark = self.query_one(Spark)
+        spark.display = bool(face.series)
+        spark.data = face.series
+        self.border_subtitle = face.about if face.series else ""

@@ -1,0 +1,236 @@
+"""Snapshots and a Source written down by hand, for tests of the dashboard: no database, no time, no chance."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from math import cos, sin
+
+from pgops.errors import NotFoundError, PgopsError
+from pgops.ops.actions import Action, Preview, Result
+from pgops.ops.snapshot import (
+    CachePart,
+    Cost,
+    Finding,
+    OutboxSubscription,
+    Queue,
+    ServerPart,
+    Sessions,
+    Snapshot,
+    StuckJob,
+    Unavailable,
+    VectorIndexPart,
+    Worker,
+)
+from pgops.services.models import JobRow, JobState
+
+NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
+TARGET = "postgresql://app:***@db.internal:5432/shop"
+
+
+def queue(name: str, **more: object) -> Queue:
+    """A queue in which nothing is wrong."""
+    plain = Queue(
+        name=name, paused=False, available=120, scheduled=8, running=12, stuck=0, dead=0, oldest_age_s=1.4,
+        enqueued_total=48_211, completed_total=48_071, failed_total=19, in_per_s=41.0, out_per_s=40.2,
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def vector_index(name: str, **more: object) -> VectorIndexPart:
+    """A collection's index in which nothing is wrong."""
+    plain = VectorIndexPart(
+        table=f"pgops.vec_{name}", index=f"vec_{name}_embedding_idx", method="ivfflat", rows=84_120, lists_built=84,
+        lists_set=84, probes=9, bytes=138_412_032, valid=True, searches_total=91_220, searches_per_s=12.4, recall=0.962,
+        recall_low=0.94, recall_high=0.98, recall_at=NOW, collection=name,
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+FINDINGS = (
+    Finding(
+        code="queue.stuck", severity="critical", title="3 jobs of email are stuck",
+        evidence="lease expired 3, oldest 14m 20s", why="Their worker is gone; nobody works on them.",
+        remedy="Take them back, so that another worker runs them.", action="requeue_stuck", target="email",
+        command="pgops queue requeue email --stuck",
+    ),
+    Finding(
+        code="cache.expired", severity="warning", title="212,400 expired cache entries",
+        evidence="41 % of 518,000 entries", why="They take space and make reads slower.", remedy="Purge them.",
+        action="purge_expired", target="", command="pgops cache purge",
+    ),
+    Finding(
+        code="vector.lists", severity="info", title="docs has outgrown its lists",
+        evidence="1,001 rows a list, built with 84", why="Searches read more rows than needed.",
+        remedy="Rebuild with 290 lists.", action="rebuild_index", target="docs", command="pgops vector rebuild docs",
+    ),
+)  # fmt: skip
+
+BUSY = Snapshot(
+    taken_at=NOW,
+    target=TARGET,
+    server=ServerPart("18.1", 180001, "shop", 4_912_345_678, 1_824_000.0, False, "0.8.6"),
+    sessions=Sessions(total=61, active=7, idle=51, idle_in_transaction=3, max=100, oldest_transaction_s=734.0),
+    queues=(
+        queue("billing", available=0, in_per_s=0.4, out_per_s=0.4, running=1, oldest_age_s=None),
+        queue("email", available=12_412, stuck=3, dead=41, oldest_age_s=192.0, in_per_s=120.0, out_per_s=98.0),
+        queue("thumbnails", available=2_210, exact={"available": False}, in_per_s=310.0, out_per_s=312.0),
+        queue("webhooks", paused=True, available=87, running=0, oldest_age_s=5_412.0, out_per_s=0.0),
+    ),
+    stuck_jobs=(
+        StuckJob("email", 91_204, "welcome", "lease expired", 860.0, 7),
+        StuckJob("email", 91_377, "receipt", "lease expired", 402.0, 7),
+        StuckJob("email", 92_011, "receipt", "running too long", 1_210.0, 4),
+    ),
+    workers=(
+        Worker(4, "app-1", 4211, ("email", "billing"), 50, 12, 0.8, True, False),
+        Worker(5, "app-2", 3987, ("thumbnails",), 20, 20, 1.1, True, False),
+        Worker(7, "app-3", 4410, ("email",), 50, 2, 861.0, False, False),
+    ),
+    outbox=(
+        OutboxSubscription("search-index", "https://search.internal/hook", 214, 3.2, 1_204_551, 0, 55.0),
+        OutboxSubscription("warehouse", "queue:warehouse", 10_000, 812.0, 88_120, 4, 12.0, {"lag_events": False}),
+    ),
+    cache=CachePart(
+        hits=912_004, misses=41_220, hit_ratio=0.9567, window_s=None, buffer_hit_ratio=0.9991, entries=518_000,
+        expired_backlog=212_400, bytes=402_653_184, hits_per_s=812.0, misses_per_s=40.0, exact={"entries": False},
+    ),
+    vectors=(vector_index("docs"), vector_index("products", lists_set=120, recall=None, recall_at=None, rows=120_400)),
+    findings=FINDINGS,
+    cost=Cost(5.8, 14, {"server": 0.3, "queues": 1.9, "outbox": 1.2, "cache": 0.9, "vectors": 0.8, "sessions": 0.4}),
+)  # fmt: skip
+
+CALM = replace(
+    BUSY, findings=(), stuck_jobs=(), queues=(queue("email"), queue("billing")), outbox=BUSY.outbox[:1]  # type: ignore[index]
+)
+
+EMPTY = replace(
+    BUSY,
+    queues=(), stuck_jobs=(), workers=(), outbox=(), vectors=(), findings=(),
+    cache=CachePart(0, 0, None, None, 0.998, 0, 0, 8_192),
+)  # fmt: skip
+
+_NONE = Unavailable("the pgops schema is missing here", "run: pgops migrate")
+NO_SCHEMA = replace(
+    BUSY, queues=_NONE, stuck_jobs=_NONE, workers=_NONE, outbox=_NONE, cache=_NONE, findings=(),
+    vectors=Unavailable("the extension vector is not installed", "install pgvector, then run: pgops migrate"),
+)  # fmt: skip
+
+HOSTILE = replace(
+    CALM,
+    queues=(queue("[red]boo[/red]\x1b[31m\x1b]0;pwned\x07"), queue("‮evil")),
+    findings=(replace(FINDINGS[0], title="[bold]x[/bold]\x1b[2J", evidence="a\nb", command=None),),
+)
+
+
+def history(base: Snapshot, length: int = 90) -> list[Snapshot]:
+    """The minutes before `base`: queues, lag and cost in gentle waves."""
+
+    def wave(at: int, period: float, low: float) -> float:
+        return low + (1 - low) * (0.5 + 0.5 * cos((length - at) / period)) * (0.95 + 0.05 * sin(at * 1.7))
+
+    found = []
+    for at in range(length):
+        queues, outbox, cache, vectors, sessions = base.queues, base.outbox, base.cache, base.vectors, base.sessions
+        if isinstance(queues, tuple):
+            queues = tuple(
+                replace(
+                    one, available=int(one.available * wave(at, 9, 0.2)), in_per_s=(one.in_per_s or 0) * wave(at, 7, 0.6),
+                    out_per_s=(one.out_per_s or 0) * wave(at, 11, 0.7),
+                )
+                for one in queues
+            )
+        if isinstance(outbox, tuple):
+            outbox = tuple(replace(one, lag_events=int(one.lag_events * wave(at, 14, 0.05))) for one in outbox)
+        if isinstance(cache, CachePart) and cache.hits_per_s is not None:
+            cache = replace(cache, hits_per_s=cache.hits_per_s * wave(at, 6, 0.5))
+        if isinstance(vectors, tuple):
+            vectors = tuple(replace(one, searches_per_s=12 * wave(at, 5, 0.1)) for one in vectors)
+        if isinstance(sessions, Sessions):
+            sessions = replace(sessions, total=int(sessions.total * wave(at, 20, 0.7)))
+        found.append(
+            replace(
+                base, taken_at=base.taken_at - timedelta(seconds=length - at), queues=queues, outbox=outbox, cache=cache,
+                vectors=vectors, sessions=sessions, cost=replace(base.cost, duration_ms=4 + 4 * wave(at, 4, 0.3)),
+            )
+        )  # fmt: skip
+    return [*found, base]
+
+
+def job(id: int, state: JobState = "available", **more: object) -> JobRow:
+    """A job of the queue email."""
+    failed = state == "dead"
+    errors = (
+        {"attempt": 2, "at": "2026-03-01T03:10:02.114Z", "error": "SMTPServerDisconnected: connection closed",
+         "traceback": "Traceback (most recent call last):\n  File \"jobs.py\", line 41, in welcome\n    smtp.send(mail)"},
+        {"attempt": 3, "at": "2026-03-01T03:11:14.660Z", "error": "TimeoutError: no answer within 30 s"},
+    )  # fmt: skip
+    plain = JobRow(
+        queue="email", id=id, state=state, kind="welcome", priority=2, attempt=3 if failed else 1, max_attempts=3,
+        payload={"to": f"user{id}@example.org", "template": "welcome", "locale": "de", "items": [1, 2.5, None, True],
+                 "meta": {"campaign": "spring", "trace": "00-4bf92f3577b34da6"}},
+        errors=errors if failed else (), created_at=NOW - timedelta(seconds=300 + id % 97), run_at=None,
+        started_at=NOW - timedelta(seconds=40) if state == "running" else None,
+        lease_until=NOW + timedelta(seconds=20) if state == "running" else None, owner=4 if state == "running" else None,
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+JOBS = (
+    *(job(93_000 + at) for at in range(12)),
+    *(job(94_000 + at, "scheduled") for at in range(3)),
+    *(job(91_204 + at, "running") for at in range(4)),
+    *(job(90_100 + at, "dead") for at in range(5)),
+)
+MATCHES = (
+    (4120, 0.913, "sorted(iterable, *, key=None, reverse=False): return a new sorted list from the items in iterable."),
+    (4121, 0.874, "list.sort(): sort the list in place. The sort is stable, and keys are computed once."),
+    (88, 0.741, "heapq.nsmallest(n, iterable): the n smallest elements; the same as sorted(iterable)[:n]."),
+    (913, 0.402, "bisect.insort(a, x): insert x in a, keeping it sorted."),
+)
+
+
+class LiteralSource:
+    """A Source that gives what it was given, and notes what is asked of it. An error in its script is raised."""
+
+    def __init__(self, *script: Snapshot | PgopsError, target: str = TARGET, jobs: tuple[JobRow, ...] = JOBS) -> None:
+        self.target = target
+        self.script = list(script)
+        self.previewed: list[Action] = []
+        self.ran: list[Action] = []
+        self.snapshots = 0
+        self.matched = 41
+        self.jobs_held = jobs
+        self.fails: PgopsError | None = None
+
+    async def snapshot(self) -> Snapshot:
+        self.snapshots += 1
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, PgopsError):
+            raise step
+        return replace(step)
+
+    async def preview(self, action: Action) -> Preview:
+        self.previewed.append(action)
+        sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
+        samples = tuple(f"{90_100 + at}  welcome  SMTPServerDisconnected: connection closed" for at in range(5))
+        title = f"{action.name.replace('_', ' ')} {action.target}".strip()
+        return Preview(action, title, self.matched, not self.matched, samples if self.matched else (), sql)
+
+    async def run(self, action: Action) -> Result:
+        self.ran.append(action)
+        if self.fails is not None:
+            raise self.fails
+        if action.name == "search":
+            return Result(action, len(MATCHES), 0, None, False, f"{len(MATCHES)} rows like {action.query!r}", MATCHES)
+        return Result(action, self.matched, self.matched, 12, False, f"{self.matched} jobs of {action.target} requeued")
+
+    async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
+        return [one for one in self.jobs_held if state in (None, one.state)][:limit]
+
+    async def job(self, queue: str, id: int) -> JobRow:
+        for one in self.jobs_held:
+            if one.id == id:
+                return one
+        raise NotFoundError(f"queue {queue!r} has no job {id}", "it may be completed")
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,424 @@
+"""Acts: what a preview shows, what a run does, and the trail that both leave or do not leave."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from pgops.database import AsyncPool
+from pgops.errors import NotFoundError, PgopsError, RefusedError, UsageError
+from pgops.ops import audit, previews
+from pgops.ops.actions import Action, ActionName, preview, run
+from pgops.services.cache import AsyncCache
+from pgops.services.embedders import HashingEmbedder
+from pgops.services.models import FailedJob, VectorRow
+from pgops.services.queue import AsyncQueue
+from pgops.services.vectors import AsyncVectors
+
+EVERYTHING = b"""
+select (select count(*) from pgops.audit), (select count(*) from pgops.job_available),
+       (select count(*) from pgops.job_dead), (select count(*) from pgops.job_running),
+       (select count(*) from pgops.queue_delta), (select count(*) from pgops.cache_store),
+       (select max(oid) from pg_class where relname = 'vec_docs_ivf')
+"""
+
+
+async def dead_jobs(db: AsyncPool, number: int = 3) -> list[int]:
+    queue = AsyncQueue(db)
+    for _ in range(number):
+        await queue.enqueue("email", {}, kind="send", max_attempts=1)
+    jobs = (await queue.claim("email", owner=1, token=5, limit=number)).jobs
+    await queue.fail("email", 5, [FailedJob(job.id, "no such host\nand more") for job in jobs])
+    return [job.id for job in jobs]
+
+
+async def stuck_jobs(db: AsyncPool, number: int = 2) -> list[int]:
+    queue = AsyncQueue(db)
+    for _ in range(number):
+        await queue.enqueue("email", {}, kind="send")
+    jobs = (await queue.claim("email", owner=3, token=6, limit=number)).jobs
+    await db.execute(b"update pgops.job_running set lease_until = statement_timestamp() - interval '20 s'")
+    return [job.id for job in jobs]
+
+
+async def expired_entries(db: AsyncPool, number: int = 3) -> None:
+    cache = AsyncCache(db)
+    await cache.set("lives", b"1")
+    await cache.set_many({f"dead:{n}": b"1" for n in range(number)}, ttl_s=0.01)
+    await asyncio.sleep(0.03)
+
+
+async def collection(db: AsyncPool, rows: int = 200, lists: int | None = 2) -> AsyncVectors:
+    vectors = AsyncVectors(db)
+    await vectors.create("docs", 16)
+    texts = [f"text number {n}" for n in range(rows)]
+    embedded = HashingEmbedder(16).embed(texts)
+    await vectors.add_many("docs", [VectorRow(t, e) for t, e in zip(texts, embedded, strict=True)])
+    if lists is not None:
+        await vectors.build_index("docs", lists=lists)
+    return vectors
+
+
+async def states(db: AsyncPool) -> dict[str, int]:
+    rows = await db.all(b"select status, count(*) from pgops.job_queue group by status")
+    return dict(rows)
+
+
+# --- requeue -----------------------------------------------------------------------------------------------------
+
+
+async def test_dead_letters_start_over_and_the_trail_says_so(db: AsyncPool) -> None:
+    await dead_jobs(db)
+    result = await run(db, Action("requeue_dead", "email"))
+    assert (result.matched, result.changed, result.dry_run) == (3, 3, False)
+    assert result.message == "3 dead letters of email start over"
+    assert await states(db) == {"available": 3}
+    row = (await audit.list(db))[0]
+    assert (row.id, row.action, row.target, row.status) == (result.audit_id, "requeue_dead", "email", "done")
+    assert (row.matched, row.changed, row.client) == (3, 3, "pgops")
+    assert row.finished_at is not None
+
+
+async def test_only_the_named_jobs_are_hit(db: AsyncPool) -> None:
+    ids = await dead_jobs(db)
+    action = Action("requeue_dead", "email", ids=(ids[1], 999))
+    assert (await preview(db, action)).matched == 1
+    assert (await run(db, action)).changed == 1
+    assert await states(db) == {"available": 1, "dead": 2}
+    assert (await audit.list(db))[0].detail == {"ids": [ids[1], 999]}
+
+
+async def test_stuck_jobs_are_taken_from_their_worker(db: AsyncPool) -> None:
+    ids = await stuck_jobs(db)
+    look = await preview(db, Action("requeue_stuck", "email"))
+    assert (look.matched, look.exact) == (2, True)
+    assert "its lease expired (worker 3)" in look.samples[0]
+    result = await run(db, Action("requeue_stuck", "email"))
+    assert result.changed == 2
+    assert await states(db) == {"available": 2}
+    assert await AsyncQueue(db).complete("email", ids, 6) == [], "the old worker's completion is refused"
+
+
+async def test_a_job_that_runs_well_is_not_stuck(db: AsyncPool) -> None:
+    queue = AsyncQueue(db)
+    await queue.enqueue("email", {})
+    await queue.claim("email", owner=1, token=5, limit=1)
+    action = Action("requeue_stuck", "email")
+    assert (await preview(db, action)).matched == 0
+    assert (await run(db, action)).changed == 0
+    assert await states(db) == {"running": 1}
+
+
+@pytest.mark.parametrize("name", ["requeue_dead", "requeue_stuck"])
+async def test_run_twice_is_harmless(db: AsyncPool, name: ActionName) -> None:
+    await (dead_jobs(db) if name == "requeue_dead" else stuck_jobs(db))
+    first = await run(db, Action(name, "email"))
+    second = await run(db, Action(name, "email"))
+    assert first.changed > 0
+    assert second.changed == 0
+    assert await states(db) == {"available": first.changed}
+
+
+async def test_two_at_once_share_the_jobs_and_take_none_twice(db: AsyncPool) -> None:
+    await dead_jobs(db, 50)
+    results = await asyncio.gather(*(run(db, Action("requeue_dead", "email")) for _ in range(4)))
+    assert sum(result.changed for result in results) == 50
+    assert await states(db) == {"available": 50}
+
+
+@pytest.mark.parametrize("name", ["requeue_dead", "requeue_stuck"])
+async def test_without_its_audit_row_nothing_is_changed(db: AsyncPool, name: ActionName) -> None:
+    await (dead_jobs(db) if name == "requeue_dead" else stuck_jobs(db))
+    before = await states(db)
+    await db.execute(b"alter table pgops.audit add constraint nothing_may_be_written check (false) not valid")
+    with pytest.raises(PgopsError):
+        await run(db, Action(name, "email"))
+    assert await states(db) == before
+    assert await audit.list(db) == ()
+
+
+# --- previews ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_preview_shows_why_jobs_died_and_sql_that_runs(db: AsyncPool, dsn: str) -> None:
+    ids = await dead_jobs(db)
+    look = await preview(db, Action("requeue_dead", "email", ids=(ids[0],)))
+    assert look.title == "let dead letters of queue email start over"
+    assert look.samples == (f"job {ids[0]} send: died 0 s ago after 1 attempt: no such host",)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        assert conn.execute(look.sql.encode()).fetchall() == [(1,)]
+    assert await states(db) == {"available": 1, "dead": 2}
+
+
+async def test_a_count_beyond_the_cap_is_at_least(db: AsyncPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(previews, "COUNT_CAP", 2)
+    await dead_jobs(db)
+    look = await preview(db, Action("requeue_dead", "email"))
+    assert (look.matched, look.exact) == (2, False)
+    monkeypatch.setattr(previews, "COUNT_CAP", 3)
+    look = await preview(db, Action("requeue_dead", "email"))
+    assert (look.matched, look.exact) == (3, True)
+
+
+async def test_previews_change_nothing(db: AsyncPool) -> None:
+    await dead_jobs(db)
+    await stuck_jobs(db)
+    await expired_entries(db)
+    await collection(db)
+    before = await db.one(EVERYTHING)
+    for action in (
+        Action("requeue_dead", "email"),
+        Action("requeue_stuck", "email"),
+        Action("purge_expired", ""),
+        Action("rebuild_index", "docs", lists=4),
+        Action("search", "docs", query="text"),
+    ):
+        look = await preview(db, action)
+        assert look.action == action
+        assert look.matched > 0
+        assert look.sql
+    assert await db.one(EVERYTHING) == before
+
+
+@pytest.mark.parametrize(
+    ("action", "near"),
+    [
+        (Action("requeue_dead", "emial"), "email"),
+        (Action("requeue_stuck", "emial"), "email"),
+        (Action("rebuild_index", "dosc"), "docs"),
+        (Action("search", "dosc", query="text"), "docs"),
+    ],
+)
+async def test_an_unknown_target_is_not_found_and_near_names_are_offered(
+    db: AsyncPool, action: Action, near: str
+) -> None:
+    await AsyncQueue(db).enqueue("email", {})
+    await collection(db, rows=1, lists=None)
+    for attempt in (preview, run):
+        with pytest.raises(NotFoundError) as raised:
+            await attempt(db, action)
+        assert near in raised.value.hint
+    assert await audit.list(db) == ()
+
+
+# --- purge -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_purge_removes_what_has_expired_and_only_that(db: AsyncPool) -> None:
+    await expired_entries(db, 2_500)
+    look = await preview(db, Action("purge_expired", ""))
+    assert (look.matched, look.exact) == (2_500, True)
+    assert "dead:" in look.samples[0]
+    result = await run(db, Action("purge_expired", ""))
+    assert (result.matched, result.changed) == (2_500, 2_500)
+    assert await AsyncCache(db).get("lives") == b"1"
+    assert (await run(db, Action("purge_expired", ""))).changed == 0
+    assert [(row.status, row.changed) for row in await audit.list(db)] == [("done", 0), ("done", 2_500)]
+    assert (await AsyncCache(db).stats()).expired == 2_500
+
+
+async def test_a_purge_of_one_namespace_is_refused_and_not_widened(db: AsyncPool) -> None:
+    await expired_entries(db)
+    for attempt in (preview, run):
+        with pytest.raises(UsageError):
+            await attempt(db, Action("purge_expired", "sessions"))
+    assert (await AsyncCache(db).count_expired()).count == 3
+
+
+# --- rebuild -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_rebuild_changes_the_lists_and_closes_its_row(db: AsyncPool) -> None:
+    vectors = await collection(db)
+    look = await preview(db, Action("rebuild_index", "docs", lists=4))
+    assert look.title == "rebuild index vec_docs_ivf with 4 lists"
+    assert "lists: built with 2, set to 2, will be 4" in look.samples
+    assert "reindex index concurrently" in look.sql
+    result = await run(db, Action("rebuild_index", "docs", lists=4))
+    assert result.message == "rebuilt vec_docs_ivf with 4 lists"
+    assert (await vectors.stats("docs")).lists_built == 4
+    row = (await audit.list(db))[0]
+    assert (row.id, row.status, row.changed) == (result.audit_id, "done", 1)
+    assert row.detail["lists_before"] == 2
+    assert row.detail["lists_after"] == 4
+
+
+async def test_an_index_that_never_became_valid_is_built(db: AsyncPool) -> None:
+    vectors = await collection(db)
+    await db.execute(b"update pg_index set indisvalid = false where indexrelid = 'pgops.vec_docs_ivf'::regclass")
+    assert "it is invalid now: no search uses it" in (await preview(db, Action("rebuild_index", "docs"))).samples
+    await run(db, Action("rebuild_index", "docs", lists=3))
+    index = await vectors.stats("docs")
+    assert (index.valid, index.lists_set) == (True, 3)
+
+
+async def test_a_rebuild_that_cannot_be_leaves_no_row(db: AsyncPool) -> None:
+    await collection(db)
+    with pytest.raises(UsageError):
+        await run(db, Action("rebuild_index", "docs", lists=5_000))
+    assert await audit.list(db) == ()
+
+
+async def test_a_rebuild_that_fails_leaves_its_row_as_failed(db: AsyncPool, dsn: str) -> None:
+    await collection(db)
+    with psycopg.connect(dsn) as conn:
+        conn.execute("select pg_try_advisory_lock(7063767, 'pgops.vec_docs'::regclass::oid::integer)")
+        with pytest.raises(RefusedError, match="being built"):
+            await run(db, Action("rebuild_index", "docs", lists=4))
+    row = (await audit.list(db))[0]
+    assert (row.status, row.changed) == ("failed", 0)
+    assert "being built" in row.detail["error"]
+
+
+async def test_no_index_is_no_rebuild(db: AsyncPool) -> None:
+    await collection(db, lists=None)
+    with pytest.raises(NotFoundError, match="no index"):
+        await run(db, Action("rebuild_index", "docs"))
+
+
+# --- search ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_search_finds_a_text_and_is_noted_as_a_read(db: AsyncPool) -> None:
+    await collection(db)
+    result = await run(db, Action("search", "docs", query="text number 7", limit=3, exact=True))
+    assert result.rows[0][2] == "text number 7"
+    assert result.rows[0][1] == pytest.approx(1.0, abs=1e-5)
+    assert (result.matched, result.changed) == (3, 0)
+    row = (await audit.list(db))[0]
+    assert (row.id, row.action, row.changed) == (result.audit_id, "search", 0)
+
+
+async def test_a_search_takes_a_vector_and_refuses_one_that_does_not_fit(db: AsyncPool) -> None:
+    await collection(db)
+    vector = HashingEmbedder(16).embed(["text number 9"])[0]
+    result = await run(db, Action("search", "docs", query=str(vector), limit=1))
+    assert result.rows[0][2] == "text number 9"
+    assert "hashing" not in result.message
+    with pytest.raises(UsageError, match="dimensions"):
+        await run(db, Action("search", "docs", query="[1, 2]"))
+    with pytest.raises(UsageError, match="JSON array of numbers"):
+        await run(db, Action("search", "docs", query='["a"]'))
+    with pytest.raises(UsageError, match="needs a query"):
+        await run(db, Action("search", "docs", query="  "))
+
+
+async def test_a_text_that_only_begins_like_a_vector_is_a_text(db: AsyncPool) -> None:
+    await collection(db)
+    assert (await run(db, Action("search", "docs", query="[draft] text number 3"))).matched == 10
+
+
+async def test_the_sql_of_a_search_is_shown_with_its_values(db: AsyncPool) -> None:
+    await collection(db)
+    look = await preview(db, Action("search", "docs", query="text", limit=7))
+    assert (look.matched, look.exact) == (200, True)
+    assert "limit 7" in look.sql
+    assert "%(" not in look.sql
+    assert "hashing" in look.warning
+
+
+# --- who may -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_read_only_session_is_refused_and_still_may_look(db: AsyncPool, dsn: str) -> None:
+    await dead_jobs(db)
+    await stuck_jobs(db)
+    await expired_entries(db)
+    await collection(db)
+    acts = (
+        Action("requeue_dead", "email"), Action("requeue_stuck", "email"), Action("purge_expired", ""),
+        Action("rebuild_index", "docs"),
+    )  # fmt: skip
+    async with AsyncPool.open(make_conninfo(dsn, options="-c default_transaction_read_only=on")) as mine:
+        for action in acts:
+            assert (await preview(mine, action)).matched > 0
+            with pytest.raises(RefusedError):
+                await run(mine, action)
+        found = await run(mine, Action("search", "docs", query="text"))
+    assert found.rows
+    assert found.audit_id is None
+    assert await audit.list(db) == ()
+
+
+@contextmanager
+def role_dsn(dsn: str, *grants: str) -> Iterator[str]:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        name = f"pgops_acts_{conn.info.backend_pid}"
+        role = sql.Identifier(name)
+        conn.execute(sql.SQL("create role {} login").format(role))
+        try:
+            for grant in grants:
+                conn.execute(sql.SQL(f"{grant} to {{}}").format(role))
+            yield make_conninfo(dsn, user=name)
+        finally:
+            conn.execute(sql.SQL("drop owned by {}").format(role))
+            conn.execute(sql.SQL("drop role {}").format(role))
+
+
+async def test_a_role_that_may_only_read_is_refused(db: AsyncPool, dsn: str) -> None:
+    await dead_jobs(db)
+    with role_dsn(dsn, "grant usage on schema pgops", "grant select on all tables in schema pgops") as plain:
+        async with AsyncPool.open(plain) as mine:
+            assert (await preview(mine, Action("requeue_dead", "email"))).matched == 3
+            with pytest.raises(RefusedError):
+                await run(mine, Action("requeue_dead", "email"))
+    assert await states(db) == {"dead": 3}
+
+
+async def test_a_role_with_the_rights_of_an_operator_acts_under_its_own_name(db: AsyncPool, dsn: str) -> None:
+    await dead_jobs(db)
+    grants = (
+        "grant usage on schema pgops", "grant select on all tables in schema pgops",
+        "grant insert on pgops.audit, pgops.job_available, pgops.queue_delta", "grant delete on pgops.job_dead",
+        "grant usage on all sequences in schema pgops",
+    )  # fmt: skip
+    with role_dsn(dsn, *grants) as plain:
+        async with AsyncPool.open(plain) as mine:
+            assert (await run(mine, Action("requeue_dead", "email"))).changed == 3
+    assert (await audit.list(db))[0].actor.startswith("pgops_acts_")
+
+
+# --- the trail ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_long_act_whose_backend_is_gone_was_interrupted(db: AsyncPool, dsn: str) -> None:
+    async with AsyncPool.open(dsn, max_size=1) as gone:
+        await audit.start(gone, "rebuild_index", "docs", matched=1)
+        assert (await audit.list(db))[0].status == "started"
+    for _ in range(100):
+        if (await audit.list(db))[0].status != "started":
+            break
+        await asyncio.sleep(0.05)
+    assert (await audit.list(db))[0].status == "interrupted"
+
+
+async def test_another_backend_with_the_same_number_does_not_keep_it_alive(db: AsyncPool) -> None:
+    await audit.start(db, "rebuild_index", "docs", matched=1)
+    await db.execute(b"update pgops.audit set started_at = pg_postmaster_start_time() - interval '1 day'")
+    assert (await audit.list(db))[0].status == "interrupted"
+
+
+async def test_a_long_act_ends_as_it_went(db: AsyncPool) -> None:
+    async with audit.long_act(db, "a", "x", matched=1) as act:
+        act.changed = 5
+        assert (await audit.list(db))[0].status == "started"
+    with pytest.raises(UsageError):
+        async with audit.long_act(db, "b", "x", matched=1):
+            raise UsageError("no", "hint")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2), audit.long_act(db, "c", "x", matched=1):
+            await asyncio.sleep(60)
+    found = {row.action: (row.status, row.changed) for row in await audit.list(db)}
+    assert found == {"a": ("done", 5), "b": ("failed", 0), "c": ("interrupted", 0)}
+
+
+async def test_the_trail_is_newest_first_and_bounded(db: AsyncPool) -> None:
+    for target in ("one", "two", "three"):
+        await audit.record(db, "search", target, matched=0, changed=0)
+    assert [row.target for row in await audit.list(db, 2)] == ["three", "two"]
+    with pytest.raises(UsageError):
+        await audit.list(db, 0)
