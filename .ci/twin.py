@@ -17,6 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TWINNED = ["database", "services/leases", "services/queue", "services/events", "services/cache",
+           "services/purging", "services/kv", "services/limits",
            "services/vector_index", "services/vectors", "services/client"]  # fmt: skip
 NAMES = {
     "AsyncConnection": "Connection",

@@ -6,6 +6,10 @@
     queue.py         jobs: enqueue, look, requeue
     events.py        the outbox and its subscriptions
     cache.py         values that may be lost
+    limits.py        whether one more is allowed now; limit_rules.py has its arithmetic
+    kv.py            values by key that stay; kv_rules.py has its patterns and bounds
+    keys.py          what a key, a value and a time to live may be
+    purging.py       removing what is over, in small slices
     vectors.py       collections with a vector index; vector_index.py builds and measures it,
                      vector_found.py and vector_rules.py hold its rows and its arithmetic
     embedders.py     text to vector without a model

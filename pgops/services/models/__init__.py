@@ -17,6 +17,8 @@ from pgops.services.models.events import (
     Subscription,
 )
 from pgops.services.models.jsonvalue import JsonValue
+from pgops.services.models.kv import KvEntry, KvPage
+from pgops.services.models.limits import Algorithm, Decision
 from pgops.services.models.queue import (
     Claim,
     Failed,
@@ -33,11 +35,13 @@ from pgops.services.models.vectors import Collection, Match, Metric, RebuildResu
 
 __all__ = [
     "Advanced",
+    "Algorithm",
     "Batch",
     "CacheStats",
     "Claim",
     "Collection",
     "Counted",
+    "Decision",
     "Event",
     "Failed",
     "FailedJob",
@@ -45,6 +49,8 @@ __all__ = [
     "JobRow",
     "JobState",
     "JsonValue",
+    "KvEntry",
+    "KvPage",
     "Lag",
     "Leased",
     "Mark",
