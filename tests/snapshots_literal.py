@@ -10,6 +10,8 @@ from pgops.ops.snapshot import (
     CachePart,
     Cost,
     Finding,
+    KvPart,
+    LimitsPart,
     OutboxSubscription,
     Queue,
     ServerPart,
@@ -93,6 +95,8 @@ BUSY = Snapshot(
         hits=912_004, misses=41_220, hit_ratio=0.9567, window_s=None, buffer_hit_ratio=0.9991, entries=518_000,
         expired_backlog=212_400, bytes=402_653_184, hits_per_s=812.0, misses_per_s=40.0, exact={"entries": False},
     ),
+    limits=LimitsPart(keys=12_800, expired_backlog=3_100, bytes=1_843_200),
+    kv=KvPart(41_200, 210, 9_437_184, 8_100, 1_900, 2_097_152),
     vectors=(vector_index("docs"), vector_index("products", lists_set=120, recall=None, recall_at=None, rows=120_400)),
     findings=FINDINGS,
     cost=Cost(5.8, 14, {"server": 0.3, "queues": 1.9, "outbox": 1.2, "cache": 0.9, "vectors": 0.8, "sessions": 0.4}),
@@ -106,11 +110,13 @@ EMPTY = replace(
     BUSY,
     queues=(), stuck_jobs=(), workers=(), outbox=(), vectors=(), findings=(),
     cache=CachePart(0, 0, None, None, 0.998, 0, 0, 8_192),
+    limits=LimitsPart(0, 0, 16_384),
+    kv=KvPart(0, 0, 24_576, 0, 0, 24_576),
 )  # fmt: skip
 
 _NONE = Unavailable("the pgops schema is missing here", "run: pgops migrate")
 NO_SCHEMA = replace(
-    BUSY, queues=_NONE, stuck_jobs=_NONE, workers=_NONE, outbox=_NONE, cache=_NONE, findings=(),
+    BUSY, queues=_NONE, stuck_jobs=_NONE, workers=_NONE, outbox=_NONE, cache=_NONE, limits=_NONE, kv=_NONE, findings=(),
     vectors=Unavailable("the extension vector is not installed", "install pgvector, then run: pgops migrate"),
 )  # fmt: skip
 

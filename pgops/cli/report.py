@@ -7,6 +7,8 @@ from pgops.cli.output import say, talk
 from pgops.cli.tables import cell, duration, size, table
 from pgops.ops.snapshot import (
     CachePart,
+    KvPart,
+    LimitsPart,
     OutboxSubscription,
     Queue,
     ServerPart,
@@ -37,6 +39,8 @@ def show(snapshot: Snapshot) -> None:
     _line("server", snapshot.server, _server)
     _line("sessions", snapshot.sessions, _sessions)
     _line("cache", snapshot.cache, _cache)
+    _line("limits", snapshot.limits, _limits)
+    _line("kv", snapshot.kv, _kv)
     _table("Queues", snapshot.queues, QUEUE_HEADS, queue_row)
     _table("Workers", snapshot.workers, _WORKER_HEADS, _worker_row)
     _table("Outbox", snapshot.outbox, _OUTBOX_HEADS, _outbox_row)
@@ -88,6 +92,22 @@ def _cache(part: CachePart) -> str:
         f"{about}{part.entries:,} entries, {size(part.bytes)}, hit ratio {_percent(part.hit_ratio)} "
         f"({part.hits:,} hits, {part.misses:,} misses), {_capped(part.expired_backlog, part.exact, 'expired_backlog')} "
         f"expired to purge, buffer hit ratio {_percent(part.buffer_hit_ratio)}{crash}"
+    )
+
+
+def _limits(part: LimitsPart) -> str:
+    return (
+        f"{_capped(part.keys, part.exact, 'keys')} keys, {size(part.bytes)}, "
+        f"{_capped(part.expired_backlog, part.exact, 'expired_backlog')} expired to purge"
+    )
+
+
+def _kv(part: KvPart) -> str:
+    return (
+        f"{_capped(part.keys, part.exact, 'keys')} keys, {size(part.bytes)}, "
+        f"{_capped(part.expired_backlog, part.exact, 'expired_backlog')} expired to purge; ephemeral "
+        f"{_capped(part.ephemeral_keys, part.exact, 'ephemeral_keys')} keys, {size(part.ephemeral_bytes)}, "
+        f"{_capped(part.ephemeral_expired_backlog, part.exact, 'ephemeral_expired_backlog')} expired to purge"
     )
 
 

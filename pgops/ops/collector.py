@@ -122,6 +122,8 @@ class Collector:
         self._workers = _Part("workers", parts.workers, _needs_schema)
         self._outbox = _Part("outbox", parts.outbox, _needs_schema, rates.outbox)
         self._cache = _Part("cache", parts.cache, _needs_schema, rates.cache)
+        self._limits = _Part("limits", parts.limits, _needs_schema, every_s=SLOW_EVERY_S)
+        self._kv = _Part("kv", parts.kv, _needs_schema, every_s=SLOW_EVERY_S)
         self._vectors = _Part("vectors", parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
         self._seen: tuple[Queue, ...] | Unavailable = ()
         self._baseline = self._next_baseline = previous
@@ -145,6 +147,8 @@ class Collector:
             workers = await self._workers.look(session, look, spent)
             outbox = await self._outbox.look(session, look, spent)
             cache = await self._cache.look(session, look, spent)
+            limits = await self._limits.look(session, look, spent)
+            kv = await self._kv.look(session, look, spent)
             vectors = await self._vectors.look(session, look, spent)
         known = None if isinstance(stuck, Unavailable) else stuck
         cost = Cost(round((perf_counter() - began) * 1000, 3), session.statements, spent)
@@ -158,6 +162,8 @@ class Collector:
             workers=workers,
             outbox=outbox,
             cache=cache,
+            limits=limits,
+            kv=kv,
             vectors=vectors,
             findings=(),
             cost=cost,
@@ -173,6 +179,8 @@ class Collector:
         self._workers.expire()
         self._outbox.expire()
         self._cache.expire()
+        self._limits.expire()
+        self._kv.expire()
         self._vectors.expire()
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:

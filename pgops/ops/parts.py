@@ -15,6 +15,8 @@ from pgops.database import AsyncBound, Params, Query, Row
 from pgops.errors import PgopsError
 from pgops.ops.snapshot import (
     CachePart,
+    KvPart,
+    LimitsPart,
     OutboxSubscription,
     Queue,
     ServerPart,
@@ -174,6 +176,39 @@ async def cache(session: Session, look: Look) -> CachePart:
         buffer_hit_ratio=buffers, entries=entries, expired_backlog=min(expired, max(entries, 0)), bytes=size,
         emptied_by_crash=bool(emptied), exact={} if exact else {"entries": False, "expired_backlog": False},
     )  # fmt: skip
+
+
+async def limits(session: Session, look: Look) -> LimitsPart:
+    smooth = await _entries(session, "limit_entries", entries="rate_limits", until="tat")
+    window = await _entries(session, "limit_entries", entries="rate_windows", until="ends_at")
+    exact = smooth[2] and window[2]
+    return LimitsPart(
+        keys=smooth[0] + window[0], expired_backlog=smooth[1] + window[1], bytes=smooth[3] + window[3],
+        exact={} if exact else {"keys": False, "expired_backlog": False},
+    )  # fmt: skip
+
+
+async def kv(session: Session, look: Look) -> KvPart:
+    durable = await _entries(session, "kv_entries", store="kv_store")
+    ephemeral = await _entries(session, "kv_entries", store="kv_ephemeral")
+    rough = {
+        "keys": durable[2], "expired_backlog": durable[2],
+        "ephemeral_keys": ephemeral[2], "ephemeral_expired_backlog": ephemeral[2],
+    }  # fmt: skip
+    return KvPart(
+        keys=durable[0], expired_backlog=durable[1], bytes=durable[3], ephemeral_keys=ephemeral[0],
+        ephemeral_expired_backlog=ephemeral[1], ephemeral_bytes=ephemeral[3],
+        exact={field: False for field, exact in rough.items() if not exact},
+    )  # fmt: skip
+
+
+async def _entries(session: Session, name: str, *, until: str = "", **table: str) -> tuple[int, int, bool, int]:
+    """Keys, expired ones (never more), whether both are exact, and bytes."""
+    names = {hole: sql.Identifier("pgops", relation) for hole, relation in table.items()}
+    statement = sql.SQL(Q[name].decode()).format(**names, until=sql.Identifier(until or "none"))
+    row = await session.one(statement, {"exact_pages": EXACT_PAGES, "sample_pages": SAMPLE_PAGES})
+    keys, expired, exact, size = row
+    return keys, min(expired, keys), exact, size
 
 
 async def vectors(session: Session, look: Look) -> tuple[VectorIndexPart, ...]:

@@ -80,7 +80,7 @@ def _next_of_glob(glob: str, place: int) -> tuple[str, str, int]:
 
 
 def _set_of_glob(glob: str, place: int) -> tuple[str, str, int]:
-    found = re.compile(r"\[([!^]?)((?:\\.|[^\]\\])+)\]", re.DOTALL).match(glob, place)
+    found = re.compile(r"\[([!^]?+)((?:\\.|[^\]\\])+)\]", re.DOTALL).match(glob, place)
     if found is None:
         raise UsageError(
             f"the glob has a [ that is not closed: {glob[place : place + 40]!r}", r"write \[ for a bracket"
