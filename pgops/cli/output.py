@@ -4,6 +4,7 @@ The rule: JSON is a contract (keys are only ever added), written in ASCII; what 
 could steer a terminal. Nothing here knows of databases or commands.
 """
 
+import base64
 import json
 import math
 import re
@@ -57,6 +58,22 @@ def plain(value: object) -> JsonValue:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def value(data: bytes) -> dict[str, str]:
+    """Stored bytes in a document: text as it is; what is no UTF-8 as base64, and it says so."""
+    try:
+        return {"value": data.decode(), "encoding": "utf-8"}
+    except UnicodeDecodeError:
+        return {"value": base64.b64encode(data).decode(), "encoding": "base64"}
+
+
+def write_value(data: bytes) -> None:
+    """Stored bytes on stdout: harmless on a terminal, as they are in a pipe."""
+    if sys.stdout.isatty():
+        say(data.decode(errors="backslashreplace"))
+    else:
+        sys.stdout.buffer.write(data)
 
 
 def write_json(document: Mapping[str, JsonValue], *, one_line: bool = False) -> None:

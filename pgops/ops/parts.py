@@ -179,8 +179,9 @@ async def cache(session: Session, look: Look) -> CachePart:
 
 
 async def limits(session: Session, look: Look) -> LimitsPart:
-    smooth = await _entries(session, "limit_entries", entries="rate_limits", until="tat")
-    window = await _entries(session, "limit_entries", entries="rate_windows", until="ends_at")
+    name = sql.Identifier
+    smooth = await _entries(session, "limit_entries", entries=name("pgops", "rate_limits"), until=name("tat"))
+    window = await _entries(session, "limit_entries", entries=name("pgops", "rate_windows"), until=name("ends_at"))
     exact = smooth[2] and window[2]
     return LimitsPart(
         keys=smooth[0] + window[0], expired_backlog=smooth[1] + window[1], bytes=smooth[3] + window[3],
@@ -189,8 +190,8 @@ async def limits(session: Session, look: Look) -> LimitsPart:
 
 
 async def kv(session: Session, look: Look) -> KvPart:
-    durable = await _entries(session, "kv_entries", store="kv_store")
-    ephemeral = await _entries(session, "kv_entries", store="kv_ephemeral")
+    durable = await _entries(session, "kv_entries", store=sql.Identifier("pgops", "kv_store"))
+    ephemeral = await _entries(session, "kv_entries", store=sql.Identifier("pgops", "kv_ephemeral"))
     rough = {
         "keys": durable[2], "expired_backlog": durable[2],
         "ephemeral_keys": ephemeral[2], "ephemeral_expired_backlog": ephemeral[2],
@@ -202,12 +203,12 @@ async def kv(session: Session, look: Look) -> KvPart:
     )  # fmt: skip
 
 
-async def _entries(session: Session, name: str, *, until: str = "", **table: str) -> tuple[int, int, bool, int]:
+async def _entries(session: Session, name: str, **names: sql.Identifier) -> tuple[int, int, bool, int]:
     """Keys, expired ones (never more), whether both are exact, and bytes."""
-    names = {hole: sql.Identifier("pgops", relation) for hole, relation in table.items()}
-    statement = sql.SQL(Q[name].decode()).format(**names, until=sql.Identifier(until or "none"))
-    row = await session.one(statement, {"exact_pages": EXACT_PAGES, "sample_pages": SAMPLE_PAGES})
-    keys, expired, exact, size = row
+    statement = sql.SQL(Q[name].decode()).format(**names)
+    keys, expired, exact, size = await session.one(
+        statement, {"exact_pages": EXACT_PAGES, "sample_pages": SAMPLE_PAGES}
+    )
     return keys, min(expired, keys), exact, size
 
 

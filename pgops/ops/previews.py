@@ -18,6 +18,10 @@ from pgops.queries import load
 from pgops.services.cache import SLICE_PAGES, AsyncCache
 from pgops.services.cache import Q as CACHE
 from pgops.services.embedders import HashingEmbedder
+from pgops.services.kv import AsyncKv
+from pgops.services.kv_rules import DURABLE, EPHEMERAL
+from pgops.services.limits import AsyncLimits
+from pgops.services.limits import Q as LIMITS
 from pgops.services.models import VectorIndex
 from pgops.services.queue import AsyncQueue
 from pgops.services.queue import Q as QUEUE
@@ -28,7 +32,9 @@ from pgops.services.vectors import AsyncVectors
 
 Q = load("pgops.ops", "catalog.sql")
 
-ActionName = Literal["requeue_stuck", "requeue_dead", "purge_expired", "rebuild_index", "search"]
+ActionName = Literal[
+    "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search"
+]
 COUNT_CAP = 100_000
 SAMPLES = 5
 PURGE_BATCH = 1_000
@@ -38,7 +44,7 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, "" for the whole cache, or a vector collection; `ids` narrows a
+    """What to do, and to what. `target` is a queue, "" for the whole cache, both key-value stores or all limits, or a vector collection; `ids` narrows a
     requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers), `limit` and
     `exact` for search."""
 
@@ -113,15 +119,52 @@ async def purge_expired(db: AsyncPool, action: Action) -> Preview:
     check_purge(action)
     found = await AsyncCache(db).count_expired(COUNT_CAP)
     rows = await db.all(Q["sample_expired"], {"shown": SAMPLES})
-    batch = {"low": "(0,0)", "high": f"({SLICE_PAGES},0)", "batch": PURGE_BATCH}
     return Preview(
         action=action,
         title="remove expired entries from the cache",
         matched=found.count,
         exact=found.exact,
         samples=tuple(f"{_line(key)} in {namespace}: expired {age(age_s)} ago" for namespace, key, age_s in rows),
-        sql=shown(CACHE["purge_slice"], batch) + f"\n-- and so on, {SLICE_PAGES} pages at a time",
+        sql=_purge_sql(CACHE["purge_slice"]),
     )
+
+
+async def purge_kv(db: AsyncPool, action: Action) -> Preview:
+    check_whole(action, "both stores")
+    kv = AsyncKv(db)
+    waiting = [await store.count_expired(COUNT_CAP) for store in (kv, kv.ephemeral)]
+    rows = [row for one in (DURABLE, EPHEMERAL) for row in await db.all(one["sample_expired"], {"shown": SAMPLES})]
+    return Preview(
+        action=action,
+        title="remove expired keys from the key-value stores",
+        matched=sum(one.count for one in waiting),
+        exact=all(one.exact for one in waiting),
+        samples=tuple(f"{_line(key)}: expired {age(age_s)} ago" for key, age_s in rows[:SAMPLES]),
+        sql=_purge_sql(DURABLE["purge_slice"]) + ", in both stores",
+    )
+
+
+async def purge_limits(db: AsyncPool, action: Action) -> Preview:
+    check_whole(action, "all limits")
+    found = await AsyncLimits(db).count_expired(COUNT_CAP)
+    return Preview(
+        action=action,
+        title="remove rate limits that say nothing any more",
+        matched=found.count,
+        exact=found.exact,
+        samples=(),
+        sql=_purge_sql(LIMITS["purge_limits"]) + ", and the same for windows",
+    )
+
+
+def _purge_sql(statement: bytes) -> str:
+    batch = {"low": "(0,0)", "high": f"({SLICE_PAGES},0)", "batch": PURGE_BATCH}
+    return shown(statement, batch) + f"\n-- and so on, {SLICE_PAGES} pages at a time"
+
+
+def check_whole(action: Action, what: str) -> None:
+    if action.target:
+        raise UsageError(f"a purge walks over {what}, not over {action.target[:60]!r} alone", "leave the name out")
 
 
 async def rebuild_index(db: AsyncPool, action: Action) -> Preview:
@@ -228,6 +271,8 @@ _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
     "requeue_dead": requeue_dead,
     "purge_expired": purge_expired,
+    "purge_kv": purge_kv,
+    "purge_limits": purge_limits,
     "rebuild_index": rebuild_index,
     "search": search,
 }

@@ -10,7 +10,7 @@ from pgops.errors import UsageError
 from pgops.queries import load
 from pgops.services.keys import check_key
 from pgops.services.limit_rules import MIN_RETRY_S, Gcra, Window, check_algorithm, gcra, window
-from pgops.services.models import Algorithm, Decision, Purged
+from pgops.services.models import Algorithm, Counted, Decision, Purged
 from pgops.services.purging import AsyncPurge
 
 Q = load("pgops.services", "limits.sql")
@@ -65,6 +65,14 @@ class AsyncLimits:
         self._own()
         done = [await purge.run(batch, budget_s / len(self._purges)) for purge in self._purges]
         return Purged(sum(one.rows for one in done), sum(one.batches for one in done), all(one.done for one in done))
+
+    async def count_expired(self, cap: int = 100_000) -> Counted:
+        """How many rows wait for the purge; beyond `cap` it is "at least"."""
+        if cap < 1:
+            raise UsageError("a cap is at least 1", "leave it out for 100,000")
+        row = await self._own().one(Q["count_expired"], {"cap": cap})
+        count = 0 if row is None else int(row[0])
+        return Counted(min(count, cap), count <= cap)
 
     async def _hit_gcra(self, key: str, rule: Gcra) -> Decision:
         params = {"key": key, "increment": rule.increment, "room": rule.room}

@@ -88,3 +88,12 @@ with gone as (
   returning key
 )
 select count(*) from gone
+
+-- name: count_expired
+-- Of both algorithms, capped: one more than the cap means "at least".
+select count(*) from (
+  select from pgops.rate_limits where tat <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
+  union all
+  select from pgops.rate_windows where ends_at <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
+  limit %(cap)s::bigint + 1
+) as expired
