@@ -101,7 +101,8 @@ def shared(shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 def seed(dsn: str, path: str = "") -> None:
     """What the examples speak of, whatever the one before has left: jobs in `email` of which 1 waits and 2 is dead,
-    a greeting, user:1 but no leader and no lock, a limit that was hit, the subscription billing, and docs, with an index for the commands that need one."""
+    a greeting, user:1 but no leader and no lock, a limit that was hit, the subscription billing, and docs, with
+    an index for the commands that need one."""
 
     async def fill() -> None:
         async with AsyncPgops.open(dsn) as pg:
@@ -111,7 +112,7 @@ def seed(dsn: str, path: str = "") -> None:
                 claim = await pg.queue.claim("email", owner=1, token=7, limit=1)
                 await pg.queue.fail("email", 7, [FailedJob(claim.jobs[0].id, "it broke")])
             await pg.cache.set("greeting", b"hello")
-            await pg.kv.set("user:1", '{"name": "Ann"}', ttl_s=600)
+            await pg.kv.set("user:1", "Ann", ttl_s=600)
             await pg.kv.delete("leader", "lock:report")
             await pg.limits.hit("login:ann", 1_000, 600)
             await pg.events.subscribe("billing", topics=["orders"], start="beginning")

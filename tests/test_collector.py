@@ -19,6 +19,8 @@ from pgops.ops.snapshot import Queue, Snapshot, StuckJob, Unavailable, VectorInd
 from pgops.services.cache import AsyncCache
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.events import AsyncEvents
+from pgops.services.kv import AsyncKv
+from pgops.services.limits import AsyncLimits
 from pgops.services.models import FailedJob, NewEvent, VectorRow, WorkerState
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
@@ -265,6 +267,39 @@ async def test_a_cache_that_a_crash_emptied_is_told_from_a_new_one(db: AsyncPool
     part = (await collect(db)).cache
     assert not isinstance(part, Unavailable)
     assert part.emptied_by_crash
+
+
+async def test_keys_and_limits_are_counted_with_what_has_expired(db: AsyncPool) -> None:
+    kv, limits = AsyncKv(db), AsyncLimits(db)
+    await kv.set_many({"a": b"1", "b": b"2"})
+    await kv.set("c", b"3", ttl_s=0.01)
+    await kv.ephemeral.set("d", b"4", ttl_s=0.01)
+    await limits.hit("slow", 1, 3600)
+    await limits.hit("fast", 1, 0.01)
+    await limits.hit("fast", 1, 0.01, algorithm="fixed_window")
+    await asyncio.sleep(0.03)
+    snapshot = await collect(db)
+    assert not isinstance(snapshot.kv, Unavailable)
+    assert not isinstance(snapshot.limits, Unavailable)
+    stores = (snapshot.kv.keys, snapshot.kv.expired_backlog, snapshot.kv.ephemeral_keys)
+    assert (*stores, snapshot.kv.ephemeral_expired_backlog, snapshot.kv.exact) == (3, 1, 1, 1, {})
+    assert (snapshot.limits.keys, snapshot.limits.expired_backlog, snapshot.limits.exact) == (3, 2, {})
+    assert min(snapshot.kv.bytes, snapshot.kv.ephemeral_bytes, snapshot.limits.bytes) > 0
+
+
+async def test_a_large_key_value_store_is_estimated(db: AsyncPool) -> None:
+    await db.execute(
+        b"insert into pgops.kv_store (key, value, expires_at) select i::text, '\\x00', "
+        b"statement_timestamp() + case when i %% 4 = 0 then -1 else 1 end * interval '1 h' "
+        b"from generate_series(1, 60000) as i",
+        [],
+    )
+    await db.execute(b"analyze pgops.kv_store")
+    part = (await collect(db)).kv
+    assert not isinstance(part, Unavailable)
+    assert part.exact == {"keys": False, "expired_backlog": False}, "the ephemeral one is small"
+    assert 55_000 <= part.keys <= 65_000
+    assert 12_000 <= part.expired_backlog <= 18_000
 
 
 async def _collection(db: AsyncPool, rows: int = 200) -> AsyncVectors:

@@ -38,7 +38,7 @@ async def get(cli: Cli, key: Key, ephemeral: Ephemeral = False) -> None:
         output.write_value(entry.value)
 
 
-@command(app, "set", example='pgops kv set user:1 \'{"name": "Ann"}\' --ttl 3600 --json')
+@command(app, "set", example="pgops kv set user:1 Ann --ttl 3600 --json")
 async def set_(cli: Cli, key: Key, value: Value, ttl: Ttl = None, ephemeral: Ephemeral = False) -> None:
     """Keep a value, whatever was there."""
     data = _data(value)

@@ -44,9 +44,9 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, "" for the whole cache, both key-value stores or all limits, or a vector collection; `ids` narrows a
-    requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers), `limit` and
-    `exact` for search."""
+    """What to do, and to what. `target` is a queue, "" for the whole cache, both key-value stores or all limits, or a
+    vector collection; `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON
+    array of numbers), `limit` and `exact` for search."""
 
     name: ActionName
     target: str

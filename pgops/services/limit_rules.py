@@ -1,6 +1,6 @@
 """The arithmetic of rate limits: what a limit allows, in whole microseconds, and what a row says of it.
 
-Below the service; pure. GCRA: the generic cell rate algorithm (ITU-T I.371, virtual scheduling) on a theoretical
+Below the service; no I/O. GCRA: the generic cell rate algorithm (ITU-T I.371, virtual scheduling) on a theoretical
 arrival time. One unit takes `unit_us` of time, and a key may be at most `burst` units ahead of the clock; so in any t
 seconds at most burst + t * limit / period_s are allowed. Rounding is up: the bound is never exceeded.
 """
@@ -16,6 +16,8 @@ MAX_PERIOD_S = 366 * 86_400.0
 MAX_PER_SECOND = 10_000
 MAX_SPAN_US = 100 * 366 * 86_400 * 1_000_000
 MIN_RETRY_S = 0.001
+KEEP_S = 0.05
+MAX_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,34 @@ class Window:
         left_s = max(left_us, 0) / 1e6
         wait_s = 0.0 if allowed else max(left_s, MIN_RETRY_S)
         return Decision(allowed, max(self.limit - used, 0), wait_s, left_s)
+
+
+class Denials:
+    """What was seen of keys that were denied, for KEEP_S: what is used, and the time it takes to come back. Others may
+    have taken more since, never less (but for a reset), and `at` is before the database looked: so a key that is
+    denied by this is denied by the database too."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[float, int, int]] = {}
+
+    def keep(self, key: str, at: float, used: int, left_us: int) -> None:
+        if len(self._seen) >= MAX_KEPT:
+            self._seen.clear()
+        self._seen[key] = at, used, left_us
+
+    def look(self, key: str, now: float) -> tuple[int, int] | None:
+        """`used` and what is left of `left_us`; None where nothing recent is known. `now` is monotonic, as `at`."""
+        seen = self._seen.get(key)
+        if seen is None:
+            return None
+        at, used, left_us = seen
+        if not 0 <= now - at < KEEP_S:
+            self.forget(key)
+            return None
+        return used, left_us - math.ceil((now - at) * 1_000_000)
+
+    def forget(self, key: str) -> None:
+        self._seen.pop(key, None)
 
 
 def gcra(limit: int, period_s: float, burst: int | None, cost: int) -> Gcra:

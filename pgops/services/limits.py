@@ -1,15 +1,18 @@
 """Rate limits: whether one more is allowed now, decided in the database for all processes at once.
 
 Floor 2. A decision is one statement in a transaction of its own, so that a hot key is locked for microseconds and what
-was counted is never taken back; a caller's connection is refused. The limits may be lost in a crash, and then start
-anew.
+was counted is never taken back; a caller's connection is refused. A denial is remembered here for 50 ms at most, in
+which the key can only be denied, so that a hot key costs the database little. The limits may be lost in a crash, and
+then start anew.
 """
+
+from time import monotonic
 
 from pgops.database import AsyncDatabase, AsyncPool
 from pgops.errors import UsageError
 from pgops.queries import load
 from pgops.services.keys import check_key
-from pgops.services.limit_rules import MIN_RETRY_S, Gcra, Window, check_algorithm, gcra, window
+from pgops.services.limit_rules import Denials, Gcra, Window, check_algorithm, gcra, window
 from pgops.services.models import Algorithm, Counted, Decision, Purged
 from pgops.services.purging import AsyncPurge
 
@@ -29,6 +32,7 @@ class AsyncLimits:
 
     def __init__(self, db: AsyncDatabase) -> None:
         self._owner = db if isinstance(db, AsyncPool) else None
+        self._full, self._over = Denials(), Denials()
         self._purges = (
             AsyncPurge(db, Q["count_limit_pages"], Q["purge_limits"]),
             AsyncPurge(db, Q["count_window_pages"], Q["purge_windows"]),
@@ -55,8 +59,11 @@ class AsyncLimits:
         return await self._peek_window(key, window(limit, period_s, burst, cost))
 
     async def reset(self, key: str) -> bool:
-        """Forget what the key has used, by either algorithm; whether there was something."""
+        """Forget what the key has used, by either algorithm; whether there was something. Other processes may go on
+        denying it for 50 ms."""
         row = await self._own().one(Q["reset"], {"key": check_key(key)})
+        self._full.forget(key)
+        self._over.forget(key)
         return row is not None and row[0] > 0
 
     async def purge_expired(self, *, batch: int = 1_000, budget_s: float = 1.0) -> Purged:
@@ -75,28 +82,45 @@ class AsyncLimits:
         return Counted(min(count, cap), count <= cap)
 
     async def _hit_gcra(self, key: str, rule: Gcra) -> Decision:
+        began = monotonic()
+        if (known := self._full.look(key, began)) and known[1] > rule.room:
+            return rule.decision(False, known[1])
         params = {"key": key, "increment": rule.increment, "room": rule.room}
         row = await self._own().one(Q["hit_gcra"], params)
-        if row is not None and (row[0] or row[1] > rule.room):
-            return rule.decision(row[0], row[1])
-        return _denied(await self._peek_gcra(key, rule))
+        if row is not None:
+            return rule.decision(True, row[0])
+        ahead_us = await self._ahead_us(key)
+        self._full.keep(key, began, 0, ahead_us)
+        return rule.decision(False, ahead_us)
 
     async def _peek_gcra(self, key: str, rule: Gcra) -> Decision:
-        row = await self._own().one(Q["peek_gcra"], {"key": key})
-        ahead_us = 0 if row is None else int(row[0])
+        ahead_us = await self._ahead_us(key)
         return rule.decision(ahead_us <= rule.room, ahead_us)
 
+    async def _ahead_us(self, key: str) -> int:
+        row = await self._own().one(Q["peek_gcra"], {"key": key})
+        return 0 if row is None else int(row[0])
+
     async def _hit_window(self, key: str, rule: Window) -> Decision:
+        began = monotonic()
+        if (known := self._over.look(key, began)) and known[1] > 0 and known[0] + rule.cost > rule.limit:
+            return rule.decision(False, *known)
         params = {"key": key, "period": rule.period_us, "limit": rule.limit, "cost": rule.cost}
         row = await self._own().one(Q["hit_window"], params)
-        if row is not None and (row[0] or row[2] > 0):
-            return rule.decision(*row)
-        return _denied(await self._peek_window(key, rule))
+        if row is not None:
+            return rule.decision(True, *row)
+        used, left_us = await self._used(key)
+        self._over.keep(key, began, used, left_us)
+        return rule.decision(False, used, left_us)
 
     async def _peek_window(self, key: str, rule: Window) -> Decision:
-        row = await self._own().one(Q["peek_window"], {"key": key})
-        used, left_us = (0, 0) if row is None or row[1] <= 0 else (int(row[0]), int(row[1]))
+        used, left_us = await self._used(key)
         return rule.decision(used + rule.cost <= rule.limit, used, left_us)
+
+    async def _used(self, key: str) -> tuple[int, int]:
+        """What is used of the window that runs, and how long it lasts."""
+        row = await self._own().one(Q["peek_window"], {"key": key})
+        return (0, 0) if row is None or row[1] <= 0 else (int(row[0]), int(row[1]))
 
     def _own(self) -> AsyncPool:
         if self._owner is None:
@@ -105,8 +129,3 @@ class AsyncLimits:
                 "call it on the client, pg.limits.hit(…), before the transaction begins",
             )
         return self._owner
-
-
-def _denied(seen: Decision) -> Decision:
-    """A denial whose row was too new for its own statement, as it was seen right after."""
-    return Decision(False, seen.remaining, max(seen.retry_after_s, MIN_RETRY_S), seen.reset_s)

@@ -2,44 +2,32 @@
 
 -- name: hit_gcra
 -- The generic cell rate algorithm in one upsert: tat is the time at which all is available again, and `room` how far
--- it may be ahead for one more. Denied: the row as this statement's snapshot sees it, for the time to wait.
-with hit as (
-  insert into pgops.rate_limits as r (key, tat)
-  values (%(key)s, (extract(epoch from statement_timestamp()) * 1000000)::bigint + %(increment)s::bigint)
-  on conflict (key) do update
-  set tat = greatest(r.tat, excluded.tat - %(increment)s::bigint) + %(increment)s::bigint
-  where r.tat - (excluded.tat - %(increment)s::bigint) <= %(room)s::bigint
-  returning tat
-)
-select true, tat - (extract(epoch from statement_timestamp()) * 1000000)::bigint from hit
-union all
-select false, tat - (extract(epoch from statement_timestamp()) * 1000000)::bigint from pgops.rate_limits
-where key = %(key)s and not exists (select from hit)
+-- it may be ahead for one more. No row: denied.
+insert into pgops.rate_limits as r (key, tat)
+values (%(key)s, (extract(epoch from statement_timestamp()) * 1000000)::bigint + %(increment)s::bigint)
+on conflict (key) do update
+set tat = greatest(r.tat, excluded.tat - %(increment)s::bigint) + %(increment)s::bigint
+where r.tat - (excluded.tat - %(increment)s::bigint) <= %(room)s::bigint
+returning tat - (extract(epoch from statement_timestamp()) * 1000000)::bigint
 
 -- name: peek_gcra
 select tat - (extract(epoch from statement_timestamp()) * 1000000)::bigint from pgops.rate_limits where key = %(key)s
 
 -- name: hit_window
--- Windows stand on a grid of their period since 1970. One that is over starts anew with this hit. The last column is
--- how long the window still lasts.
-with hit as (
-  insert into pgops.rate_windows as w (key, ends_at, used)
-  values (%(key)s,
-          ((extract(epoch from statement_timestamp()) * 1000000)::bigint / %(period)s::bigint + 1) * %(period)s::bigint,
-          %(cost)s)
-  on conflict (key) do update
-  set ends_at = case when w.ends_at <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
-                     then excluded.ends_at else w.ends_at end,
-      used = case when w.ends_at <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
-                  then excluded.used else w.used + excluded.used end
-  where w.ends_at <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
-     or w.used + excluded.used <= %(limit)s::bigint
-  returning used, ends_at
-)
-select true, used, ends_at - (extract(epoch from statement_timestamp()) * 1000000)::bigint from hit
-union all
-select false, used, ends_at - (extract(epoch from statement_timestamp()) * 1000000)::bigint from pgops.rate_windows
-where key = %(key)s and not exists (select from hit)
+-- Windows stand on a grid of their period since 1970. One that is over starts anew with this hit. What is used, and
+-- how long the window lasts; no row: denied.
+insert into pgops.rate_windows as w (key, ends_at, used)
+values (%(key)s,
+        ((extract(epoch from statement_timestamp()) * 1000000)::bigint / %(period)s::bigint + 1) * %(period)s::bigint,
+        %(cost)s)
+on conflict (key) do update
+set ends_at = case when w.ends_at <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
+                   then excluded.ends_at else w.ends_at end,
+    used = case when w.ends_at <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
+                then excluded.used else w.used + excluded.used end
+where w.ends_at <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
+   or w.used + excluded.used <= %(limit)s::bigint
+returning used, ends_at - (extract(epoch from statement_timestamp()) * 1000000)::bigint
 
 -- name: peek_window
 select used, ends_at - (extract(epoch from statement_timestamp()) * 1000000)::bigint from pgops.rate_windows
