@@ -430,6 +430,21 @@ async def test_rates_come_from_the_snapshot_before(db: AsyncPool) -> None:
     assert queue_of(second, "email").out_per_s == pytest.approx(50 / seconds)
 
 
+async def test_two_looks_in_a_row_keep_the_rate(db: AsyncPool) -> None:
+    collector = Collector(db)
+    queue = AsyncQueue(db)
+    await queue.enqueue("email", {})
+    await collector.collect()
+    await queue.enqueue_many("email", [{}] * 100)
+    await asyncio.sleep(0.6)
+    first = queue_of(await collector.collect(fresh=True), "email").in_per_s
+    again = queue_of(await collector.collect(fresh=True), "email").in_per_s
+    assert first is not None
+    assert again is not None
+    assert first > 50
+    assert again == pytest.approx(first, rel=0.5)
+
+
 async def test_the_collector_takes_what_changes_slowly_less_often(db: AsyncPool) -> None:
     collector = Collector(db, "here")
     first = await collector.collect()

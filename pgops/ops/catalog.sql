@@ -208,13 +208,14 @@ select coalesce(sum(t.hits), 0)::bigint, coalesce(sum(t.misses), 0)::bigint,
 from pgops.cache_stats t
 
 -- name: vector_indexes
--- Every ivfflat and hnsw index of the database. Without an option ivfflat is built with 100 lists.
+-- Every ivfflat and hnsw index of the database; one that is dropped meanwhile has no size. Without an option ivfflat
+-- is built with 100 lists.
 select n.nspname::text, t.relname::text, i.relname::text, m.amname::text,
        greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0),
        case when m.amname = 'ivfflat' then coalesce(
          (select split_part(option, '=', 2)::integer from unnest(i.reloptions) as option where starts_with(option, 'lists=')),
          100) end,
-       current_setting('ivfflat.probes', true)::integer, pg_relation_size(i.oid), x.indisvalid,
+       current_setting('ivfflat.probes', true)::integer, coalesce(pg_relation_size(i.oid), 0), x.indisvalid,
        coalesce(pg_stat_get_numscans(i.oid), 0),
        exists (select from pg_stat_progress_create_index p
                where p.relid = t.oid and (p.index_relid = i.oid or p.command in ('CREATE INDEX CONCURRENTLY', 'REINDEX CONCURRENTLY'))),
