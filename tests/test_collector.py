@@ -276,6 +276,18 @@ async def _collection(db: AsyncPool, rows: int = 200) -> AsyncVectors:
     return vectors
 
 
+async def test_the_rows_of_a_small_collection_are_counted(db: AsyncPool) -> None:
+    vectors = await _collection(db)
+    await vectors.build_index("docs", lists=2)
+    rows = (await vectors.get("docs")).rows
+    await db.execute(b"update pg_class set reltuples = 7777 where relname = 'vec_docs'")
+    one = items((await collect(db)).vectors)[0]
+    assert (one.rows, one.exact) == (rows, {})
+    await db.execute(b"update pg_class set reltuples = 70000 where relname = 'vec_docs'")
+    one = items((await collect(db)).vectors)[0]
+    assert (one.rows, one.exact) == (70_000, {"rows": False}), "a large one is estimated, and says so"
+
+
 async def test_every_vector_index_of_the_database_is_seen(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=3)

@@ -229,6 +229,10 @@ join pg_namespace n on n.oid = t.relnamespace
 where m.amname in ('ivfflat', 'hnsw') and i.relkind = 'i'
 order by 1, 2, 3 limit 500
 
+-- name: count_rows
+-- An estimate of a small table is off by much, and its count costs little.
+select count(*) from (select from {table} limit %(cap)s) counted
+
 -- name: collections
 select name, recall, recall_low, recall_high, recall_at from pgops.vector_collections
 
