@@ -473,11 +473,12 @@ async def test_the_collector_takes_what_changes_slowly_less_often(db: AsyncPool)
 
 async def test_dead_letters_that_rise_since_the_baseline_are_critical(db: AsyncPool) -> None:
     queue = AsyncQueue(db)
-    await queue.enqueue("email", {}, max_attempts=1)
+    for _ in range(10):
+        await queue.enqueue("email", {}, max_attempts=1)
     collector = Collector(db)
     await collector.collect()
-    claim = await queue.claim("email", owner=1, token=5, limit=1)
-    await queue.fail("email", 5, [FailedJob(claim.jobs[0].id, "no")])
+    claim = await queue.claim("email", owner=1, token=5, limit=10)
+    await queue.fail("email", 5, [FailedJob(job.id, "no") for job in claim.jobs])
     found = [one for one in (await collector.collect()).findings if one.code == "queue.dead"]
     assert [one.severity for one in found] == ["critical"]
 
