@@ -103,7 +103,11 @@ BUSY = Snapshot(
 )  # fmt: skip
 
 CALM = replace(
-    BUSY, findings=(), stuck_jobs=(), queues=(queue("email"), queue("billing")), outbox=BUSY.outbox[:1]  # type: ignore[index]
+    BUSY,
+    findings=(),
+    stuck_jobs=(),
+    queues=(queue("email"), queue("billing")),
+    outbox=BUSY.outbox[:1],  # type: ignore[index]
 )
 
 EMPTY = replace(
@@ -139,7 +143,9 @@ def history(base: Snapshot, length: int = 90) -> list[Snapshot]:
         if isinstance(queues, tuple):
             queues = tuple(
                 replace(
-                    one, available=int(one.available * wave(at, 9, 0.2)), in_per_s=(one.in_per_s or 0) * wave(at, 7, 0.6),
+                    one,
+                    available=int(one.available * wave(at, 9, 0.2)),
+                    in_per_s=(one.in_per_s or 0) * wave(at, 7, 0.6),
                     out_per_s=(one.out_per_s or 0) * wave(at, 11, 0.7),
                 )
                 for one in queues
@@ -154,7 +160,8 @@ def history(base: Snapshot, length: int = 90) -> list[Snapshot]:
             sessions = replace(sessions, total=int(sessions.total * wave(at, 20, 0.7)))
         found.append(
             replace(
-                base, taken_at=base.taken_at - timedelta(seconds=length - at), queues=queues, outbox=outbox, cache=cache,
+                base, taken_at=base.taken_at - timedelta(seconds=length - at), queues=queues, outbox=outbox,
+                cache=cache,
                 vectors=vectors, sessions=sessions, cost=replace(base.cost, duration_ms=4 + 4 * wave(at, 4, 0.3)),
             )
         )  # fmt: skip
@@ -166,16 +173,18 @@ def job(id: int, state: JobState = "available", **more: object) -> JobRow:
     failed = state == "dead"
     errors = (
         {"attempt": 2, "at": "2026-03-01T03:10:02.114Z", "error": "SMTPServerDisconnected: connection closed",
-         "traceback": "Traceback (most recent call last):\n  File \"jobs.py\", line 41, in welcome\n    smtp.send(mail)"},
+         "traceback": "Traceback (most recent call last):\n  File \"jobs.py\", line 41, in welcome\n    send()"},
         {"attempt": 3, "at": "2026-03-01T03:11:14.660Z", "error": "TimeoutError: no answer within 30 s"},
     )  # fmt: skip
     plain = JobRow(
         queue="email", id=id, state=state, kind="welcome", priority=2, attempt=3 if failed else 1, max_attempts=3,
         payload={"to": f"user{id}@example.org", "template": "welcome", "locale": "de", "items": [1, 2.5, None, True],
                  "meta": {"campaign": "spring", "trace": "00-4bf92f3577b34da6"}},
-        errors=errors if failed else (), created_at=NOW - timedelta(seconds=300 + id % 97), run_at=None,
+        errors=errors if failed else (), run_at=None,
+        created_at=NOW - timedelta(seconds=300 + id % 97),
         started_at=NOW - timedelta(seconds=40) if state == "running" else None,
-        lease_until=NOW + timedelta(seconds=20) if state == "running" else None, owner=4 if state == "running" else None,
+        lease_until=NOW + timedelta(seconds=20) if state == "running" else None,
+        owner=4 if state == "running" else None,
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]
 
@@ -187,7 +196,7 @@ JOBS = (
     *(job(90_100 + at, "dead") for at in range(5)),
 )
 MATCHES = (
-    (4120, 0.913, "sorted(iterable, *, key=None, reverse=False): return a new sorted list from the items in iterable."),
+    (4120, 0.913, "sorted(iterable, *, key=None, reverse=False): return a new sorted list of the items."),
     (4121, 0.874, "list.sort(): sort the list in place. The sort is stable, and keys are computed once."),
     (88, 0.741, "heapq.nsmallest(n, iterable): the n smallest elements; the same as sorted(iterable)[:n]."),
     (913, 0.402, "bisect.insort(a, x): insert x in a, keeping it sorted."),
@@ -204,6 +213,7 @@ class LiteralSource:
         self.ran: list[Action] = []
         self.snapshots = 0
         self.matched = 41
+        self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
         self.fails: PgopsError | None = None
 
@@ -216,10 +226,9 @@ class LiteralSource:
 
     async def preview(self, action: Action) -> Preview:
         self.previewed.append(action)
-        sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         samples = tuple(f"{90_100 + at}  welcome  SMTPServerDisconnected: connection closed" for at in range(5))
         title = f"{action.name.replace('_', ' ')} {action.target}".strip()
-        return Preview(action, title, self.matched, not self.matched, samples if self.matched else (), sql)
+        return Preview(action, title, self.matched, not self.matched, samples if self.matched else (), self.sql)
 
     async def run(self, action: Action) -> Result:
         self.ran.append(action)

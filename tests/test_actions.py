@@ -15,6 +15,7 @@ from pgops.ops import audit, previews
 from pgops.ops.actions import Action, ActionName, preview, run
 from pgops.services.cache import AsyncCache
 from pgops.services.embedders import HashingEmbedder
+from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
 from pgops.services.limits import AsyncLimits
 from pgops.services.models import FailedJob, VectorRow
@@ -449,3 +450,42 @@ async def test_the_trail_is_newest_first_and_bounded(db: AsyncPool) -> None:
     assert [row.target for row in await audit.list(db, 2)] == ["three", "two"]
     with pytest.raises(UsageError):
         await audit.list(db, 0)
+
+
+# --- what has no undo, and pausing ---------------------------------------------------------------------------
+
+
+async def test_pausing_and_resuming_leave_their_rows(db: AsyncPool) -> None:
+    queue = AsyncQueue(db)
+    await queue.enqueue("email", {})
+    assert (await run(db, Action("pause", "email"))).changed == 1
+    assert [q.paused for q in await queue.queues()] == [True]
+    await run(db, Action("resume", "email"))
+    assert [q.paused for q in await queue.queues()] == [False]
+    assert [row.action for row in await audit.list(db)] == ["resume", "pause"]
+
+
+async def test_dropping_a_collection_shows_its_rows_first_and_leaves_its_row(db: AsyncPool) -> None:
+    vectors = await collection(db)
+    look = await preview(db, Action("drop_collection", "docs"))
+    assert look.matched == 200
+    assert look.sql == 'drop table "pgops"."vec_docs"'
+    done = await run(db, Action("drop_collection", "docs"))
+    assert done.changed == 200
+    with pytest.raises(NotFoundError):
+        await vectors.get("docs")
+    assert [(row.action, row.target, row.status) for row in await audit.list(db)] == [
+        ("drop_collection", "docs", "done")
+    ]
+
+
+async def test_dropping_a_subscription_leaves_its_row(db: AsyncPool) -> None:
+    events = AsyncEvents(db)
+    await events.subscribe("billing")
+    assert "billing" in (await preview(db, Action("unsubscribe", "billing"))).sql
+    await run(db, Action("unsubscribe", "billing"))
+    assert await events.subscriptions() == []
+    assert [row.action for row in await audit.list(db)] == ["unsubscribe"]
+    with pytest.raises(NotFoundError):
+        await run(db, Action("unsubscribe", "billing"))
+    assert len(await audit.list(db)) == 1

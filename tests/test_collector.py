@@ -311,6 +311,18 @@ async def _collection(db: AsyncPool, rows: int = 200) -> AsyncVectors:
     return vectors
 
 
+async def test_the_rows_of_a_small_collection_are_counted(db: AsyncPool) -> None:
+    vectors = await _collection(db)
+    await vectors.build_index("docs", lists=2)
+    rows = (await vectors.get("docs")).rows
+    await db.execute(b"update pg_class set reltuples = 7777 where relname = 'vec_docs'")
+    one = items((await collect(db)).vectors)[0]
+    assert (one.rows, one.exact) == (rows, {})
+    await db.execute(b"update pg_class set reltuples = 70000 where relname = 'vec_docs'")
+    one = items((await collect(db)).vectors)[0]
+    assert (one.rows, one.exact) == (70_000, {"rows": False}), "a large one is estimated, and says so"
+
+
 async def test_every_vector_index_of_the_database_is_seen(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=3)
@@ -465,6 +477,21 @@ async def test_rates_come_from_the_snapshot_before(db: AsyncPool) -> None:
     assert queue_of(second, "email").out_per_s == pytest.approx(50 / seconds)
 
 
+async def test_two_looks_in_a_row_keep_the_rate(db: AsyncPool) -> None:
+    collector = Collector(db)
+    queue = AsyncQueue(db)
+    await queue.enqueue("email", {})
+    await collector.collect()
+    await queue.enqueue_many("email", [{}] * 100)
+    await asyncio.sleep(0.6)
+    first = queue_of(await collector.collect(fresh=True), "email").in_per_s
+    again = queue_of(await collector.collect(fresh=True), "email").in_per_s
+    assert first is not None
+    assert again is not None
+    assert first > 50
+    assert again == pytest.approx(first, rel=0.5)
+
+
 async def test_the_collector_takes_what_changes_slowly_less_often(db: AsyncPool) -> None:
     collector = Collector(db, "here")
     first = await collector.collect()
@@ -481,11 +508,12 @@ async def test_the_collector_takes_what_changes_slowly_less_often(db: AsyncPool)
 
 async def test_dead_letters_that_rise_since_the_baseline_are_critical(db: AsyncPool) -> None:
     queue = AsyncQueue(db)
-    await queue.enqueue("email", {}, max_attempts=1)
+    for _ in range(10):
+        await queue.enqueue("email", {}, max_attempts=1)
     collector = Collector(db)
     await collector.collect()
-    claim = await queue.claim("email", owner=1, token=5, limit=1)
-    await queue.fail("email", 5, [FailedJob(claim.jobs[0].id, "no")])
+    claim = await queue.claim("email", owner=1, token=5, limit=10)
+    await queue.fail("email", 5, [FailedJob(job.id, "no") for job in claim.jobs])
     found = [one for one in (await collector.collect()).findings if one.code == "queue.dead"]
     assert [one.severity for one in found] == ["critical"]
 

@@ -219,8 +219,9 @@ def test_every_finding_is_complete(snapshot: Snapshot) -> None:
         assert finding.action is None or finding.target is not None
 
 
-def test_dead_letters_are_worse_while_they_rise() -> None:
-    assert told(queue(dead=4), queue(dead=3)) == [("queue.dead", "critical")]
+def test_dead_letters_are_worse_while_they_rise_fast() -> None:
+    assert told(queue(dead=13), queue(dead=3)) == [("queue.dead", "critical")]
+    assert told(queue(dead=12), queue(dead=3)) == [("queue.dead", "warning")]
     assert told(queue(dead=4), queue(dead=4)) == [("queue.dead", "warning")]
     assert told(queue(dead=3), queue(dead=4)) == [("queue.dead", "warning")]
     assert told(queue(dead=3), replace(WELL, queues=())) == [("queue.dead", "warning")]

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from pgops.version import __version__
 from pgops.cli import audit, cache, demo, endings, kv, limit, outbox, queue, running, schema, server, status, vector
 from pgops.cli.command import Dsn, perform
 from pgops.cli.context import Cli, at_terminal
+from pgops.version import __version__
 
 app = typer.Typer(
     name="pgops",

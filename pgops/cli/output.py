@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 
-from pgops.version import __version__
 from pgops.config import Target
 from pgops.services.models import JsonValue
+from pgops.version import __version__
 
 SCHEMA_VERSION = 1
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -23,6 +23,7 @@ from pgops.ops.previews import (
 )
 from pgops.ops.wording import many
 from pgops.services.cache import AsyncCache
+from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
 from pgops.services.limits import AsyncLimits
 from pgops.services.models import JsonValue
@@ -147,6 +148,32 @@ async def _search(db: AsyncPool, action: Action) -> Result:
     return Result(action, len(found), 0, audit_id, False, said, rows)
 
 
+async def _pause(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        queue = AsyncQueue(tx)
+        await (queue.pause if action.name == "pause" else queue.resume)(action.target)
+        audit_id = await audit.record(tx, action.name, action.target, matched=1, changed=1)
+    return Result(action, 1, 1, audit_id, False, f"{action.name}d {action.target}")
+
+
+async def _unsubscribe(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        events = AsyncEvents(tx)
+        lost = (await events.subscription(action.target)).parked
+        await events.unsubscribe(action.target)
+        audit_id = await audit.record(tx, action.name, action.target, matched=1, changed=1, detail={"parked": lost})
+    return Result(action, 1, 1, audit_id, False, f"unsubscribed {action.target}")
+
+
+async def _drop_collection(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        vectors = AsyncVectors(tx)
+        rows = (await vectors.get(action.target)).rows
+        await vectors.drop(action.target)
+        audit_id = await audit.record(tx, action.name, action.target, matched=rows, changed=rows)
+    return Result(action, rows, rows, audit_id, False, f"dropped {action.target}")
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
@@ -160,4 +187,8 @@ _RUNS = {
     "purge_limits": _purge_limits,
     "rebuild_index": _rebuild_index,
     "search": _search,
+    "pause": _pause,
+    "resume": _pause,
+    "unsubscribe": _unsubscribe,
+    "drop_collection": _drop_collection,
 }

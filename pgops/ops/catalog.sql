@@ -258,13 +258,14 @@ select case when s.pages <= %(exact_pages)s then c.entries else s.estimated end,
 from store s, counted c, sampled m
 
 -- name: vector_indexes
--- Every ivfflat and hnsw index of the database. Without an option ivfflat is built with 100 lists.
+-- Every ivfflat and hnsw index of the database; one that is dropped meanwhile has no size. Without an option ivfflat
+-- is built with 100 lists.
 select n.nspname::text, t.relname::text, i.relname::text, m.amname::text,
        greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0),
        case when m.amname = 'ivfflat' then coalesce(
          (select split_part(option, '=', 2)::integer from unnest(i.reloptions) as option where starts_with(option, 'lists=')),
          100) end,
-       current_setting('ivfflat.probes', true)::integer, pg_relation_size(i.oid), x.indisvalid,
+       current_setting('ivfflat.probes', true)::integer, coalesce(pg_relation_size(i.oid), 0), x.indisvalid,
        coalesce(pg_stat_get_numscans(i.oid), 0),
        exists (select from pg_stat_progress_create_index p
                where p.relid = t.oid and (p.index_relid = i.oid or p.command in ('CREATE INDEX CONCURRENTLY', 'REINDEX CONCURRENTLY'))),
@@ -277,6 +278,10 @@ join pg_class t on t.oid = x.indrelid
 join pg_namespace n on n.oid = t.relnamespace
 where m.amname in ('ivfflat', 'hnsw') and i.relkind = 'i'
 order by 1, 2, 3 limit 500
+
+-- name: count_rows
+-- An estimate of a small table is off by much, and its count costs little.
+select count(*) from (select from {table} limit %(cap)s) counted
 
 -- name: collections
 select name, recall, recall_low, recall_high, recall_at from pgops.vector_collections

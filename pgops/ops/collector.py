@@ -25,6 +25,7 @@ SHARE = 0.005
 LONGEST_S = 60.0
 QUEUES_LONGEST_S = 10.0
 BASELINE_S = 60.0
+RATE_OVER_S = 0.5
 STATEMENT_MS = 2_000
 LOCK_MS = 250
 
@@ -35,7 +36,8 @@ async def collect(db: AsyncPool, target: str = "", previous: Snapshot | None = N
 
 
 class _Part(Generic[T]):
-    """One part: how it is taken and how often, the last one, and the last good one to tell rates from."""
+    """One part: how it is taken and how often, the last one, and former ones that rates are told from: `base`, and
+    `next`, which becomes the base once it is old enough, so that two looks in a row tell no nonsense."""
 
     def __init__(
         self,
@@ -55,11 +57,12 @@ class _Part(Generic[T]):
         self._value: T | Unavailable | None = None
         self._due_at = 0.0
         self._last_spent_s = 0.0
-        self._good: tuple[T, datetime] | None = None
+        self._base: tuple[T, datetime] | None = None
+        self._next: tuple[T, datetime] | None = None
 
     def remember(self, value: T, at: datetime) -> None:
         """A former observation, to tell rates from; it is not shown again."""
-        self._good = (value, at)
+        self._next = (value, at)
 
     def expire(self) -> None:
         """Take it anew the next time."""
@@ -87,11 +90,13 @@ class _Part(Generic[T]):
         except PgopsError as error:
             await parts.go_on(session)
             return _unavailable(error, look)
-        if self._rate is not None and self._good is not None:
-            before, at = self._good
-            value = self._rate(value, before, (look.taken_at - at).total_seconds())
-        self._good = (value, look.taken_at)
-        return value
+        return value if self._rate is None else self._rated(value, self._rate, look.taken_at)
+
+    def _rated(self, value: T, rate: Callable[[T, T, float], T], now: datetime) -> T:
+        if self._next is None or (now - self._next[1]).total_seconds() >= RATE_OVER_S:
+            self._base, self._next = self._next, (value, now)
+        before = self._base or self._next
+        return rate(value, before[0], (now - before[1]).total_seconds())
 
 
 def rest_s(spent_s: float, every_s: float, longest_s: float = LONGEST_S) -> float:

@@ -36,6 +36,8 @@ STUCK_SHOWN = 100
 LAG_CAP = 1_000
 EXACT_PAGES = 256
 SAMPLE_PAGES = 64
+COUNT_ROWS = 10_000
+COUNTED_TABLES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +222,26 @@ async def vectors(session: Session, look: Look) -> tuple[VectorIndexPart, ...]:
     readable = [row[11] for row in rows if row[3] == "ivfflat" and row[7] > 0]
     built = await _lists_built(session, readable) if look.superuser and readable else {}
     recalls = await _collections(session) if look.may_use_schema else {}
-    return tuple(_vector_index(row, built, recalls) for row in rows)
+    counted = {row[:2]: await _count(session, row) for row in rows[:COUNTED_TABLES]}
+    return tuple(_vector_index(row, counted.get(row[:2]), built, recalls) for row in rows)
 
 
-def _vector_index(row: Row, built: dict[str, int], recalls: dict[str, Row]) -> VectorIndexPart:
-    schema, table, index, method, rows, lists_set, probes, size, valid, scans, building, qualified = row
+async def _count(session: Session, row: Row) -> int | None:
+    """How many rows a small table has; None for a large one, or where it may not be read."""
+    if row[4] > COUNT_ROWS:
+        return None
+    try:
+        statement = sql.SQL(Q["count_rows"].decode()).format(table=sql.Identifier(row[0], row[1]))
+        count = int((await session.all(statement, {"cap": COUNT_ROWS + 1}))[0][0])
+        return count if count <= COUNT_ROWS else None
+    except PgopsError:
+        await go_on(session)
+        return None
+
+
+def _vector_index(row: Row, counted: int | None, built: dict[str, int], recalls: dict[str, Row]) -> VectorIndexPart:
+    schema, table, index, method, estimated, lists_set, probes, size, valid, scans, building, qualified = row
+    rows = estimated if counted is None else counted
     collection = table.removeprefix("vec_") if schema == "pgops" and table.startswith("vec_") else None
     recall = recalls.get(collection or "")
     if recall is None:
@@ -236,7 +253,8 @@ def _vector_index(row: Row, built: dict[str, int], recalls: dict[str, Row]) -> V
         table=f"{schema}.{table}", index=index, method=method, rows=rows, lists_built=built.get(qualified),
         lists_set=lists_set, probes=probes if method == "ivfflat" else None, bytes=size, valid=valid,
         searches_total=scans, recall=low_high_at[0], recall_low=low_high_at[1], recall_high=low_high_at[2],
-        recall_at=low_high_at[3], collection=collection, building=building, exact={"rows": False},
+        recall_at=low_high_at[3], collection=collection, building=building,
+        exact={} if counted is not None else {"rows": False},
     )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from pgops.queries import load
 from pgops.services.cache import SLICE_PAGES, AsyncCache
 from pgops.services.cache import Q as CACHE
 from pgops.services.embedders import HashingEmbedder
+from pgops.services.events import AsyncEvents
+from pgops.services.events import Q as EVENTS
 from pgops.services.kv import AsyncKv
 from pgops.services.kv_rules import DURABLE, EPHEMERAL
 from pgops.services.limits import AsyncLimits
@@ -33,8 +35,9 @@ from pgops.services.vectors import AsyncVectors
 Q = load("pgops.ops", "catalog.sql")
 
 ActionName = Literal[
-    "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search"
-]
+    "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search",
+    "pause", "resume", "unsubscribe", "drop_collection",
+]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
 PURGE_BATCH = 1_000
@@ -44,9 +47,9 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, "" for the whole cache, both key-value stores or all limits, or a
-    vector collection; `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON
-    array of numbers), `limit` and `exact` for search."""
+    """What to do, and to what. `target` is a queue, a subscription, a vector collection, or "" for the whole cache,
+    both key-value stores or all limits; `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a
+    text, or a JSON array of numbers), `limit` and `exact` are for search."""
 
     name: ActionName
     target: str
@@ -228,6 +231,30 @@ async def search(db: AsyncPool, action: Action) -> Preview:
     )
 
 
+async def pause(db: AsyncPool, action: Action) -> Preview:
+    paused = action.name == "pause"
+    await AsyncQueue(db).require(action.target)
+    title = f"pause queue {action.target}" if paused else f"resume queue {action.target}"
+    sample = "no worker claims from it; what runs goes on" if paused else "workers claim from it again"
+    params = {"queue": action.target, "paused": paused}
+    return Preview(action, title, 1, True, (sample,), shown(QUEUE["set_paused"], params))
+
+
+async def unsubscribe(db: AsyncPool, action: Action) -> Preview:
+    found = await AsyncEvents(db).subscription(action.target)
+    title = f"drop subscription {found.name}, its cursor and {many(found.parked, 'parked event')}"
+    samples = (f"sink {found.sink or 'not said'}, {many(found.relayed, 'event')} relayed",)
+    return Preview(action, title, 1, True, samples, shown(EVENTS["unsubscribe"], {"name": found.name}))
+
+
+async def drop_collection(db: AsyncPool, action: Action) -> Preview:
+    found = await AsyncVectors(db).get(action.target)
+    rows = f"{'' if found.rows_exact else 'about '}{many(found.rows, 'row')}"
+    title = f"drop collection {found.name} with {rows} and its index"
+    table = sql.Identifier("pgops", f"vec_{found.name}").as_string(None)
+    return Preview(action, title, found.rows, found.rows_exact, (), f"drop table {table}")
+
+
 def requeue_params(action: Action) -> dict[str, object]:
     return {"queue": action.target, "ids": [*action.ids], "all": not action.ids}
 
@@ -275,4 +302,8 @@ _PREVIEWS = {
     "purge_limits": purge_limits,
     "rebuild_index": rebuild_index,
     "search": search,
+    "pause": pause,
+    "resume": pause,
+    "unsubscribe": unsubscribe,
+    "drop_collection": drop_collection,
 }

@@ -1,11 +1,11 @@
 """The library's face: all services over one database, and over the caller's own transaction.
 
-    async with AsyncPgops.open("postgresql://…") as pg:
-        await pg.queue.enqueue("email", {"to": "a@example.org"})
+async with AsyncPgops.open("postgresql://…") as pg:
+    await pg.queue.enqueue("email", {"to": "a@example.org"})
 
-        async with await psycopg.AsyncConnection.connect("postgresql://…") as conn:
-            await conn.execute("insert into orders …")
-            await pg.bind(conn).queue.enqueue("email", {"to": "a@example.org"})   # both or neither
+    async with await psycopg.AsyncConnection.connect("postgresql://…") as conn:
+        await conn.execute("insert into orders …")
+        await pg.bind(conn).queue.enqueue("email", {"to": "a@example.org"})   # both or neither
 """
 
 from collections.abc import AsyncIterator
