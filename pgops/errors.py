@@ -53,6 +53,12 @@ class NotFoundError(PgopsError):
     exit_code = ExitCode.NO
 
 
+class StaleError(PgopsError):
+    """A well-formed no: what was to be changed has another version by now."""
+
+    exit_code = ExitCode.NO
+
+
 class SchemaError(PgopsError):
     """The schema is missing, older or newer than the program, or was changed."""
 

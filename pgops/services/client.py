@@ -15,6 +15,7 @@ from pgops.config import Target, resolve_target
 from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
 from pgops.server import Server
 from pgops.services.cache import AsyncCache, CacheCounts
+from pgops.services.documents import AsyncDocuments
 from pgops.services.events import AsyncEvents
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
@@ -27,6 +28,7 @@ class AsyncServices:
         self.queue = AsyncQueue(db)
         self.events = AsyncEvents(db)
         self.cache = AsyncCache(db, counts)
+        self.documents = AsyncDocuments(db)
         self.vectors = AsyncVectors(db)
 
 

@@ -16,6 +16,7 @@ from pgops.config import Target, resolve_target
 from pgops.server import Server
 from pgops.sync.database import Bound, Connection, Database, Pool
 from pgops.sync.services.cache import Cache, CacheCounts
+from pgops.sync.services.documents import Documents
 from pgops.sync.services.events import Events
 from pgops.sync.services.queue import Queue
 from pgops.sync.services.vectors import Vectors
@@ -28,6 +29,7 @@ class Services:
         self.queue = Queue(db)
         self.events = Events(db)
         self.cache = Cache(db, counts)
+        self.documents = Documents(db)
         self.vectors = Vectors(db)
 
 
