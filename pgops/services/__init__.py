@@ -6,8 +6,8 @@
     queue.py         jobs: enqueue, look, requeue
     events.py        the outbox and its subscriptions
     cache.py         values that may be lost
-    documents.py     collections of JSON documents; document_index.py makes their indexes, document_query.py the
-                     statements, document_rules.py holds paths, conditions and checks
+    documents.py     collections of JSON documents; document_find.py finds them, document_index.py makes their
+                     indexes, document_query.py the statements, document_rules.py holds paths and checks
     vectors.py       collections with a vector index; vector_index.py builds and measures it,
                      vector_found.py and vector_rules.py hold its rows and its arithmetic
     embedders.py     text to vector without a model

@@ -12,19 +12,21 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
+from json import loads
 
 from psycopg import sql
 
 from pgops.queries import load
 from pgops.services.document_rules import Steps, check_path, check_where, encode_value, nested, path_text
-from pgops.services.models import IndexKind, IndexType, JsonValue, Where
+from pgops.services.models import Document, IndexKind, IndexType, JsonValue, Where
 
 Q = load("pgops.services", "documents.sql")
 
 ALL = sql.SQL("true")
 NONE = sql.SQL("false")
-_STEP = r"""\s*(->>?)\s*(?:(E?'(?:[^'\\]|''|\\.)*')::text|'?(-?\d+)'?(?:::integer)?)\)*"""
+_STEP = r"""\s*(->>?)\s*(?:('(?:[^']|'')*')::text|'?(-?\d+)'?(?:::integer)?)\)*"""
 _EXPRESSION = re.compile(rf"\(*data((?:{_STEP})*)\)*", re.DOTALL)
 _STEPS = re.compile(_STEP, re.DOTALL)
 
@@ -49,6 +51,13 @@ def compose(name: str, collection: str, **more: sql.Composable) -> sql.Composed:
     """The named statement for a collection, with its other holes filled by `more`."""
     table = sql.Identifier("pgops", f"doc_{collection}")
     return sql.SQL(Q[name].decode()).format(documents=table, **more)
+
+
+def read_document(
+    id: str, data: str, version: int, created_at: datetime, updated_at: datetime, expires_at: datetime | None
+) -> Document:
+    """A row as get, patch and find return it."""
+    return Document(id, loads(data), version, created_at, updated_at, expires_at)
 
 
 # --- expressions -----------------------------------------------------------------------------------------------
@@ -94,21 +103,11 @@ def read_expression(text: str) -> tuple[IndexType, Steps] | None:
     found = _EXPRESSION.fullmatch(text)
     if found is None:
         return None
-    steps: list[str | int] = []
-    arrows = [("->", "", "")][:0]
-    for arrow in _STEPS.finditer(found[1]):
-        arrows.append((arrow[1], arrow[2] or "", arrow[3] or ""))
-    for _, literal, place in arrows:
-        steps.append(_unquoted(literal) if literal else int(place))
-    if any(arrow == "->>" for arrow, _, _ in arrows[:-1]):
+    arrows = [(arrow[1], arrow[2], arrow[3]) for arrow in _STEPS.finditer(found[1])]
+    if any(sign == "->>" for sign, _, _ in arrows[:-1]):
         return None
-    return ("text" if arrows and arrows[-1][0] == "->>" else "json"), tuple(steps)
-
-
-def _unquoted(literal: str) -> str:
-    if literal.startswith("E"):
-        return literal[2:-1].replace("''", "'").replace("\\\\", "\\")
-    return literal[1:-1].replace("''", "'")
+    steps = tuple(int(place) if key is None else key[1:-1].replace("''", "'") for _, key, place in arrows)
+    return "text" if arrows and arrows[-1][0] == "->>" else "json", steps
 
 
 # --- conditions ------------------------------------------------------------------------------------------------
@@ -171,18 +170,17 @@ class Conditions:
         if not values:
             return NONE
         encoded = [encode_value(value) for value in values]
-        same = sql.SQL("{} {}").format(json_at(steps), self._any("=", encoded))
-        if self._known.has("btree", "json", steps):
-            return same
+        if self._known.has("btree", "json", steps) or _has_places(steps):
+            return sql.SQL("{} {}").format(json_at(steps), self._any("=", encoded))
         if self._known.has("btree", "text", steps) and all(isinstance(value, str) for value in values):
-            listed = self._param([*values]) if len(values) > 1 else self._param(values[0])
-            form = "({} = any({}::text[]) and {})" if len(values) > 1 else "({} = {}::text and {})"
-            return sql.SQL(form).format(text_at(steps), listed, same)
-        if _has_places(steps):
-            return same
+            if len(values) > 1:
+                text = sql.SQL("{} = any({}::text[])").format(text_at(steps), self._param([*values]))
+            else:
+                text = sql.SQL("{} = {}::text").format(text_at(steps), self._param(values[0]))
+            return sql.SQL("({} and {})").format(text, _is("string", steps))
         held = self._contains(steps, values)
         if any(isinstance(value, dict | list | tuple) for value in values):
-            return sql.SQL("({} and {})").format(held, same)
+            return sql.SQL("({} and {} {})").format(held, json_at(steps), self._any("=", encoded))
         return held
 
     def _contains(self, steps: Steps, values: Sequence[JsonValue]) -> sql.Composable:
@@ -202,16 +200,22 @@ class Conditions:
 
     def _compare(self, steps: Steps, operator: sql.SQL, value: JsonValue) -> sql.Composable:
         """jsonb orders a text below every number and a number below true: the type is asked for."""
-        at = json_at(steps)
-        if isinstance(value, str):
-            encode_value(value)
-            if self._known.has("btree", "text", steps) and not self._known.has("btree", "json", steps):
-                parts = (text_at(steps), operator, self._param(value), at)
-                return sql.SQL("({} {} {}::text and jsonb_typeof({}) = 'string')").format(*parts)
-            parts = (at, operator, self._param(encode_value(value)), at)
-            return sql.SQL("({} {} {}::jsonb and jsonb_typeof({}) = 'string')").format(*parts)
-        parts = (at, operator, self._param(encode_value(value)), at)
-        return sql.SQL("({} {} {}::jsonb and jsonb_typeof({}) = 'number')").format(*parts)
+        kind = "string" if isinstance(value, str) else "number"
+        encoded = encode_value(value)
+        if kind == "string" and self._known.has("btree", "text", steps) and not self._known.has("btree", "json", steps):
+            compared = sql.SQL("{} {} {}::text").format(text_at(steps), operator, self._param(value))
+        else:
+            compared = sql.SQL("{} {} {}::jsonb").format(json_at(steps), operator, self._param(encoded))
+        return sql.SQL("({} and {})").format(compared, _is(kind, steps))
+
+
+_TYPES = ("string", "number", "boolean", "null", "array", "object")
+
+
+def _is(type: str, steps: Steps) -> sql.Composable:
+    """Said by what it is not: for an equality without statistics the planner would guess one row in 200."""
+    others = sql.SQL(", ").join(sql.Literal(other) for other in _TYPES if other != type)
+    return sql.SQL("jsonb_typeof({}) not in ({})").format(json_at(steps), others)
 
 
 def _has_places(steps: Steps) -> bool:

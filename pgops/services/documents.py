@@ -1,51 +1,37 @@
 """Document collections: JSON objects under an id, changed without losing anybody's change, found by what is in them.
 
-Floor 2. A collection is a table pgops.doc_<name> in a register, so that plain SQL reads and joins it; its indexes are
-the business of document_index.py. A write is one statement, a version check part of it. Expiry is the database's clock.
+Floor 2. A collection is a table pgops.doc_<name> in a register, so that plain SQL reads and joins it; finding is the
+business of document_find.py, its indexes that of document_index.py. A write is one statement, a version check part of it. Expiry is the database's clock.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from json import loads
 
 from psycopg import sql
 
 from pgops.database import AsyncDatabase, AsyncPool, Params, Row
 from pgops.errors import NotFoundError, SchemaError, StaleError, UsageError
-from pgops.services.document_index import AsyncDocumentIndexes
-from pgops.services.document_query import Conditions, Q, compose, fill, json_at
+from pgops.services.document_find import COUNT_CAP, AsyncDocumentFinds
+from pgops.services.document_query import Q, compose, fill, read_document
 from pgops.services.document_rules import (
-    Mark,
     check_id,
     check_name,
-    check_path,
     check_ttl,
     check_version,
-    decode_mark,
     encode_document,
-    encode_mark,
-    path_text,
 )
 from pgops.services.models import (
     Document,
     DocumentCollection,
-    DocumentCount,
-    DocumentPage,
     JsonValue,
     NewDocument,
-    Path,
-    Where,
 )
 
-COUNT_CAP = 10_000
-MAX_COUNT = 1_000_000
-MAX_LIMIT = 10_000
 BATCH_DOCUMENTS = 1_000
 BATCH_CHARS = 8 * 1024 * 1024
 
 
-class AsyncDocuments(AsyncDocumentIndexes):
+class AsyncDocuments(AsyncDocumentFinds):
     """Collections by name: create, fill, change, find; their indexes."""
 
     def __init__(self, db: AsyncDatabase) -> None:
@@ -152,7 +138,7 @@ class AsyncDocuments(AsyncDocumentIndexes):
     async def get(self, collection: str, id: str) -> Document | None:
         """The document, or None. Raises NotFoundError for an unknown collection, UsageError for a bad id."""
         row = await self._one("get", collection, {"id": check_id(id)})
-        return None if row is None else _document(*row)
+        return None if row is None else read_document(*row)
 
     async def patch(
         self, collection: str, id: str, patch: Mapping[str, JsonValue], *, expected_version: int | None = None
@@ -169,7 +155,7 @@ class AsyncDocuments(AsyncDocumentIndexes):
         row = await self._one("patch", collection, params)
         if row is None:
             raise await self._refusal(collection, id, expected_version)
-        return _document(*row)
+        return read_document(*row)
 
     async def delete(self, collection: str, id: str, *, expected_version: int | None = None) -> bool:
         """Remove a document; whether there was one. Raises StaleError where it has another version."""
@@ -178,56 +164,6 @@ class AsyncDocuments(AsyncDocumentIndexes):
         if row is None and expected_version is not None and await self.get(collection, id) is not None:
             raise await self._refusal(collection, id, expected_version)
         return row is not None and bool(row[0])
-
-    # --- finding -----------------------------------------------------------------------------------------------
-
-    async def find(
-        self,
-        collection: str,
-        where: Mapping[str, JsonValue] | Iterable[Where] = (),
-        *,
-        sort: Path | None = None,
-        descending: bool = False,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> DocumentPage:
-        """The documents for which all of `where` is true; a mapping of paths to values says that each is equal.
-
-        They come by id, which for drawn ids is the order they were made in, or by the value at `sort` as jsonb orders
-        it (texts, numbers, true and false; those without such a value last). `after` is the `next` of the page before.
-        How a find meets an index, see create_index.
-
-        Raises UsageError for a bad path, condition, limit or `after`, NotFoundError for an unknown collection.
-        """
-        if not 1 <= limit <= MAX_LIMIT:
-            raise UsageError(f"a limit is 1 to {MAX_LIMIT:,}, not {limit}", "go on with `after`")
-        steps = None if sort is None else check_path(sort)
-        told = ("-" if descending else "+") + ("" if steps is None else path_text(steps))
-        mark = None if after is None else decode_mark(after, told)
-        wanted = [*_conditions(where)]
-        key = sql.SQL("null") if steps is None else json_at(steps)
-        rows: Sequence[Row] = ()
-        if steps is not None and (mark is None or mark.key is not None):
-            rows = await self._page(collection, wanted, key, True, descending, mark, limit + 1)
-            mark = None
-        if len(rows) <= limit:
-            there = None if steps is None else False
-            more = await self._page(collection, wanted, key, there, descending, mark, limit + 1 - len(rows))
-            rows = [*rows, *more]
-        last = rows[limit - 1] if len(rows) > limit else None
-        next = None if last is None else encode_mark(Mark(told, last[6], last[0]))
-        return DocumentPage(tuple(_document(*row[:6]) for row in rows[:limit]), next)
-
-    async def count(
-        self, collection: str, where: Mapping[str, JsonValue] | Iterable[Where] = (), *, cap: int = COUNT_CAP
-    ) -> DocumentCount:
-        """How many a find would find, counted to `cap`. Raises as find does."""
-        if not 1 <= cap <= MAX_COUNT:
-            raise UsageError(f"a cap is 1 to {MAX_COUNT:,}, not {cap}", "leave it out for 10,000")
-        conditions = Conditions(await self._knows(collection)).add(_conditions(where))
-        statement = compose("count_found", collection, conditions=conditions.joined())
-        rows = await self._all(statement, collection, {**conditions.params, "cap": cap})
-        return DocumentCount(min(rows[0][0], cap), rows[0][0] <= cap)
 
     async def purge_expired(self, collection: str, *, batch: int = 1_000) -> int:
         """Remove up to `batch` documents that have expired; how many. Raises NotFoundError."""
@@ -239,41 +175,12 @@ class AsyncDocuments(AsyncDocumentIndexes):
             await self._find(collection)
             raise
 
-    async def _page(
-        self,
-        collection: str,
-        where: Iterable[Where],
-        key: sql.Composable,
-        there: bool | None,
-        down: bool,
-        mark: Mark | None,
-        limit: int,
-    ) -> Sequence[Row]:
-        """One part of a page: those that have a sort key (`there`), those that have none, or by id alone (None)."""
-        conditions = Conditions(await self._knows(collection)).add(where)
-        if there is not None:
-            conditions.present(key, there)
-        if mark is not None:
-            conditions.beyond(key, down, mark.key, mark.id)
-        by_id = sql.SQL("id desc" if down else "id")
-        order = sql.SQL("{} desc, id desc" if down else "{}, id").format(key) if there else by_id
-        statement = compose("find", collection, key=key, conditions=conditions.joined(), order=order)
-        return await self._all(statement, collection, {**conditions.params, "limit": limit})
-
     # --- the way to the table ----------------------------------------------------------------------------------
 
     async def _one(self, name: str, collection: str, params: Params) -> Row | None:
         try:
             return await self._db.one(fill(name, check_name(collection)), params)
         except SchemaError:
-            await self._find(collection)
-            raise
-
-    async def _all(self, statement: sql.Composed, collection: str, params: Params) -> Sequence[Row]:
-        try:
-            return await self._db.all(statement, params)
-        except SchemaError:
-            self._known.pop(collection, None)
             await self._find(collection)
             raise
 
@@ -296,18 +203,6 @@ class AsyncDocuments(AsyncDocumentIndexes):
         exact = count <= COUNT_CAP
         documents = count if exact else max(count, estimated)
         return DocumentCollection(name, f"pgops.doc_{name}", documents, exact, size, index_size, created_at)
-
-
-def _document(
-    id: str, data: str, version: int, created_at: datetime, updated_at: datetime, expires_at: datetime | None
-) -> Document:
-    return Document(id, loads(data), version, created_at, updated_at, expires_at)
-
-
-def _conditions(where: Mapping[str, JsonValue] | Iterable[Where]) -> Iterable[Where]:
-    if isinstance(where, Mapping):
-        return [Where(path, "=", value) for path, value in where.items()]
-    return where
 
 
 def _new(document: object) -> NewDocument:
