@@ -101,7 +101,8 @@ def shared(shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 def seed(dsn: str, path: str = "") -> None:
     """What the examples speak of, whatever the one before has left: jobs in `email` of which 1 waits and 2 is dead,
-    a greeting, the subscription billing, and docs, with an index for the commands that need one."""
+    a greeting, the subscription billing, the documents e1 and e2 of events, and docs, with an index for the commands
+    that need one."""
 
     async def fill() -> None:
         async with AsyncPgops.open(dsn) as pg:
@@ -112,9 +113,22 @@ def seed(dsn: str, path: str = "") -> None:
                 await pg.queue.fail("email", 7, [FailedJob(claim.jobs[0].id, "it broke")])
             await pg.cache.set("greeting", b"hello")
             await pg.events.subscribe("billing", topics=["orders"], start="beginning")
+            await _seed_documents(pg, path)
             await _seed_vectors(pg, path)
 
     asyncio.run(fill())
+
+
+async def _seed_documents(pg: AsyncPgops, path: str) -> None:
+    known = {collection.name for collection in await pg.documents.list()}
+    if path == "doc create" and "orders" in known:
+        await pg.documents.drop("orders")
+    for name in {"events", "notes"} - known:
+        await pg.documents.create(name)
+    for id, amount in (("e1", 80), ("e2", 20)):
+        await pg.documents.put("events", {"type": "purchase", "amount": amount}, id)
+    for index in await pg.documents.list_indexes("events") if path == "doc index" else ():
+        await pg.documents.drop_index("events", index.name)
 
 
 async def _seed_vectors(pg: AsyncPgops, path: str) -> None:

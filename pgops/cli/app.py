@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pgops.version import __version__
-from pgops.cli import audit, cache, demo, endings, outbox, queue, running, schema, server, status, vector
+from pgops.cli import audit, cache, demo, doc, endings, outbox, queue, running, schema, server, status, vector
 from pgops.cli.command import Dsn, perform
 from pgops.cli.context import Cli, at_terminal
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 for room in (schema, status, demo):
     room.register(app)
 running.register(queue.app, outbox.app)
-for house in (server, queue, cache, vector, outbox, audit):
+for house in (server, queue, cache, doc, vector, outbox, audit):
     app.add_typer(house.app)
 
 

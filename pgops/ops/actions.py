@@ -10,6 +10,7 @@ from pgops.database import AsyncPool
 from pgops.errors import RefusedError
 from pgops.ops import audit
 from pgops.ops.previews import (
+    COUNT_CAP,
     PURGE_BATCH,
     Action,
     ActionName,
@@ -19,8 +20,9 @@ from pgops.ops.previews import (
     preview,
     rebuild_index,
 )
-from pgops.ops.wording import many
+from pgops.ops.wording import at_least, many
 from pgops.services.cache import AsyncCache
+from pgops.services.documents import AsyncDocuments
 from pgops.services.models import JsonValue
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
@@ -120,6 +122,18 @@ async def _search(db: AsyncPool, action: Action) -> Result:
     return Result(action, len(found), 0, audit_id, False, said, rows)
 
 
+async def _drop_documents(db: AsyncPool, action: Action) -> Result:
+    counted = await AsyncDocuments(db).count(action.target, cap=COUNT_CAP)
+    async with db.transaction() as tx:
+        await AsyncDocuments(tx).drop(action.target)
+        audit_id = await audit.record(
+            tx, action.name, action.target, matched=counted.count, changed=counted.count,
+            detail={} if counted.count_exact else {"exact": False},
+        )  # fmt: skip
+    said = f"dropped collection {action.target} with {at_least(counted.count, counted.count_exact)} documents"
+    return Result(action, counted.count, counted.count, audit_id, False, said)
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
@@ -131,4 +145,5 @@ _RUNS = {
     "purge_expired": _purge_expired,
     "rebuild_index": _rebuild_index,
     "search": _search,
+    "drop_documents": _drop_documents,
 }

@@ -123,6 +123,7 @@ class Collector:
         self._outbox = _Part("outbox", parts.outbox, _needs_schema, rates.outbox)
         self._cache = _Part("cache", parts.cache, _needs_schema, rates.cache)
         self._vectors = _Part("vectors", parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
+        self._documents = _Part("documents", parts.documents, _needs_schema, rates.documents, every_s=SLOW_EVERY_S)
         self._seen: tuple[Queue, ...] | Unavailable = ()
         self._baseline = self._next_baseline = previous
         if previous is not None:
@@ -146,6 +147,7 @@ class Collector:
             outbox = await self._outbox.look(session, look, spent)
             cache = await self._cache.look(session, look, spent)
             vectors = await self._vectors.look(session, look, spent)
+            documents = await self._documents.look(session, look, spent)
         known = None if isinstance(stuck, Unavailable) else stuck
         cost = Cost(round((perf_counter() - began) * 1000, 3), session.statements, spent)
         snapshot = Snapshot(
@@ -161,6 +163,7 @@ class Collector:
             vectors=vectors,
             findings=(),
             cost=cost,
+            documents=documents,
         )
         return self._judged(snapshot)
 
@@ -174,6 +177,7 @@ class Collector:
         self._outbox.expire()
         self._cache.expire()
         self._vectors.expire()
+        self._documents.expire()
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:
         return await parts.stuck(session, items(self._seen))
@@ -196,6 +200,8 @@ class Collector:
             self._cache.remember(previous.cache, at)
         if not isinstance(previous.vectors, Unavailable):
             self._vectors.remember(previous.vectors, at)
+        if not isinstance(previous.documents, Unavailable):
+            self._documents.remember(previous.documents, at)
 
 
 def _nothing(look: Look) -> Unavailable | None:

@@ -15,6 +15,7 @@ from pgops.database import AsyncBound, Params, Query, Row
 from pgops.errors import PgopsError
 from pgops.ops.snapshot import (
     CachePart,
+    DocumentsPart,
     OutboxSubscription,
     Queue,
     ServerPart,
@@ -202,6 +203,16 @@ def _vector_index(row: Row, built: dict[str, int], recalls: dict[str, Row]) -> V
         searches_total=scans, recall=low_high_at[0], recall_low=low_high_at[1], recall_high=low_high_at[2],
         recall_at=low_high_at[3], collection=collection, building=building, exact={"rows": False},
     )  # fmt: skip
+
+
+async def documents(session: Session, look: Look) -> tuple[DocumentsPart, ...]:
+    """Every document collection. How many documents there are is an estimate."""
+    rows = await session.all(Q["documents"])
+    return tuple(_documents(*row) for row in rows)
+
+
+def _documents(name: str, *numbers: int) -> DocumentsPart:
+    return replace(DocumentsPart(name, f"pgops.doc_{name}", *numbers), exact={"documents": False})
 
 
 async def _lists_built(session: Session, indexes: Sequence[str]) -> dict[str, int]:

@@ -17,6 +17,8 @@ from pgops.ops.wording import age, many
 from pgops.queries import load
 from pgops.services.cache import SLICE_PAGES, AsyncCache
 from pgops.services.cache import Q as CACHE
+from pgops.services.document_query import fill as fill_documents
+from pgops.services.documents import AsyncDocuments
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.models import VectorIndex
 from pgops.services.queue import AsyncQueue
@@ -28,7 +30,7 @@ from pgops.services.vectors import AsyncVectors
 
 Q = load("pgops.ops", "catalog.sql")
 
-ActionName = Literal["requeue_stuck", "requeue_dead", "purge_expired", "rebuild_index", "search"]
+ActionName = Literal["requeue_stuck", "requeue_dead", "purge_expired", "rebuild_index", "search", "drop_documents"]
 COUNT_CAP = 100_000
 SAMPLES = 5
 PURGE_BATCH = 1_000
@@ -38,7 +40,7 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, "" for the whole cache, or a vector collection; `ids` narrows a
+    """What to do, and to what. `target` is a queue, "" for the whole cache, or a collection; `ids` narrows a
     requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers), `limit` and
     `exact` for search."""
 
@@ -185,6 +187,23 @@ async def search(db: AsyncPool, action: Action) -> Preview:
     )
 
 
+async def drop_documents(db: AsyncPool, action: Action) -> Preview:
+    documents = AsyncDocuments(db)
+    found = await documents.describe(action.target)
+    counted = await documents.count(action.target, cap=COUNT_CAP)
+    sample = sql.SQL(Q["sample_documents"].decode()).format(documents=sql.Identifier("pgops", f"doc_{action.target}"))
+    rows = await db.all(sample, {"shown": SAMPLES})
+    return Preview(
+        action=action,
+        title=f"drop collection {action.target} with its documents and indexes",
+        matched=counted.count,
+        exact=counted.count_exact,
+        samples=(f"{found.bytes + found.index_bytes:,} bytes", *(f"{id}: {_line(data)}" for id, data in rows)),
+        sql=fill_documents("drop_table", action.target).decode(),
+        warning="there is no way back: export what you need first",
+    )
+
+
 def requeue_params(action: Action) -> dict[str, object]:
     return {"queue": action.target, "ids": [*action.ids], "all": not action.ids}
 
@@ -230,4 +249,5 @@ _PREVIEWS = {
     "purge_expired": purge_expired,
     "rebuild_index": rebuild_index,
     "search": search,
+    "drop_documents": drop_documents,
 }

@@ -2,7 +2,8 @@
 """Document collections: JSON objects under an id, changed without losing anybody's change, found by what is in them.
 
 Floor 2. A collection is a table pgops.doc_<name> in a register, so that plain SQL reads and joins it; finding is the
-business of document_find.py, its indexes that of document_index.py. A write is one statement, a version check part of it. Expiry is the database's clock.
+business of document_find.py, its indexes that of document_index.py. A write is one statement, a version check part of
+it. Expiry is the database's clock.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
