@@ -208,11 +208,16 @@ def _vector_index(row: Row, built: dict[str, int], recalls: dict[str, Row]) -> V
 async def documents(session: Session, look: Look) -> tuple[DocumentsPart, ...]:
     """Every document collection. How many documents there are is an estimate."""
     rows = await session.all(Q["documents"])
-    return tuple(_documents(*row) for row in rows)
+    return tuple(_documents(row) for row in rows)
 
 
-def _documents(name: str, *numbers: int) -> DocumentsPart:
-    return replace(DocumentsPart(name, f"pgops.doc_{name}", *numbers), exact={"documents": False})
+def _documents(row: Row) -> DocumentsPart:
+    name, documents, dead, size, indexes, index_size, invalid, unused, writes, updates, hot, scans = row
+    return DocumentsPart(
+        name=name, table=f"pgops.doc_{name}", documents=documents, dead_rows=dead, bytes=size, index_count=indexes,
+        index_bytes=index_size, invalid_indexes=invalid, unused_indexes=unused, writes_total=writes,
+        updates_total=updates, hot_updates_total=hot, scans_total=scans, exact={"documents": False},
+    )  # fmt: skip
 
 
 async def _lists_built(session: Session, indexes: Sequence[str]) -> dict[str, int]:

@@ -67,6 +67,7 @@ class DocumentIndex:
 @dataclass(frozen=True, slots=True)
 class Where:
     """A condition on the value at `path`: "customer.name", "items[0].sku", '"a.b".c', or the steps ("a.b", "c").
+    As in PostgreSQL, the first place of a single value is that value.
 
     = and != compare with any JSON value; != is also true where there is no value. < <= > >= compare with a number
     or a text, and are true for values of that type only. in: the value is one of a list. any: the array at the path
