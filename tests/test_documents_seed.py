@@ -77,8 +77,8 @@ def test_purchases_over_50_by_new_customers_as_the_article_asks_for_them(events:
 def test_the_purchases_of_one_new_customer_use_the_expression_and_the_gin_index_together(
     events: "psycopg.Connection[Any]",
 ) -> None:
-    query = PURCHASES + "  and data->>'user_id' = '44'\n"
-    assert sorted(events.execute(query.encode()).fetchall()) == expected(user_id=44)
+    query = PURCHASES + "  and data->>'user_id' = '147'\n"
+    assert sorted(events.execute(query.encode()).fetchall()) == expected(user_id=147)
     shown = plan(events, query)
     assert "BitmapAnd" in shown
     assert "Bitmap Index Scan on events_user_id" in shown
