@@ -90,15 +90,16 @@ delete from {documents} where id = %(id)s and (%(version)s::bigint is null or ve
 returning expires_at is null or expires_at > statement_timestamp()
 
 -- name: insert_many
+-- The arrays go in binary: quoting them as text takes four times as long as all the rest.
 insert into {documents} (data, expires_at)
 select new.data::jsonb, statement_timestamp() + make_interval(secs => %(ttl_s)s::float8)
-from unnest(%(data)s::text[]) as new (data)
+from unnest(%(data)b::text[]) as new (data)
 
 -- name: upsert_many
 -- The ids come sorted, so that two of these at once take their rows in one order.
 insert into {documents} as d (id, data, expires_at)
 select new.id, new.data::jsonb, statement_timestamp() + make_interval(secs => %(ttl_s)s::float8)
-from unnest(%(ids)s::text[], %(data)s::text[]) with ordinality as new (id, data, place)
+from unnest(%(ids)b::text[], %(data)b::text[]) with ordinality as new (id, data, place)
 order by new.place
 on conflict (id) do update
 set data = excluded.data, version = d.version + 1, updated_at = statement_timestamp(), expires_at = excluded.expires_at,
