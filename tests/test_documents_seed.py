@@ -1,6 +1,7 @@
 """The seed article's JSONB example on our table: events with an expression and a GIN index, the purchase query as it is
 written there, and user_id made a real column and joined."""
 
+import os
 from collections.abc import Iterator
 from functools import cache
 from random import Random
@@ -34,7 +35,7 @@ def event(n: int) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def events(server_dsn: str, template: str) -> Iterator["psycopg.Connection[Any]"]:
     """A database with doc_events, filled, with the article's two indexes; shared by the tests that only read."""
-    name = f"{template}_events"
+    name = f"pgops_seed_events_{os.getpid()}"
     with psycopg.connect(server_dsn, autocommit=True) as server:
         server.execute(f'create database "{name}" template "{template}" strategy file_copy'.encode())
         try:
