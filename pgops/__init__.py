@@ -5,7 +5,7 @@ The house, from the ground up; each floor imports only what is below it:
     errors, config, queries     no database
     database                    connections, transactions, errors of the driver
     server, migrate             the embedded PostgreSQL; the schema
-    services, sync              queue, events, cache, limits, kv, vectors; the generated blocking twin
+    services, sync              queue, events, cache, limits, kv, documents, vectors; the generated blocking twin
     runtime, ops                worker and relay; observe, judge, act
     demo                        traffic through the public services
     tui                         the dashboard

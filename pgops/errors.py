@@ -54,7 +54,7 @@ class NotFoundError(PgopsError):
 
 
 class ConflictError(PgopsError):
-    """A well-formed no: somebody else was first, as in a compare-and-set with a version that has passed."""
+    """A well-formed no: somebody else was first, and what was to be changed has another version by now."""
 
     exit_code = ExitCode.NO
 

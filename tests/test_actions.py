@@ -14,6 +14,7 @@ from pgops.errors import NotFoundError, PgopsError, RefusedError, UsageError
 from pgops.ops import audit, previews
 from pgops.ops.actions import Action, ActionName, preview, run
 from pgops.services.cache import AsyncCache
+from pgops.services.documents import AsyncDocuments
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
@@ -489,3 +490,29 @@ async def test_dropping_a_subscription_leaves_its_row(db: AsyncPool) -> None:
     with pytest.raises(NotFoundError):
         await run(db, Action("unsubscribe", "billing"))
     assert len(await audit.list(db)) == 1
+
+
+async def test_dropping_documents_and_its_row_are_one_or_neither(db: AsyncPool) -> None:
+    documents = AsyncDocuments(db)
+    await documents.create("users")
+    await documents.put_many("users", [{"n": n} for n in range(30)])
+    drop = Action("drop_documents", "users")
+    look = await preview(db, drop)
+    assert (look.matched, look.exact) == (30, True)
+    assert "doc_users" in look.sql
+    assert len(look.samples) == 6
+    await db.execute(b"alter table pgops.audit rename to hidden")
+    with pytest.raises(PgopsError):
+        await run(db, drop)
+    await db.execute(b"alter table pgops.hidden rename to audit")
+    assert (await documents.describe("users")).documents == 30
+    result = await run(db, drop)
+    assert (result.matched, result.changed) == (30, 30)
+    (row,) = await audit.list(db)
+    assert (row.id, row.action, row.target, row.status, row.changed) == (
+        result.audit_id, "drop_documents", "users", "done", 30,
+    )  # fmt: skip
+    with pytest.raises(NotFoundError):
+        await preview(db, drop)
+    with pytest.raises(NotFoundError):
+        await run(db, drop)

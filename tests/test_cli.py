@@ -101,8 +101,8 @@ def shared(shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 def seed(dsn: str, path: str = "") -> None:
     """What the examples speak of, whatever the one before has left: jobs in `email` of which 1 waits and 2 is dead,
-    a greeting, user:1 but no leader and no lock, a limit that was hit, the subscription billing, and docs, with
-    an index for the commands that need one."""
+    a greeting, user:1 but no leader and no lock, a limit that was hit, the subscription billing, the documents e1 and
+    e2 of events, and docs, with an index for the commands that need one."""
 
     async def fill() -> None:
         async with AsyncPgops.open(dsn) as pg:
@@ -116,9 +116,22 @@ def seed(dsn: str, path: str = "") -> None:
             await pg.kv.delete("leader", "lock:report")
             await pg.limits.hit("login:ann", 1_000, 600)
             await pg.events.subscribe("billing", topics=["orders"], start="beginning")
+            await _seed_documents(pg, path)
             await _seed_vectors(pg, path)
 
     asyncio.run(fill())
+
+
+async def _seed_documents(pg: AsyncPgops, path: str) -> None:
+    known = {collection.name for collection in await pg.documents.list()}
+    if path == "doc create" and "orders" in known:
+        await pg.documents.drop("orders")
+    for name in {"events", "notes"} - known:
+        await pg.documents.create(name)
+    for id, amount in (("e1", 80), ("e2", 20)):
+        await pg.documents.put("events", {"type": "purchase", "amount": amount}, id)
+    for index in await pg.documents.list_indexes("events") if path == "doc index" else ():
+        await pg.documents.drop_index("events", index.name)
 
 
 async def _seed_vectors(pg: AsyncPgops, path: str) -> None:
@@ -264,6 +277,54 @@ def test_a_drop_needs_a_yes(shared: Run) -> None:
     assert shared("vector", "drop", "gone", "--dry-run", "--json").document["changed"] == 0
     assert shared("vector", "drop", "gone", "--yes", "--json").document["changed"] == 2
     assert shared("vector", "drop", "gone", "--yes").code == 5
+
+
+def test_dropping_documents_shows_first_needs_a_yes_and_leaves_a_trail(shared: Run) -> None:
+    shared("doc", "create", "gone")
+    lines = "".join(f'{{"id": "d{n}", "data": {{"n": {n}}}}}\n' for n in range(3))
+    assert shared("doc", "put", "gone", "--many", "--json", stdin=lines).document["changed"] == 3
+    made = shared("doc", "index", "gone", "n", "--json").document["index"]["name"]
+    assert shared("doc", "index", "gone", "--drop", made).code == 4
+    assert shared("doc", "index", "gone", "--drop", made, "--dry-run", "--json").document["changed"] == 0
+    dropped = shared("doc", "index", "gone", "--drop", made, "--yes", "--json")
+    assert dropped.code == 0, dropped.err
+    refused = shared("doc", "drop", "gone")
+    assert refused.code == 4
+    assert "drop table" in refused.err
+    assert "d2" in refused.err
+    look = shared("doc", "drop", "gone", "--dry-run", "--json").document
+    assert (look["matched"], look["changed"], look["dry_run"]) == (3, 0, True)
+    done = shared("doc", "drop", "gone", "--yes", "--json").document
+    assert (done["matched"], done["changed"]) == (3, 3)
+    trail = {act["id"]: act for act in shared("audit", "list", "--json").document["items"]}
+    assert (trail[done["audit_id"]]["action"], trail[done["audit_id"]]["target"]) == ("drop_documents", "gone")
+    assert trail[dropped.document["audit_id"]]["status"] == "done"
+    assert shared("doc", "drop", "gone", "--yes").code == 5
+
+
+def test_documents_are_changed_found_and_paged(shared: Run) -> None:
+    shared("doc", "create", "people")
+    for n, name in enumerate(("ann", "bob", "cid")):
+        assert shared("doc", "put", "people", json.dumps({"name": name, "n": n}), "--id", name).code == 0
+    again = '{"name": "ann", "n": 7}'
+    assert shared("doc", "put", "people", "-", "--id", "ann", "--version", "1", stdin=again).code == 0
+    stale = shared("doc", "put", "people", "{}", "--id", "ann", "--version", "1")
+    assert stale.code == 5
+    assert "has version 2, not 1" in stale.err
+    assert shared("doc", "patch", "people", "bob", '{"n": null, "x": {"y": 1}}', "--json").document["version"] == 2
+    bob = shared("doc", "get", "people", "bob", "--json").document["document"]
+    assert bob["data"] == {"name": "bob", "x": {"y": 1}}
+    page = shared("doc", "find", "people", "--sort", "-n", "--limit", "1", "--json").document
+    assert [one["id"] for one in page["items"]] == ["ann"]
+    rest = shared("doc", "find", "people", "--sort", "-n", "--after", page["next"], "--json").document
+    assert [one["id"] for one in rest["items"]] == ["cid", "bob"]
+    both = shared("doc", "find", "people", "--contains", '{"x": {"y": 1}}', "--where", "name=bob", "--json").document
+    assert [one["id"] for one in both["items"]] == ["bob"]
+    assert shared("doc", "find", "people", "--where", "n>=2", "--count", "--json").document["count"] == 2
+    assert shared("doc", "delete", "people", "cid", "--version", "9").code == 5
+    assert shared("doc", "delete", "people", "cid").code == 0
+    assert shared("doc", "delete", "people", "cid").code == 5
+    assert {one["name"] for one in shared("status", "--json").document["documents"]} >= {"people"}
 
 
 def test_many_jobs_come_from_stdin_all_or_none(shared: Run) -> None:

@@ -32,12 +32,13 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture(scope="module")
 def shared_dsn(server_dsn: str, template: str) -> Iterator[str]:
-    """One database for all that can share it, with a collection `docs` of 3 dimensions: to make one each would take
+    """One database for all that can share it, with collections `docs` (3 dimensions) and `events`: one each would take
     longer than the tests do."""
 
     async def fill(dsn: str) -> None:
         async with AsyncPgops.open(dsn) as pg:
             await pg.vectors.create("docs", 3)
+            await pg.documents.create("events")
 
     name = f"pgops_bad_input_{os.getpid()}"
     with psycopg.connect(server_dsn, autocommit=True) as conn:
@@ -179,6 +180,28 @@ def test_a_newer_schema_is_refused_before_anything_is_done(command: Run, dsn: st
         (["vector", "search", "nobody", "[1]"], 5, ["nobody"]),
         (["vector", "create", "docs; drop", "3"], 2, ["name"]),
         (["vector", "create", "other", "0"], 2, ["dimensions"]),
+        (["doc", "create", "x; drop"], 2, ["called"]),
+        (["doc", "put", "events", "{"], 2, ["not JSON"]),
+        (["doc", "put", "events", "[1]"], 2, ["object", "array"]),
+        (["doc", "put", "events", '{"a": NaN}'], 2, ["NaN"]),
+        (["doc", "put", "events", '{"a": "\\u0000"}'], 2, ["NUL"]),
+        (["doc", "put", "events", '{"a": "' + "x" * 8_400_000 + '"}'], 2, ["8,388,608"]),
+        (["doc", "put", "events"], 2, ["--many"]),
+        (["doc", "put", "evnets", "{}"], 5, ["evnets", "did you mean events?"]),
+        (["doc", "put", "events", "{}", "--id", "e", "--version", "3"], 5, ["no document 'e'"]),
+        (["doc", "put", "events", "{}", "--ttl", "0"], 2, ["TTL"]),
+        (["doc", "get", "events", "nothing"], 5, ["nothing"]),
+        (["doc", "patch", "events", "nothing", "{}"], 5, ["nothing"]),
+        (["doc", "patch", "events", "nothing", "7"], 2, ["object"]),
+        (["doc", "find", "events", "--where", 'a"b=1'], 2, ["path"]),
+        (["doc", "find", "events", "--where", "amount"], 2, ["condition"]),
+        (["doc", "find", "events", "--where", "a>true"], 2, ["number or a text"]),
+        (["doc", "find", "events", "--contains", "7"], 2, ["object or an array"]),
+        (["doc", "find", "events", "--limit", "0"], 2, ["limit"]),
+        (["doc", "find", "events", "--after", "x"], 2, ["page"]),
+        (["doc", "index", "events", 'a"b'], 2, ["path"]),
+        (["doc", "index", "events", "--drop", "nothing", "--yes"], 5, ["nothing"]),
+        (["doc", "drop", "nobody", "--yes"], 5, ["nobody"]),
         (["outbox", "append", "orders", "{"], 2, ["not JSON"]),
         (["outbox", "relay", "--subscription", "nobody", "--to", "stdout"], 5, ["nobody"]),
         (["outbox", "relay", "--subscription", "nobody", "--to", "kafka://x"], 2, ["kafka"]),

@@ -15,8 +15,9 @@ from pgops.errors import UnreachableError
 from pgops.ops import parts, rates
 from pgops.ops.collector import LONGEST_S, SHARE, SLOW_EVERY_S, Collector, collect, rest_s
 from pgops.ops.parts import Q, Session
-from pgops.ops.snapshot import Queue, Snapshot, StuckJob, Unavailable, VectorIndexPart, items
+from pgops.ops.snapshot import DocumentsPart, Queue, Snapshot, StuckJob, Unavailable, VectorIndexPart, items
 from pgops.services.cache import AsyncCache
+from pgops.services.documents import AsyncDocuments
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
@@ -345,6 +346,46 @@ async def test_lists_as_set_and_as_built_are_told_apart(db: AsyncPool) -> None:
     assert (one.lists_built, one.lists_set) == (2, 4)
 
 
+async def test_every_document_collection_is_seen_with_what_it_costs(db: AsyncPool) -> None:
+    documents = AsyncDocuments(db)
+    await documents.create("empty")
+    await documents.create("users")
+    await documents.put_many("users", [{"n": n, "tags": ["a"]} for n in range(500)])
+    await documents.create_index("users", "n")
+    await documents.create_index("users", kind="gin")
+    await db.execute(b"select pg_stat_force_next_flush()")
+    await documents.delete("users", (await documents.find("users", {"n": 7})).documents[0].id)
+    empty, users = items((await collect(db)).documents)
+    assert (empty.name, empty.documents, empty.index_count, empty.unused_indexes) == ("empty", 0, 2, 0)
+    assert (users.table, users.index_count, users.invalid_indexes) == ("pgops.doc_users", 4, 0)
+    assert 499 <= users.documents <= 500
+    assert users.exact == {"documents": False}
+    assert users.unused_indexes >= 1
+    assert users.bytes > 8192
+    assert users.index_bytes > 4 * 8192
+
+
+async def test_writes_to_documents_are_told_by_the_second(db: AsyncPool) -> None:
+    def part(writes: int) -> DocumentsPart:
+        return DocumentsPart("users", "pgops.doc_users", 1, 0, 1, 1, 1, 0, 0, writes, 0, 0, 0)
+
+    assert rates.documents((part(30),), (part(10),), 2.0)[0].writes_per_s == 10.0
+    assert rates.documents((part(30),), (), 2.0)[0].writes_per_s is None
+
+
+async def test_a_collection_whose_table_is_gone_is_left_out_and_a_missing_register_is_unavailable(
+    db: AsyncPool,
+) -> None:
+    await AsyncDocuments(db).create("users")
+    await db.execute(b"drop table pgops.doc_users")
+    assert (await collect(db)).documents == ()
+    await db.execute(b"drop table pgops.collections")
+    snapshot = await collect(db)
+    assert isinstance(snapshot.documents, Unavailable)
+    assert snapshot.documents.remedy == "run: pgops migrate"
+    assert snapshot.vectors == ()
+
+
 async def test_sessions_are_counted_by_state(db: AsyncPool, dsn: str) -> None:
     with psycopg.connect(dsn) as conn:
         conn.execute("select 1")
@@ -361,6 +402,7 @@ async def test_without_the_schema_server_and_sessions_still_work(empty_dsn: str)
         snapshot = await collect(db)
     assert snapshot.queues == Unavailable("the database has no pgops schema", "run: pgops migrate")
     assert isinstance(snapshot.cache, Unavailable)
+    assert isinstance(snapshot.documents, Unavailable)
     assert not isinstance(snapshot.server, Unavailable)
     assert not isinstance(snapshot.sessions, Unavailable)
     assert snapshot.vectors == ()

@@ -31,6 +31,8 @@ def test_every_statement_is_prepared(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
         conn.execute("create table pgops.vec_fixture (id bigint primary key, content text, metadata jsonb, "
                      "embedding vector(3))")  # fmt: skip
+        conn.execute("create table pgops.doc_fixture (id text primary key, data jsonb, version bigint, "
+                     "created_at timestamptz, updated_at timestamptz, expires_at timestamptz)")  # fmt: skip
         for where, statement in statements():
             if UTILITIES.match(statement.sql) or statement.since > conn.info.server_version:
                 continue
@@ -58,6 +60,8 @@ def _prepare(text: bytes) -> sql.Composed:
         "type": sql.SQL("public.vector"), "operator": sql.SQL("operator(public.<=>)"),
         "inspect": sql.Identifier("public"), "store": sql.Identifier("pgops", "kv_store"),
         "entries": sql.Identifier("pgops", "rate_limits"), "until": sql.Identifier("tat"),
+        "documents": sql.Identifier("pgops", "doc_fixture"),
+        "key": sql.SQL("(data -> 'a')"), "order": sql.SQL("(data -> 'a'), id"), "conditions": sql.SQL("true"),
     }  # fmt: skip
     holes = set(re.findall(r"(?<!\{)\{(\w+)\}(?!\})", numbered))
     body = sql.SQL(numbered).format(**{n: collection[n] for n in holes}) if holes else sql.SQL(numbered)

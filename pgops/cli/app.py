@@ -9,7 +9,22 @@ from typing import Annotated
 
 import typer
 
-from pgops.cli import audit, cache, demo, endings, kv, limit, outbox, queue, running, schema, server, status, vector
+from pgops.cli import (
+    audit,
+    cache,
+    demo,
+    doc,
+    endings,
+    kv,
+    limit,
+    outbox,
+    queue,
+    running,
+    schema,
+    server,
+    status,
+    vector,
+)
 from pgops.cli.command import Dsn, perform
 from pgops.cli.context import Cli, at_terminal
 from pgops.version import __version__
@@ -26,7 +41,7 @@ app = typer.Typer(
 for room in (schema, status, demo):
     room.register(app)
 running.register(queue.app, outbox.app)
-for house in (server, queue, cache, limit, kv, vector, outbox, audit):
+for house in (server, queue, cache, limit, kv, doc, vector, outbox, audit):
     app.add_typer(house.app)
 
 

@@ -7,6 +7,7 @@ from pgops.cli.output import say, talk
 from pgops.cli.tables import cell, duration, size, table
 from pgops.ops.snapshot import (
     CachePart,
+    DocumentsPart,
     KvPart,
     LimitsPart,
     OutboxSubscription,
@@ -28,6 +29,10 @@ _WORKER_HEADS = ("worker", "host", "pid", "queues", "running", "of", "heartbeat"
 _OUTBOX_HEADS = ("subscription", "sink", "lag", "lag age", "relayed", "relayed/s", "parked")
 _VECTOR_HEADS = ("index", "method", "rows", "lists", "probes", "size", "valid", "searches", "recall")
 
+_DOCUMENT_HEADS = (
+    "collection", "documents", "dead rows", "size", "indexes", "index size", "unused", "invalid", "writes/s", "hot"
+)  # fmt: skip
+
 
 def show(snapshot: Snapshot) -> None:
     """Print it on stdout; its own cost is talk."""
@@ -45,6 +50,7 @@ def show(snapshot: Snapshot) -> None:
     _table("Workers", snapshot.workers, _WORKER_HEADS, _worker_row)
     _table("Outbox", snapshot.outbox, _OUTBOX_HEADS, _outbox_row)
     _table("Vector indexes", snapshot.vectors, _VECTOR_HEADS, _vector_row)
+    _table("Documents", snapshot.documents, _DOCUMENT_HEADS, _documents_row)
     talk(f"observed in {snapshot.cost.duration_ms:.1f} ms with {snapshot.cost.statements} statements")
 
 
@@ -139,6 +145,14 @@ def _vector_row(one: VectorIndexPart) -> tuple[object, ...]:
     return (
         one.index, one.method, _capped(one.rows, one.exact, "rows"), lists, one.probes, size(one.bytes), one.valid,
         one.searches_total, _percent(one.recall),
+    )  # fmt: skip
+
+
+def _documents_row(one: DocumentsPart) -> tuple[object, ...]:
+    hot = one.hot_updates_total / one.updates_total if one.updates_total else None
+    return (
+        one.name, _capped(one.documents, one.exact, "documents"), one.dead_rows, size(one.bytes), one.index_count,
+        size(one.index_bytes), one.unused_indexes, one.invalid_indexes, one.writes_per_s, _percent(hot),
     )  # fmt: skip
 
 

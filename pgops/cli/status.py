@@ -28,7 +28,7 @@ async def status(
     seconds: Annotated[float, typer.Argument(help="With --watch: how often.", metavar="[SECONDS]")] = 2.0,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until ctrl-c; with --json one line each.")] = False,
 ) -> None:
-    """Server, queues, workers, outbox, cache and vectors, and what needs a human."""
+    """Server, queues, workers, outbox, cache, documents and vectors, and what needs a human."""
     if not 0.1 <= seconds <= 3600:
         raise UsageError(f"an interval is 0.1 to 3,600 seconds, not {seconds:g}", "leave it out for 2")
     if watch:

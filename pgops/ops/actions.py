@@ -10,19 +10,12 @@ from dataclasses import dataclass
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError
 from pgops.ops import audit
-from pgops.ops.previews import (
-    PURGE_BATCH,
-    Action,
-    ActionName,
-    Preview,
-    check_purge,
-    check_whole,
-    embed,
-    preview,
-    rebuild_index,
-)
-from pgops.ops.wording import many
+from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
+from pgops.ops.previews import check_purge, check_whole, preview
+from pgops.ops.previews_vectors import embed, rebuild_index
+from pgops.ops.wording import at_least, many
 from pgops.services.cache import AsyncCache
+from pgops.services.documents import AsyncDocuments
 from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
 from pgops.services.limits import AsyncLimits
@@ -174,6 +167,18 @@ async def _drop_collection(db: AsyncPool, action: Action) -> Result:
     return Result(action, rows, rows, audit_id, False, f"dropped {action.target}")
 
 
+async def _drop_documents(db: AsyncPool, action: Action) -> Result:
+    counted = await AsyncDocuments(db).count(action.target, cap=COUNT_CAP)
+    async with db.transaction() as tx:
+        await AsyncDocuments(tx).drop(action.target)
+        audit_id = await audit.record(
+            tx, action.name, action.target, matched=counted.count, changed=counted.count,
+            detail={} if counted.count_exact else {"exact": False},
+        )  # fmt: skip
+    said = f"dropped collection {action.target} with {at_least(counted.count, counted.count_exact)} documents"
+    return Result(action, counted.count, counted.count, audit_id, False, said)
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
@@ -191,4 +196,5 @@ _RUNS = {
     "resume": _pause,
     "unsubscribe": _unsubscribe,
     "drop_collection": _drop_collection,
+    "drop_documents": _drop_documents,
 }

@@ -283,6 +283,29 @@ order by 1, 2, 3 limit 500
 -- An estimate of a small table is off by much, and its count costs little.
 select count(*) from (select from {table} limit %(cap)s) counted
 
+-- name: documents
+-- Every registered collection whose table is there, from the catalog and the statistics alone. An index is unused
+-- where it was never scanned; the primary key and the one for what expires always have their use.
+select c.name, greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0), pg_stat_get_dead_tuples(t.oid),
+       pg_table_size(t.oid), i.number, i.bytes, i.invalid, i.unused,
+       pg_stat_get_tuples_inserted(t.oid) + pg_stat_get_tuples_updated(t.oid) + pg_stat_get_tuples_deleted(t.oid),
+       pg_stat_get_tuples_updated(t.oid), pg_stat_get_tuples_hot_updated(t.oid), pg_stat_get_numscans(t.oid) + i.scans
+from pgops.collections c
+join pg_namespace n on n.nspname = 'pgops'
+join pg_class t on t.relnamespace = n.oid and t.relname = 'doc_' || c.name
+cross join lateral (
+  select count(*) as number, coalesce(sum(pg_relation_size(x.indexrelid)), 0)::bigint as bytes,
+         count(*) filter (where not x.indisvalid) as invalid,
+         count(*) filter (where x.indisvalid and not x.indisprimary and x.indkey::text <> '6'
+                          and pg_stat_get_numscans(x.indexrelid) = 0) as unused,
+         coalesce(sum(pg_stat_get_numscans(x.indexrelid)), 0)::bigint as scans
+  from pg_index x where x.indrelid = t.oid
+) i
+order by c.name limit 500
+
+-- name: sample_documents
+select id, data::text from {documents} order by updated_at desc limit %(shown)s
+
 -- name: collections
 select name, recall, recall_low, recall_high, recall_at from pgops.vector_collections
 

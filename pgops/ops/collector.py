@@ -130,6 +130,7 @@ class Collector:
         self._limits = _Part("limits", parts.limits, _needs_schema, every_s=SLOW_EVERY_S)
         self._kv = _Part("kv", parts.kv, _needs_schema, every_s=SLOW_EVERY_S)
         self._vectors = _Part("vectors", parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
+        self._documents = _Part("documents", parts.documents, _needs_schema, rates.documents, every_s=SLOW_EVERY_S)
         self._seen: tuple[Queue, ...] | Unavailable = ()
         self._baseline = self._next_baseline = previous
         if previous is not None:
@@ -155,6 +156,7 @@ class Collector:
             limits = await self._limits.look(session, look, spent)
             kv = await self._kv.look(session, look, spent)
             vectors = await self._vectors.look(session, look, spent)
+            documents = await self._documents.look(session, look, spent)
         known = None if isinstance(stuck, Unavailable) else stuck
         cost = Cost(round((perf_counter() - began) * 1000, 3), session.statements, spent)
         snapshot = Snapshot(
@@ -172,6 +174,7 @@ class Collector:
             vectors=vectors,
             findings=(),
             cost=cost,
+            documents=documents,
         )
         return self._judged(snapshot)
 
@@ -187,6 +190,7 @@ class Collector:
         self._limits.expire()
         self._kv.expire()
         self._vectors.expire()
+        self._documents.expire()
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:
         return await parts.stuck(session, items(self._seen))
@@ -209,6 +213,8 @@ class Collector:
             self._cache.remember(previous.cache, at)
         if not isinstance(previous.vectors, Unavailable):
             self._vectors.remember(previous.vectors, at)
+        if not isinstance(previous.documents, Unavailable):
+            self._documents.remember(previous.documents, at)
 
 
 def _nothing(look: Look) -> Unavailable | None:

@@ -15,6 +15,7 @@ from pgops.database import AsyncBound, Params, Query, Row
 from pgops.errors import PgopsError
 from pgops.ops.snapshot import (
     CachePart,
+    DocumentsPart,
     KvPart,
     LimitsPart,
     OutboxSubscription,
@@ -255,6 +256,21 @@ def _vector_index(row: Row, counted: int | None, built: dict[str, int], recalls:
         searches_total=scans, recall=low_high_at[0], recall_low=low_high_at[1], recall_high=low_high_at[2],
         recall_at=low_high_at[3], collection=collection, building=building,
         exact={} if counted is not None else {"rows": False},
+    )  # fmt: skip
+
+
+async def documents(session: Session, look: Look) -> tuple[DocumentsPart, ...]:
+    """Every document collection. How many documents there are is an estimate."""
+    rows = await session.all(Q["documents"])
+    return tuple(_documents(row) for row in rows)
+
+
+def _documents(row: Row) -> DocumentsPart:
+    name, documents, dead, size, indexes, index_size, invalid, unused, writes, updates, hot, scans = row
+    return DocumentsPart(
+        name=name, table=f"pgops.doc_{name}", documents=documents, dead_rows=dead, bytes=size, index_count=indexes,
+        index_bytes=index_size, invalid_indexes=invalid, unused_indexes=unused, writes_total=writes,
+        updates_total=updates, hot_updates_total=hot, scans_total=scans, exact={"documents": False},
     )  # fmt: skip
 
 

@@ -3,74 +3,28 @@
 Floor 3, under actions.py, which is where others import these names from. Nothing here changes data.
 """
 
-import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
-
 from psycopg import sql
 
 from pgops.database import AsyncPool
-from pgops.errors import NotFoundError, UsageError
+from pgops.errors import UsageError
+from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
+from pgops.ops.previews_vectors import drop_collection, rebuild_index, search
 from pgops.ops.wording import age, many
 from pgops.queries import load
 from pgops.services.cache import SLICE_PAGES, AsyncCache
 from pgops.services.cache import Q as CACHE
-from pgops.services.embedders import HashingEmbedder
+from pgops.services.document_query import fill as fill_documents
+from pgops.services.documents import AsyncDocuments
 from pgops.services.events import AsyncEvents
 from pgops.services.events import Q as EVENTS
 from pgops.services.kv import AsyncKv
 from pgops.services.kv_rules import DURABLE, EPHEMERAL
 from pgops.services.limits import AsyncLimits
 from pgops.services.limits import Q as LIMITS
-from pgops.services.models import VectorIndex
 from pgops.services.queue import AsyncQueue
 from pgops.services.queue import Q as QUEUE
-from pgops.services.vector_found import Q as VECTORS
-from pgops.services.vector_found import fill
-from pgops.services.vector_rules import check_lists, lists_for, probes_for
-from pgops.services.vectors import AsyncVectors
 
 Q = load("pgops.ops", "catalog.sql")
-
-ActionName = Literal[
-    "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search",
-    "pause", "resume", "unsubscribe", "drop_collection",
-]  # fmt: skip
-COUNT_CAP = 100_000
-SAMPLES = 5
-PURGE_BATCH = 1_000
-HASHED = "the text is embedded by the built-in hashing embedder: sensible where the collection was filled with it"
-_PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What to do, and to what. `target` is a queue, a subscription, a vector collection, or "" for the whole cache,
-    both key-value stores or all limits; `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a
-    text, or a JSON array of numbers), `limit` and `exact` are for search."""
-
-    name: ActionName
-    target: str
-    ids: tuple[int, ...] = ()
-    lists: int | None = None
-    query: str = ""
-    limit: int = 10
-    exact: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What the action would hit: `matched` rows (`exact` false: at least so many), some samples, the SQL."""
-
-    action: Action
-    title: str
-    matched: int
-    exact: bool
-    samples: tuple[str, ...]
-    sql: str
-    warning: str = ""
 
 
 async def preview(db: AsyncPool, action: Action) -> Preview:
@@ -111,7 +65,7 @@ async def requeue_dead(db: AsyncPool, action: Action) -> Preview:
         matched=min(count, COUNT_CAP),
         exact=count <= COUNT_CAP,
         samples=tuple(
-            f"job {id} {kind}: died {age(age_s)} ago after {many(attempt, 'attempt')}: {_line(error)}"
+            f"job {id} {kind}: died {age(age_s)} ago after {many(attempt, 'attempt')}: {first_line(error)}"
             for id, kind, attempt, error, age_s in rows
         ),
         sql=shown(QUEUE["requeue_dead"], params),
@@ -127,7 +81,7 @@ async def purge_expired(db: AsyncPool, action: Action) -> Preview:
         title="remove expired entries from the cache",
         matched=found.count,
         exact=found.exact,
-        samples=tuple(f"{_line(key)} in {namespace}: expired {age(age_s)} ago" for namespace, key, age_s in rows),
+        samples=tuple(f"{first_line(key)} in {namespace}: expired {age(age_s)} ago" for namespace, key, age_s in rows),
         sql=_purge_sql(CACHE["purge_slice"]),
     )
 
@@ -142,7 +96,7 @@ async def purge_kv(db: AsyncPool, action: Action) -> Preview:
         title="remove expired keys from the key-value stores",
         matched=sum(one.count for one in waiting),
         exact=all(one.exact for one in waiting),
-        samples=tuple(f"{_line(key)}: expired {age(age_s)} ago" for key, age_s in rows[:SAMPLES]),
+        samples=tuple(f"{first_line(key)}: expired {age(age_s)} ago" for key, age_s in rows[:SAMPLES]),
         sql=_purge_sql(DURABLE["purge_slice"]) + ", in both stores",
     )
 
@@ -170,67 +124,6 @@ def check_whole(action: Action, what: str) -> None:
         raise UsageError(f"a purge walks over {what}, not over {action.target[:60]!r} alone", "leave the name out")
 
 
-async def rebuild_index(db: AsyncPool, action: Action) -> Preview:
-    index = await AsyncVectors(db).stats(action.target)
-    name = index.index
-    if name is None:
-        raise NotFoundError(
-            f"collection {action.target!r} has no index to rebuild", f"build one: pgops vector build {action.target}"
-        )
-    lists = check_lists(lists_for(index.rows) if action.lists is None else action.lists, index.rows)
-    built = "unknown" if index.lists_built is None else f"{index.lists_built:,}"
-    recall = "never measured" if index.recall is None else f"{index.recall:.0%} at the last measurement"
-    return Preview(
-        action=action,
-        title=f"rebuild index {name} with {many(lists, 'list')}",
-        matched=1,
-        exact=True,
-        samples=(
-            f"{'' if index.rows_exact else 'about '}{index.rows:,} rows, {index.bytes or 0:,} bytes",
-            f"lists: built with {built}, set to {index.lists_set or 'the default'}, will be {lists:,}",
-            f"recall {recall}",
-            *(() if index.valid else ("it is invalid now: no search uses it",)),
-        ),
-        sql=_rebuild_sql(action.target, index, lists),
-        warning="it reads the whole table and takes memory and disk; reads and writes go on meanwhile",
-    )
-
-
-def _rebuild_sql(collection: str, index: VectorIndex, lists: int) -> str:
-    name = sql.Identifier("pgops", index.index or "")
-    if not index.valid:
-        return f"drop index concurrently {name.as_string(None)};\n-- then it is created anew, with {lists} lists"
-    steps = [
-        sql.SQL(VECTORS[step].decode()).format(index=name, lists=sql.Literal(lists)).as_string(None)
-        for step in ("set_lists", "reindex")
-    ]
-    return ";\n".join(steps)
-
-
-async def search(db: AsyncPool, action: Action) -> Preview:
-    vectors = AsyncVectors(db)
-    collection = await vectors.get(action.target)
-    embedding, warning = embed(action, collection.dimensions)
-    row = await db.one(VECTORS["vector_schema"])
-    assert row is not None
-    name = "search_exact" if action.exact else "search"
-    statement = fill(VECTORS[name], action.target, collection.metric, row[0], {})
-    numbers = [*embedding[:3], *([] if len(embedding) <= 3 else ["…"])]
-    params = {
-        "embedding": f"[{', '.join(str(number) for number in numbers)}]", "limit": action.limit,
-        "probes": probes_for(collection.lists or 1), "filter": None,
-    }  # fmt: skip
-    return Preview(
-        action=action,
-        title=f"search collection {action.target}",
-        matched=collection.rows,
-        exact=collection.rows_exact,
-        samples=(),
-        sql=shown(statement, params),
-        warning=warning,
-    )
-
-
 async def pause(db: AsyncPool, action: Action) -> Preview:
     paused = action.name == "pause"
     await AsyncQueue(db).require(action.target)
@@ -247,12 +140,21 @@ async def unsubscribe(db: AsyncPool, action: Action) -> Preview:
     return Preview(action, title, 1, True, samples, shown(EVENTS["unsubscribe"], {"name": found.name}))
 
 
-async def drop_collection(db: AsyncPool, action: Action) -> Preview:
-    found = await AsyncVectors(db).get(action.target)
-    rows = f"{'' if found.rows_exact else 'about '}{many(found.rows, 'row')}"
-    title = f"drop collection {found.name} with {rows} and its index"
-    table = sql.Identifier("pgops", f"vec_{found.name}").as_string(None)
-    return Preview(action, title, found.rows, found.rows_exact, (), f"drop table {table}")
+async def drop_documents(db: AsyncPool, action: Action) -> Preview:
+    documents = AsyncDocuments(db)
+    found = await documents.describe(action.target)
+    counted = await documents.count(action.target, cap=COUNT_CAP)
+    sample = sql.SQL(Q["sample_documents"].decode()).format(documents=sql.Identifier("pgops", f"doc_{action.target}"))
+    rows = await db.all(sample, {"shown": SAMPLES})
+    return Preview(
+        action=action,
+        title=f"drop collection {action.target} with its documents and indexes",
+        matched=counted.count,
+        exact=counted.count_exact,
+        samples=(f"{found.bytes + found.index_bytes:,} bytes", *(f"{id}: {first_line(data)}" for id, data in rows)),
+        sql=fill_documents("drop_table", action.target).decode(),
+        warning="there is no way back: export what you need first",
+    )
 
 
 def requeue_params(action: Action) -> dict[str, object]:
@@ -267,33 +169,6 @@ def check_purge(action: Action) -> None:
         )
 
 
-def embed(action: Action, dimensions: int) -> tuple[list[float], str]:
-    """The query as a vector, and a warning where it came from the built-in embedder. Raises UsageError."""
-    text = action.query.strip()
-    if not text:
-        raise UsageError("a search needs a query", "a text, or a JSON array of numbers such as [0.1, 0.2]")
-    if not text.startswith("["):
-        return HashingEmbedder(dimensions).embed([text])[0], HASHED
-    try:
-        numbers = json.loads(text)
-    except (ValueError, RecursionError):
-        return HashingEmbedder(dimensions).embed([text])[0], HASHED
-    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
-        raise UsageError("a query vector is a JSON array of numbers", "for example [0.1, 0.2]")
-    return numbers, ""
-
-
-def shown(statement: bytes, params: Mapping[str, object]) -> str:
-    """The statement with its values, as one can paste it into psql."""
-    return _PARAMETER.sub(lambda found: sql.Literal(params[found[1]]).as_string(None), statement.decode())
-
-
-def _line(text: str) -> str:
-    """The first line of a text, at most 120 characters."""
-    line = text.strip().partition("\n")[0]
-    return line if len(line) <= 120 else f"{line[:119]}…"
-
-
 _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
     "requeue_dead": requeue_dead,
@@ -306,4 +181,5 @@ _PREVIEWS = {
     "resume": pause,
     "unsubscribe": unsubscribe,
     "drop_collection": drop_collection,
+    "drop_documents": drop_documents,
 }

@@ -6,7 +6,7 @@ Floor 3. A rate is known where the same thing stands in both, time has passed, a
 
 from dataclasses import replace
 
-from pgops.ops.snapshot import CachePart, OutboxSubscription, Queue, VectorIndexPart
+from pgops.ops.snapshot import CachePart, DocumentsPart, OutboxSubscription, Queue, VectorIndexPart
 
 MIN_SECONDS = 0.05
 
@@ -62,3 +62,11 @@ def vectors(
         replace(one, searches_per_s=per_second(one.searches_total, searches.get((one.table, one.index)), seconds))
         for one in now
     )
+
+
+def documents(
+    now: tuple[DocumentsPart, ...], before: tuple[DocumentsPart, ...], seconds: float
+) -> tuple[DocumentsPart, ...]:
+    """`now` with writes_per_s."""
+    writes = {one.name: one.writes_total for one in before}
+    return tuple(replace(one, writes_per_s=per_second(one.writes_total, writes.get(one.name), seconds)) for one in now)

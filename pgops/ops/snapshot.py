@@ -178,6 +178,28 @@ class VectorIndexPart:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentsPart:
+    """One document collection. `bytes` is the table with what it keeps out of line; indexes count the primary key.
+    `hot_updates_total` of `updates_total` touched no index; writes and scans are since the statistics were reset."""
+
+    name: str
+    table: str
+    documents: int
+    dead_rows: int
+    bytes: int
+    index_count: int
+    index_bytes: int
+    invalid_indexes: int
+    unused_indexes: int
+    writes_total: int
+    updates_total: int
+    hot_updates_total: int
+    scans_total: int
+    writes_per_s: float | None = None
+    exact: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What needs a human: evidence in numbers, why it matters, what to do. `action` names an Action that cures
     it, with its target, where there is one; `command` is the same as a command line."""
@@ -221,6 +243,7 @@ class Snapshot:
     vectors: tuple[VectorIndexPart, ...] | Unavailable
     findings: tuple[Finding, ...]
     cost: Cost
+    documents: tuple[DocumentsPart, ...] | Unavailable = ()
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":

@@ -10,6 +10,8 @@
     kv.py            values by key that stay; kv_rules.py has its patterns and bounds
     keys.py          what a key, a value and a time to live may be
     purging.py       removing what is over, in small slices
+    documents.py     collections of JSON documents; document_find.py finds them, document_index.py makes their
+                     indexes, document_query.py the statements, document_rules.py holds paths and checks
     vectors.py       collections with a vector index; vector_index.py builds and measures it,
                      vector_found.py and vector_rules.py hold its rows and its arithmetic
     embedders.py     text to vector without a model

@@ -15,6 +15,7 @@ from pgops.config import Target, resolve_target
 from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
 from pgops.server import Server
 from pgops.services.cache import AsyncCache, CacheCounts
+from pgops.services.documents import AsyncDocuments
 from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
 from pgops.services.limits import AsyncLimits
@@ -31,6 +32,7 @@ class AsyncServices:
         self.cache = AsyncCache(db, counts)
         self.limits = AsyncLimits(db)
         self.kv = AsyncKv(db)
+        self.documents = AsyncDocuments(db)
         self.vectors = AsyncVectors(db)
 
 

@@ -4,6 +4,19 @@ Times are aware datetimes of the database's clock, durations seconds, sizes byte
 """
 
 from pgops.services.models.cache import CacheStats, Counted, Purged
+from pgops.services.models.documents import (
+    Document,
+    DocumentCollection,
+    DocumentCount,
+    DocumentIndex,
+    DocumentPage,
+    IndexKind,
+    IndexType,
+    NewDocument,
+    Operator,
+    Path,
+    Where,
+)
 from pgops.services.models.events import (
     Advanced,
     Batch,
@@ -42,9 +55,16 @@ __all__ = [
     "Collection",
     "Counted",
     "Decision",
+    "Document",
+    "DocumentCollection",
+    "DocumentCount",
+    "DocumentIndex",
+    "DocumentPage",
     "Event",
     "Failed",
     "FailedJob",
+    "IndexKind",
+    "IndexType",
     "Job",
     "JobRow",
     "JobState",
@@ -56,9 +76,12 @@ __all__ = [
     "Mark",
     "Match",
     "Metric",
+    "NewDocument",
     "NewEvent",
+    "Operator",
     "ParkedEvent",
     "PartCursor",
+    "Path",
     "Purged",
     "QueueSettings",
     "Reaped",
@@ -68,5 +91,6 @@ __all__ = [
     "Subscription",
     "VectorIndex",
     "VectorRow",
+    "Where",
     "WorkerState",
 ]

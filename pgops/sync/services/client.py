@@ -16,6 +16,7 @@ from pgops.config import Target, resolve_target
 from pgops.server import Server
 from pgops.sync.database import Bound, Connection, Database, Pool
 from pgops.sync.services.cache import Cache, CacheCounts
+from pgops.sync.services.documents import Documents
 from pgops.sync.services.events import Events
 from pgops.sync.services.kv import Kv
 from pgops.sync.services.limits import Limits
@@ -32,6 +33,7 @@ class Services:
         self.cache = Cache(db, counts)
         self.limits = Limits(db)
         self.kv = Kv(db)
+        self.documents = Documents(db)
         self.vectors = Vectors(db)
 
 

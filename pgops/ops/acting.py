@@ -1,0 +1,59 @@
+"""An act before it is done: what it is, and what it would hit.
+
+Floor 3. The values that dashboard and commands hand down and get back, and how a statement is shown with its values.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg import sql
+
+ActionName = Literal[
+    "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search",
+    "pause", "resume", "unsubscribe", "drop_collection", "drop_documents",
+]  # fmt: skip
+COUNT_CAP = 100_000
+SAMPLES = 5
+PURGE_BATCH = 1_000
+_PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What to do, and to what. `target` is a queue, a subscription, a collection, or "" for the whole cache, both
+    key-value stores or all limits; `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a
+    text, or a JSON array of numbers), `limit` and `exact` are for search."""
+
+    name: ActionName
+    target: str
+    ids: tuple[int, ...] = ()
+    lists: int | None = None
+    query: str = ""
+    limit: int = 10
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What the action would hit: `matched` rows (`exact` false: at least so many), some samples, the SQL."""
+
+    action: Action
+    title: str
+    matched: int
+    exact: bool
+    samples: tuple[str, ...]
+    sql: str
+    warning: str = ""
+
+
+def shown(statement: bytes, params: Mapping[str, object]) -> str:
+    """The statement with its values, as one can paste it into psql."""
+    return _PARAMETER.sub(lambda found: sql.Literal(params[found[1]]).as_string(None), statement.decode())
+
+
+def first_line(text: str) -> str:
+    """The first line of a text, at most 120 characters."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= 120 else f"{line[:119]}…"
