@@ -1,11 +1,11 @@
 """The library's face: all services over one database, and over the caller's own transaction.
 
-    async with AsyncPgops.open("postgresql://…") as pg:
-        await pg.queue.enqueue("email", {"to": "a@example.org"})
+async with AsyncPgops.open("postgresql://…") as pg:
+    await pg.queue.enqueue("email", {"to": "a@example.org"})
 
-        async with await psycopg.AsyncConnection.connect("postgresql://…") as conn:
-            await conn.execute("insert into orders …")
-            await pg.bind(conn).queue.enqueue("email", {"to": "a@example.org"})   # both or neither
+    async with await psycopg.AsyncConnection.connect("postgresql://…") as conn:
+        await conn.execute("insert into orders …")
+        await pg.bind(conn).queue.enqueue("email", {"to": "a@example.org"})   # both or neither
 """
 
 from collections.abc import AsyncIterator
@@ -16,6 +16,7 @@ from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
 from pgops.server import Server
 from pgops.services.cache import AsyncCache, CacheCounts
 from pgops.services.events import AsyncEvents
+from pgops.services.pubsub import AsyncPubsub
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
 
@@ -28,6 +29,7 @@ class AsyncServices:
         self.events = AsyncEvents(db)
         self.cache = AsyncCache(db, counts)
         self.vectors = AsyncVectors(db)
+        self.pubsub = AsyncPubsub(db)
 
 
 class AsyncPgops(AsyncServices):
@@ -41,18 +43,27 @@ class AsyncPgops(AsyncServices):
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, target: Target | str | None = None, *, application_name: str = "pgops", max_size: int = 8
+        cls,
+        target: Target | str | None = None,
+        *,
+        application_name: str = "pgops",
+        max_size: int = 8,
+        read_only: bool = False,
     ) -> AsyncIterator["AsyncPgops"]:
         """Connect to `target`: a DSN, a resolved Target, or None for what the environment names. The embedded
-        server is started if it is meant, and held for as long as the block lasts.
+        server is started if it is meant, and held for as long as the block lasts. With `read_only`, or where the Target
+        says so, the server refuses to change data.
 
         Raises UsageError for a DSN that does not parse, UnreachableError where nobody answers.
         """
         if not isinstance(target, Target):
             target = resolve_target(target)
+        read_only = read_only or target.read_only
         with ExitStack() as stack:
             dsn = target.dsn if target.dsn is not None else stack.enter_context(Server().use())
-            async with AsyncPool.open(dsn, application_name=application_name, max_size=max_size) as db:
+            async with AsyncPool.open(
+                dsn, application_name=application_name, max_size=max_size, read_only=read_only
+            ) as db:
                 pgops = cls(db, target)
                 try:
                     yield pgops

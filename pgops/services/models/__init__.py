@@ -17,6 +17,7 @@ from pgops.services.models.events import (
     Subscription,
 )
 from pgops.services.models.jsonvalue import JsonValue
+from pgops.services.models.pubsub import Channel, Message, Missed
 from pgops.services.models.queue import (
     Claim,
     Failed,
@@ -35,6 +36,7 @@ __all__ = [
     "Advanced",
     "Batch",
     "CacheStats",
+    "Channel",
     "Claim",
     "Collection",
     "Counted",
@@ -49,7 +51,9 @@ __all__ = [
     "Leased",
     "Mark",
     "Match",
+    "Message",
     "Metric",
+    "Missed",
     "NewEvent",
     "ParkedEvent",
     "PartCursor",
