@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from pgops.version import __version__
-from pgops.cli import audit, cache, demo, endings, outbox, queue, running, schema, server, status, vector
-from pgops.cli.command import Dsn, perform
+from pgops.cli import audit, cache, demo, endings, outbox, pubsub, queue, running, schema, server, status, vector
+from pgops.cli.command import Dsn, Profile, ReadOnly, perform
 from pgops.cli.context import Cli, at_terminal
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ app = typer.Typer(
 for room in (schema, status, demo):
     room.register(app)
 running.register(queue.app, outbox.app)
-for house in (server, queue, cache, vector, outbox, audit):
+for house in (server, queue, cache, vector, outbox, pubsub, audit):
     app.add_typer(house.app)
 
 
@@ -40,6 +40,8 @@ def _version(asked: bool) -> None:
 def root(
     context: typer.Context,
     dsn: Dsn = None,
+    profile: Profile = None,
+    read_only: ReadOnly = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -50,7 +52,8 @@ def root(
     """
     if context.invoked_subcommand is not None:
         return
-    perform(Cli(dsn, json=False), _dashboard if at_terminal(sys.stdin, sys.stdout) else status.once)
+    cli = Cli(dsn, json=False, profile=profile, read_only=read_only)
+    perform(cli, _dashboard if at_terminal(sys.stdin, sys.stdout) else status.once)
 
 
 def _dashboard(cli: Cli) -> None:

@@ -21,6 +21,7 @@ from pgops.ops.snapshot import Cost, Queue, Snapshot, Unavailable, items
 T = TypeVar("T")
 
 SLOW_EVERY_S = 10.0
+PUBSUB_EVERY_S = 2.0
 SHARE = 0.005
 LONGEST_S = 60.0
 QUEUES_LONGEST_S = 10.0
@@ -121,6 +122,7 @@ class Collector:
         self._stuck = _Part("stuck", self._take_stuck, _needs_schema)
         self._workers = _Part("workers", parts.workers, _needs_schema)
         self._outbox = _Part("outbox", parts.outbox, _needs_schema, rates.outbox)
+        self._pubsub = _Part("pubsub", parts.pubsub, _needs_schema, every_s=PUBSUB_EVERY_S)
         self._cache = _Part("cache", parts.cache, _needs_schema, rates.cache)
         self._vectors = _Part("vectors", parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
         self._seen: tuple[Queue, ...] | Unavailable = ()
@@ -144,6 +146,7 @@ class Collector:
             stuck = queues if isinstance(queues, Unavailable) else await self._stuck.look(session, look, spent)
             workers = await self._workers.look(session, look, spent)
             outbox = await self._outbox.look(session, look, spent)
+            pubsub = await self._pubsub.look(session, look, spent)
             cache = await self._cache.look(session, look, spent)
             vectors = await self._vectors.look(session, look, spent)
         known = None if isinstance(stuck, Unavailable) else stuck
@@ -157,6 +160,7 @@ class Collector:
             stuck_jobs=stuck if isinstance(stuck, Unavailable) else stuck.jobs,
             workers=workers,
             outbox=outbox,
+            pubsub=pubsub,
             cache=cache,
             vectors=vectors,
             findings=(),
@@ -172,6 +176,7 @@ class Collector:
         self._stuck.expire()
         self._workers.expire()
         self._outbox.expire()
+        self._pubsub.expire()
         self._cache.expire()
         self._vectors.expire()
 
