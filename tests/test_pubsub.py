@@ -31,6 +31,15 @@ async def some(messages: AsyncMessages, count: int, timeout_s: float = 5.0) -> l
     return found
 
 
+def end_listeners(conn: psycopg.Connection) -> int:
+    """End every session of this database that listens; how many they were."""
+    done = conn.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where query ~ '^listen' and datname = current_database()"
+    )
+    return len(done.fetchall())
+
+
 async def test_a_message_arrives_with_its_payload_as_it_was(pg: AsyncPgops) -> None:
     payloads = ["hello", "", "grüße €", 'quo"te', {"id": 7, "tags": ["a", None]}, [1, 2.5], 7, None, True]
     async with pg.pubsub.listen("orders") as messages:
@@ -65,7 +74,9 @@ async def test_listen_runs_on_a_direct_connection_that_is_never_the_pools(dsn: s
             channels = await session.one(b"select count(*) from pg_listening_channels()")
             assert channels == (0,), "the pool's one connection listens to nothing"
             listeners = await session.all(
-                b"select pid from pg_stat_activity where query ~ '^listen' and pid <> %s", row
+                b"select pid from pg_stat_activity "
+                b"where query ~ '^listen' and datname = current_database() and pid <> %s",
+                row,
             )
             assert len(listeners) == 1
         await pg.pubsub.publish("a", 1)
@@ -172,8 +183,7 @@ async def test_after_a_lost_connection_the_listener_is_back_and_says_what_it_may
         await pg.pubsub.publish("orders", 1)
         assert (await some(messages, 1))[0].payload == 1
         with psycopg.connect(dsn, autocommit=True) as conn:
-            row = conn.execute("select count(pg_terminate_backend(pid)) from pg_stat_activity where query ~ '^listen'")
-            assert row.fetchone() == (1,)
+            assert end_listeners(conn) == 1
         await pg.pubsub.publish("orders", "into the gap")
         got = await messages.next(10)
         assert isinstance(got, Missed)
@@ -241,7 +251,7 @@ def _send(dsn: str) -> None:
 def test_the_blocking_twin_comes_back_too(dsn: str) -> None:
     with Pgops.open(dsn) as pg, pg.pubsub.listen("orders") as messages:
         with psycopg.connect(dsn, autocommit=True) as conn:
-            conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where query ~ '^listen'")
+            assert end_listeners(conn) == 1
         assert isinstance(messages.next(10), Missed)
         pg.pubsub.publish("orders", 1)
         got = messages.next(5)
@@ -309,16 +319,23 @@ async def test_a_block_that_is_left_in_peace_has_handled_its_last_message(pg: As
     assert sorted(seen, key=str) == list(range(10))
 
 
-async def test_two_durable_listeners_of_one_name_share(pg: AsyncPgops) -> None:
+async def test_two_durable_listeners_of_one_name_share(pg: AsyncPgops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgops.services.durable.LEASE_EVERY_S", 0.1)
     await pg.events.subscribe("s", topics=["orders"])
     counts: list[int] = []
 
     async def listen() -> None:
-        async with pg.pubsub.listen("orders", durable="s", timeout_s=4) as messages:
+        async with pg.pubsub.listen("orders", durable="s", timeout_s=3) as messages:
             counts.append(len([one async for one in messages]))
 
     async def send() -> None:
-        await asyncio.sleep(2.5)
+        shares: list[int] = []
+        while len(shares) < 2 or min(shares) < 30:
+            await asyncio.sleep(0.05)
+            rows = await pg.db.all(
+                b"select count(*) from pgops.subscription_parts where token is not null group by token"
+            )
+            shares = [row[0] for row in rows]
         await pg.events.append_many([NewEvent("orders", number, key=str(number)) for number in range(400)])
 
     await asyncio.gather(listen(), listen(), send())
