@@ -1,6 +1,7 @@
 """Connections: how a statement reaches PostgreSQL, and how its error comes back.
 
-Floor 1. `AsyncDatabase` is what every service is given: `one`, `all`, `execute`, `copy`, `transaction`.
+Floor 1. `AsyncDatabase` is what every service is given: `one`, `all`, `execute`, `copy`, `transaction`; a pool also
+has `listen`, which is a connection of its own (listener.py).
 Two kinds exist. `AsyncPool` owns connections (autocommit, so a single statement is a single round trip) and
 translates the driver's errors into PgopsError. `AsyncBound` runs on a connection that is already there: the
 caller's own (`foreign`: nothing is set, committed or translated) or one that a pool lends for a while. Through a pooler

@@ -11,16 +11,14 @@ Floor 0. The file is in the platform's folder for configuration (on Linux ~/.con
     dsn = "service=prod"
     read_only = true
 
-Nothing in it is guessed: a key that is not known is an error, so that a typo never opens the wrong database.
+Nothing in it is guessed: a key that is not known is an error, so that a typo never opens the wrong database. What
+reads the file is imported when there is one, so that a command starts fast.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-
-import platformdirs
 
 from pgops.errors import UsageError
 
@@ -48,8 +46,11 @@ class Config:
 def config_path(env: Mapping[str, str]) -> Path:
     """Where the file is. XDG_CONFIG_HOME moves it, on every platform."""
     moved = env.get("XDG_CONFIG_HOME")
-    folder = Path(moved) / "pgops" if moved else platformdirs.user_config_path("pgops")
-    return folder / "config.toml"
+    if moved:
+        return Path(moved) / "pgops" / "config.toml"
+    import platformdirs
+
+    return platformdirs.user_config_path("pgops") / "config.toml"
 
 
 def find_profile(name: str, env: Mapping[str, str]) -> Profile:
@@ -72,6 +73,8 @@ def load_config(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{path} cannot be read: {reason}", "mend it, or move it away") from error
+    import tomllib
+
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -259,6 +259,18 @@ def test_the_blocking_twin_comes_back_too(dsn: str) -> None:
         assert got.payload == 1
 
 
+def test_the_blocking_twin_listens_durably(dsn: str) -> None:
+    with Pgops.open(dsn) as pg:
+        with pg.pubsub.listen("orders", durable="s"):
+            pass
+        pg.pubsub.publish("orders", 1, durable=True)
+        pg.events.append("orders", 2)
+        with pg.pubsub.listen("orders", durable="s", timeout_s=0.4) as messages:
+            assert [one.payload for one in messages if isinstance(one, Message)] == [1, 2]
+        with pg.pubsub.listen("orders", durable="s", timeout_s=0.4) as messages:
+            assert list(messages) == []
+
+
 # --- durable ---------------------------------------------------------------------------------------------------
 
 

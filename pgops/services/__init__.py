@@ -5,6 +5,8 @@
     leases.py        the worker's half of the queue: claim, complete, fail, take back
     queue.py         jobs: enqueue, look, requeue
     events.py        the outbox and its subscriptions
+    pubsub.py        messages, live and durable; above events.py, with live.py and durable.py for its listeners,
+                     messages.py for the wire and batches.py for how far a batch is done
     cache.py         values that may be lost
     vectors.py       collections with a vector index; vector_index.py builds and measures it,
                      vector_found.py and vector_rules.py hold its rows and its arithmetic

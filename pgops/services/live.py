@@ -101,15 +101,15 @@ class AsyncLiveMessages(AsyncMessages):
 
     async def _advance(self, left: float | None) -> None:
         """Wait for something, but no longer than `left`: a notification, or the moment to connect again."""
-        if self._inbox:
-            await self._open_inbox()
-        elif self._listener is None:
+        if self._listener is None:
             wait_s = max(self._retry_at - monotonic(), 0.0)
             if left is not None and left < wait_s:
                 await async_pause(left)
                 return
             await async_pause(wait_s)
             await self._come_back()
+        elif self._inbox:
+            await self._open_inbox()
         else:
             self._inbox.extend(await self._listener.receive(left))
 

@@ -102,15 +102,15 @@ class LiveMessages(Messages):
 
     def _advance(self, left: float | None) -> None:
         """Wait for something, but no longer than `left`: a notification, or the moment to connect again."""
-        if self._inbox:
-            self._open_inbox()
-        elif self._listener is None:
+        if self._listener is None:
             wait_s = max(self._retry_at - monotonic(), 0.0)
             if left is not None and left < wait_s:
                 pause(left)
                 return
             pause(wait_s)
             self._come_back()
+        elif self._inbox:
+            self._open_inbox()
         else:
             self._inbox.extend(self._listener.receive(left))
 
