@@ -17,8 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TWINNED = ["listener", "database", "services/leases", "services/queue", "services/events", "services/cache",
-           "services/vector_index", "services/vectors", "services/live",
-           "services/durable", "services/pubsub", "services/client"]  # fmt: skip
+           "services/purging", "services/kv", "services/limits", "services/vector_index", "services/vectors",
+           "services/live", "services/durable", "services/pubsub", "services/client"]  # fmt: skip
 NAMES = {
     "AsyncConnection": "Connection",
     "AsyncConnectionPool": "ConnectionPool",

@@ -53,6 +53,12 @@ class NotFoundError(PgopsError):
     exit_code = ExitCode.NO
 
 
+class ConflictError(PgopsError):
+    """A well-formed no: somebody else was first, as in a compare-and-set with a version that has passed."""
+
+    exit_code = ExitCode.NO
+
+
 class SchemaError(PgopsError):
     """The schema is missing, older or newer than the program, or was changed."""
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
-from pgops.version import __version__
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import RefusedError, SchemaError, UnavailableError
 from pgops.queries import load
+from pgops.version import __version__
 
 Q = load("pgops", "migrate.sql")
 State = Literal["applied", "pending", "waiting", "changed", "newer"]

@@ -41,8 +41,16 @@ create table pgops.cache_marker (
   emptied_at    timestamptz
 );
 
--- tat: the theoretical arrival time of the generic cell rate algorithm, in microseconds since 1970.
+-- tat: the theoretical arrival time of the generic cell rate algorithm, in microseconds since 1970. One that has
+-- passed says the same as no row.
 create unlogged table pgops.rate_limits (
   key           text        collate "C" primary key,
   tat           bigint      not null
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+
+-- Fixed windows: how much was used of the one that ends at ends_at, in microseconds since 1970.
+create unlogged table pgops.rate_windows (
+  key           text        collate "C" primary key,
+  ends_at       bigint      not null,
+  used          bigint      not null
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);

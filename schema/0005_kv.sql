@@ -2,13 +2,14 @@
 -- kv_ephemeral is UNLOGGED, half the price, and empty after a crash.
 --
 -- Keys sort by bytes (collate "C"), so that a prefix is a plain range of the primary key, also under a generic
--- plan. version grows by one with each write and is what a compare-and-set compares. expires_at stands under a
--- BRIN index, so that a write stays heap-only (16 and later); see 0004_cache.
+-- plan. version is what a compare-and-set compares: it grows with each write of a value, and starts at the
+-- microsecond, so that a key deleted and made anew never has a version that it had before. expires_at stands under
+-- a BRIN index, so that a write stays heap-only (16 and later); see 0004_cache.
 
 create table pgops.kv_store (
   key           text        collate "C" primary key,
   value         bytea       not null,
-  version       bigint      not null default 1,
+  version       bigint      not null default (extract(epoch from statement_timestamp()) * 1000000)::bigint,
   expires_at    timestamptz,
   updated_at    timestamptz not null default statement_timestamp()
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
@@ -19,7 +20,7 @@ create index kv_store_expires_at on pgops.kv_store using brin (expires_at)
 create unlogged table pgops.kv_ephemeral (
   key           text        collate "C" primary key,
   value         bytea       not null,
-  version       bigint      not null default 1,
+  version       bigint      not null default (extract(epoch from statement_timestamp()) * 1000000)::bigint,
   expires_at    timestamptz,
   updated_at    timestamptz not null default statement_timestamp()
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);

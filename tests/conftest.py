@@ -6,7 +6,7 @@ workers of the run share it, and the last one to leave removes it.
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -28,6 +28,16 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 def pytest_configure(config: pytest.Config) -> None:
     """The controller names the run; its workers inherit the name."""
     os.environ.setdefault("PGOPS_TEST_RUN", uuid4().hex[:12])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under CI nothing is left out: a missing part is a failure there, and not a skip."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and under CI that is a failure: {report.longrepr}"
+    return report
 
 
 def run_id() -> str:

@@ -10,6 +10,8 @@ from pgops.ops.snapshot import (
     CachePart,
     Cost,
     Finding,
+    KvPart,
+    LimitsPart,
     OutboxSubscription,
     PubsubPart,
     Queue,
@@ -97,24 +99,33 @@ BUSY = Snapshot(
         hits=912_004, misses=41_220, hit_ratio=0.9567, window_s=None, buffer_hit_ratio=0.9991, entries=518_000,
         expired_backlog=212_400, bytes=402_653_184, hits_per_s=812.0, misses_per_s=40.0, exact={"entries": False},
     ),
+    limits=LimitsPart(keys=12_800, expired_backlog=3_100, bytes=1_843_200),
+    kv=KvPart(41_200, 210, 9_437_184, 8_100, 1_900, 2_097_152),
     vectors=(vector_index("docs"), vector_index("products", lists_set=120, recall=None, recall_at=None, rows=120_400)),
     findings=FINDINGS,
     cost=Cost(5.8, 14, {"server": 0.3, "queues": 1.9, "outbox": 1.2, "cache": 0.9, "vectors": 0.8, "sessions": 0.4}),
 )  # fmt: skip
 
 CALM = replace(
-    BUSY, findings=(), stuck_jobs=(), queues=(queue("email"), queue("billing")), outbox=BUSY.outbox[:1]  # type: ignore[index]
+    BUSY,
+    findings=(),
+    stuck_jobs=(),
+    queues=(queue("email"), queue("billing")),
+    outbox=BUSY.outbox[:1],  # type: ignore[index]
 )
 
 EMPTY = replace(
     BUSY,
     queues=(), stuck_jobs=(), workers=(), outbox=(), vectors=(), findings=(),
     cache=CachePart(0, 0, None, None, 0.998, 0, 0, 8_192),
+    limits=LimitsPart(0, 0, 16_384),
+    kv=KvPart(0, 0, 24_576, 0, 0, 24_576),
 )  # fmt: skip
 
 _NONE = Unavailable("the pgops schema is missing here", "run: pgops migrate")
 NO_SCHEMA = replace(
-    BUSY, queues=_NONE, stuck_jobs=_NONE, workers=_NONE, outbox=_NONE, pubsub=_NONE, cache=_NONE, findings=(),
+    BUSY, queues=_NONE, stuck_jobs=_NONE, workers=_NONE, outbox=_NONE, pubsub=_NONE, cache=_NONE, limits=_NONE,
+    kv=_NONE, findings=(),
     vectors=Unavailable("the extension vector is not installed", "install pgvector, then run: pgops migrate"),
 )  # fmt: skip
 
@@ -137,7 +148,9 @@ def history(base: Snapshot, length: int = 90) -> list[Snapshot]:
         if isinstance(queues, tuple):
             queues = tuple(
                 replace(
-                    one, available=int(one.available * wave(at, 9, 0.2)), in_per_s=(one.in_per_s or 0) * wave(at, 7, 0.6),
+                    one,
+                    available=int(one.available * wave(at, 9, 0.2)),
+                    in_per_s=(one.in_per_s or 0) * wave(at, 7, 0.6),
                     out_per_s=(one.out_per_s or 0) * wave(at, 11, 0.7),
                 )
                 for one in queues
@@ -152,7 +165,8 @@ def history(base: Snapshot, length: int = 90) -> list[Snapshot]:
             sessions = replace(sessions, total=int(sessions.total * wave(at, 20, 0.7)))
         found.append(
             replace(
-                base, taken_at=base.taken_at - timedelta(seconds=length - at), queues=queues, outbox=outbox, cache=cache,
+                base, taken_at=base.taken_at - timedelta(seconds=length - at), queues=queues, outbox=outbox,
+                cache=cache,
                 vectors=vectors, sessions=sessions, cost=replace(base.cost, duration_ms=4 + 4 * wave(at, 4, 0.3)),
             )
         )  # fmt: skip
@@ -164,16 +178,18 @@ def job(id: int, state: JobState = "available", **more: object) -> JobRow:
     failed = state == "dead"
     errors = (
         {"attempt": 2, "at": "2026-03-01T03:10:02.114Z", "error": "SMTPServerDisconnected: connection closed",
-         "traceback": "Traceback (most recent call last):\n  File \"jobs.py\", line 41, in welcome\n    smtp.send(mail)"},
+         "traceback": "Traceback (most recent call last):\n  File \"jobs.py\", line 41, in welcome\n    send()"},
         {"attempt": 3, "at": "2026-03-01T03:11:14.660Z", "error": "TimeoutError: no answer within 30 s"},
     )  # fmt: skip
     plain = JobRow(
         queue="email", id=id, state=state, kind="welcome", priority=2, attempt=3 if failed else 1, max_attempts=3,
         payload={"to": f"user{id}@example.org", "template": "welcome", "locale": "de", "items": [1, 2.5, None, True],
                  "meta": {"campaign": "spring", "trace": "00-4bf92f3577b34da6"}},
-        errors=errors if failed else (), created_at=NOW - timedelta(seconds=300 + id % 97), run_at=None,
+        errors=errors if failed else (), run_at=None,
+        created_at=NOW - timedelta(seconds=300 + id % 97),
         started_at=NOW - timedelta(seconds=40) if state == "running" else None,
-        lease_until=NOW + timedelta(seconds=20) if state == "running" else None, owner=4 if state == "running" else None,
+        lease_until=NOW + timedelta(seconds=20) if state == "running" else None,
+        owner=4 if state == "running" else None,
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]
 
@@ -185,7 +201,7 @@ JOBS = (
     *(job(90_100 + at, "dead") for at in range(5)),
 )
 MATCHES = (
-    (4120, 0.913, "sorted(iterable, *, key=None, reverse=False): return a new sorted list from the items in iterable."),
+    (4120, 0.913, "sorted(iterable, *, key=None, reverse=False): return a new sorted list of the items."),
     (4121, 0.874, "list.sort(): sort the list in place. The sort is stable, and keys are computed once."),
     (88, 0.741, "heapq.nsmallest(n, iterable): the n smallest elements; the same as sorted(iterable)[:n]."),
     (913, 0.402, "bisect.insort(a, x): insert x in a, keeping it sorted."),
@@ -202,6 +218,7 @@ class LiteralSource:
         self.ran: list[Action] = []
         self.snapshots = 0
         self.matched = 41
+        self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
         self.fails: PgopsError | None = None
 
@@ -214,10 +231,9 @@ class LiteralSource:
 
     async def preview(self, action: Action) -> Preview:
         self.previewed.append(action)
-        sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         samples = tuple(f"{90_100 + at}  welcome  SMTPServerDisconnected: connection closed" for at in range(5))
         title = f"{action.name.replace('_', ' ')} {action.target}".strip()
-        return Preview(action, title, self.matched, not self.matched, samples if self.matched else (), sql)
+        return Preview(action, title, self.matched, not self.matched, samples if self.matched else (), self.sql)
 
     async def run(self, action: Action) -> Result:
         self.ran.append(action)

@@ -15,6 +15,9 @@ from pgops.ops import audit, previews
 from pgops.ops.actions import Action, ActionName, preview, run
 from pgops.services.cache import AsyncCache
 from pgops.services.embedders import HashingEmbedder
+from pgops.services.events import AsyncEvents
+from pgops.services.kv import AsyncKv
+from pgops.services.limits import AsyncLimits
 from pgops.services.models import FailedJob, VectorRow
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
@@ -221,6 +224,31 @@ async def test_a_purge_removes_what_has_expired_and_only_that(db: AsyncPool) -> 
     assert (await AsyncCache(db).stats()).expired == 2_500
 
 
+@pytest.mark.parametrize("name", ["purge_kv", "purge_limits"])
+async def test_expired_keys_and_idle_limits_are_purged_with_a_trail(db: AsyncPool, name: ActionName) -> None:
+    kv, limits = AsyncKv(db), AsyncLimits(db)
+    for store in (kv, kv.ephemeral):
+        await store.set("lives", b"1")
+        await store.set_many({f"dead:{n}": b"1" for n in range(3)}, ttl_s=0.01)
+    await limits.hit("lives", 1, 3600)
+    for number in range(6):
+        await limits.hit(f"dead:{number}", 1, 0.01)
+    await asyncio.sleep(0.03)
+    look = await preview(db, Action(name, ""))
+    assert (look.matched, look.exact) == (6, True)
+    assert "delete from" in look.sql
+    result = await run(db, Action(name, ""))
+    assert (result.matched, result.changed) == (6, 6)
+    row = (await audit.list(db))[0]
+    assert (row.id, row.action, row.status, row.changed) == (result.audit_id, name, "done", 6)
+    assert (await run(db, Action(name, ""))).changed == 0
+    assert await kv.get("lives") == await kv.ephemeral.get("lives") == b"1"
+    assert not (await limits.peek("lives", 1, 3600)).allowed
+    for attempt in (preview, run):
+        with pytest.raises(UsageError):
+            await attempt(db, Action(name, "some"))
+
+
 async def test_a_purge_of_one_namespace_is_refused_and_not_widened(db: AsyncPool) -> None:
     await expired_entries(db)
     for attempt in (preview, run):
@@ -422,3 +450,42 @@ async def test_the_trail_is_newest_first_and_bounded(db: AsyncPool) -> None:
     assert [row.target for row in await audit.list(db, 2)] == ["three", "two"]
     with pytest.raises(UsageError):
         await audit.list(db, 0)
+
+
+# --- what has no undo, and pausing ---------------------------------------------------------------------------
+
+
+async def test_pausing_and_resuming_leave_their_rows(db: AsyncPool) -> None:
+    queue = AsyncQueue(db)
+    await queue.enqueue("email", {})
+    assert (await run(db, Action("pause", "email"))).changed == 1
+    assert [q.paused for q in await queue.queues()] == [True]
+    await run(db, Action("resume", "email"))
+    assert [q.paused for q in await queue.queues()] == [False]
+    assert [row.action for row in await audit.list(db)] == ["resume", "pause"]
+
+
+async def test_dropping_a_collection_shows_its_rows_first_and_leaves_its_row(db: AsyncPool) -> None:
+    vectors = await collection(db)
+    look = await preview(db, Action("drop_collection", "docs"))
+    assert look.matched == 200
+    assert look.sql == 'drop table "pgops"."vec_docs"'
+    done = await run(db, Action("drop_collection", "docs"))
+    assert done.changed == 200
+    with pytest.raises(NotFoundError):
+        await vectors.get("docs")
+    assert [(row.action, row.target, row.status) for row in await audit.list(db)] == [
+        ("drop_collection", "docs", "done")
+    ]
+
+
+async def test_dropping_a_subscription_leaves_its_row(db: AsyncPool) -> None:
+    events = AsyncEvents(db)
+    await events.subscribe("billing")
+    assert "billing" in (await preview(db, Action("unsubscribe", "billing"))).sql
+    await run(db, Action("unsubscribe", "billing"))
+    assert await events.subscriptions() == []
+    assert [row.action for row in await audit.list(db)] == ["unsubscribe"]
+    with pytest.raises(NotFoundError):
+        await run(db, Action("unsubscribe", "billing"))
+    assert len(await audit.list(db)) == 1

@@ -11,7 +11,8 @@ import pytest
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import PgopsError, UsageError
 from pgops.services import cache as module
-from pgops.services.cache import MAX_VALUE_BYTES, AsyncCache, CacheCounts, Q
+from pgops.services.cache import AsyncCache, CacheCounts, Q
+from pgops.services.keys import MAX_VALUE_BYTES
 from pgops.services.models import Counted
 from pgops.sync.database import Pool
 from pgops.sync.services.cache import Cache

@@ -101,7 +101,8 @@ def shared(shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 def seed(dsn: str, path: str = "") -> None:
     """What the examples speak of, whatever the one before has left: jobs in `email` of which 1 waits and 2 is dead,
-    a greeting, the subscription billing, and docs, with an index for the commands that need one."""
+    a greeting, user:1 but no leader and no lock, a limit that was hit, the subscription billing, and docs, with
+    an index for the commands that need one."""
 
     async def fill() -> None:
         async with AsyncPgops.open(dsn) as pg:
@@ -111,6 +112,9 @@ def seed(dsn: str, path: str = "") -> None:
                 claim = await pg.queue.claim("email", owner=1, token=7, limit=1)
                 await pg.queue.fail("email", 7, [FailedJob(claim.jobs[0].id, "it broke")])
             await pg.cache.set("greeting", b"hello")
+            await pg.kv.set("user:1", "Ann", ttl_s=600)
+            await pg.kv.delete("leader", "lock:report")
+            await pg.limits.hit("login:ann", 1_000, 600)
             await pg.events.subscribe("billing", topics=["orders"], start="beginning")
             await _seed_vectors(pg, path)
 
@@ -285,6 +289,45 @@ def test_a_value_comes_back_as_it_was(shared: Run) -> None:
     assert shared("cache", "get", "k", "--json").document["value"] == "grüße"
     assert shared("cache", "get", "k", "--namespace", "other").code == 5
     assert shared("cache", "delete", "k", "none", "--json").document["changed"] == 1
+
+
+def test_a_lost_race_a_missing_key_and_a_denial_are_a_well_formed_no(shared: Run) -> None:
+    first = shared("kv", "set", "doc", "one", "--json").document["version"]
+    second = shared("kv", "cas", "doc", str(first), "two", "--json").document["version"]
+    lost = shared("kv", "cas", "doc", str(first), "three", "--json")
+    assert (lost.code, lost.out, lost.error["kind"]) == (5, "", "ConflictError")
+    assert str(second) in lost.error["message"]
+    assert shared("kv", "get", "doc").out == "two"
+    assert shared("kv", "add", "doc", "x").code == 5
+    for argv in (["get", "none"], ["ttl", "none"], ["get", "doc", "--ephemeral"]):
+        assert shared("kv", *argv).code == 5
+    hit = ("limit", "hit", "once", "--limit", "1", "--per", "3600", "--json")
+    assert shared(*hit).document["allowed"] is True
+    denied = shared(*hit)
+    assert (denied.code, denied.document["allowed"]) == (5, False), "a denial is an answer, with its time to wait"
+    assert 3590 < denied.document["retry_after_s"] <= 3600
+    assert shared("limit", "peek", *hit[2:]).code == 5
+    assert shared("limit", "reset", "once").code == 0
+    assert shared("limit", "reset", "once").code == 5
+
+
+def test_a_scan_takes_a_literal_star_and_goes_on_where_it_stopped(shared: Run) -> None:
+    for key in ("p*1", "p:1", "p:2", "p:3"):
+        shared("kv", "set", key, "\x1b[31mred", "--ephemeral")
+    found = shared("kv", "scan", "--glob", r"p\**", "--ephemeral", "--json").document
+    assert [item["key"] for item in found["items"]] == ["p*1"]
+    page = shared("kv", "scan", "--prefix", "p:", "--limit", "2", "--ephemeral", "--json").document
+    rest = shared("kv", "scan", "--prefix", "p:", "--after", page["next"], "--ephemeral", "--json").document
+    assert [item["key"] for item in rest["items"]] == ["p:3"]
+    assert "\x1b" not in shared("kv", "scan", "--prefix", "p:", "--ephemeral").out
+
+
+def test_a_key_gets_an_end_and_loses_it(shared: Run) -> None:
+    shared("kv", "set", "t", "x")
+    assert shared("kv", "ttl", "t", "--json").document["ttl_s"] == -1
+    assert 59 < shared("kv", "ttl", "t", "--set", "60", "--json").document["ttl_s"] <= 60
+    assert shared("kv", "ttl", "t", "--persist", "--json").document["ttl_s"] == -1
+    assert shared("kv", "ttl", "t", "--persist", "--set", "60").code == 2
 
 
 def test_the_best_match_of_a_search_comes_first(shared: Run, shared_dsn: str) -> None:

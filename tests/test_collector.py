@@ -19,6 +19,8 @@ from pgops.ops.snapshot import Queue, Snapshot, StuckJob, Unavailable, VectorInd
 from pgops.services.cache import AsyncCache
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.events import AsyncEvents
+from pgops.services.kv import AsyncKv
+from pgops.services.limits import AsyncLimits
 from pgops.services.models import FailedJob, NewEvent, VectorRow, WorkerState
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
@@ -267,6 +269,39 @@ async def test_a_cache_that_a_crash_emptied_is_told_from_a_new_one(db: AsyncPool
     assert part.emptied_by_crash
 
 
+async def test_keys_and_limits_are_counted_with_what_has_expired(db: AsyncPool) -> None:
+    kv, limits = AsyncKv(db), AsyncLimits(db)
+    await kv.set_many({"a": b"1", "b": b"2"})
+    await kv.set("c", b"3", ttl_s=0.01)
+    await kv.ephemeral.set("d", b"4", ttl_s=0.01)
+    await limits.hit("slow", 1, 3600)
+    await limits.hit("fast", 1, 0.01)
+    await limits.hit("fast", 1, 0.01, algorithm="fixed_window")
+    await asyncio.sleep(0.03)
+    snapshot = await collect(db)
+    assert not isinstance(snapshot.kv, Unavailable)
+    assert not isinstance(snapshot.limits, Unavailable)
+    stores = (snapshot.kv.keys, snapshot.kv.expired_backlog, snapshot.kv.ephemeral_keys)
+    assert (*stores, snapshot.kv.ephemeral_expired_backlog, snapshot.kv.exact) == (3, 1, 1, 1, {})
+    assert (snapshot.limits.keys, snapshot.limits.expired_backlog, snapshot.limits.exact) == (3, 2, {})
+    assert min(snapshot.kv.bytes, snapshot.kv.ephemeral_bytes, snapshot.limits.bytes) > 0
+
+
+async def test_a_large_key_value_store_is_estimated(db: AsyncPool) -> None:
+    await db.execute(
+        b"insert into pgops.kv_store (key, value, expires_at) select i::text, '\\x00', "
+        b"statement_timestamp() + case when i %% 4 = 0 then -1 else 1 end * interval '1 h' "
+        b"from generate_series(1, 60000) as i",
+        [],
+    )
+    await db.execute(b"analyze pgops.kv_store")
+    part = (await collect(db)).kv
+    assert not isinstance(part, Unavailable)
+    assert part.exact == {"keys": False, "expired_backlog": False}, "the ephemeral one is small"
+    assert 55_000 <= part.keys <= 65_000
+    assert 12_000 <= part.expired_backlog <= 18_000
+
+
 async def _collection(db: AsyncPool, rows: int = 200) -> AsyncVectors:
     vectors = AsyncVectors(db)
     await vectors.create("docs", 8)
@@ -274,6 +309,18 @@ async def _collection(db: AsyncPool, rows: int = 200) -> AsyncVectors:
     embedded = HashingEmbedder(8).embed(texts)
     await vectors.add_many("docs", [VectorRow(t, e) for t, e in zip(texts, embedded, strict=True)])
     return vectors
+
+
+async def test_the_rows_of_a_small_collection_are_counted(db: AsyncPool) -> None:
+    vectors = await _collection(db)
+    await vectors.build_index("docs", lists=2)
+    rows = (await vectors.get("docs")).rows
+    await db.execute(b"update pg_class set reltuples = 7777 where relname = 'vec_docs'")
+    one = items((await collect(db)).vectors)[0]
+    assert (one.rows, one.exact) == (rows, {})
+    await db.execute(b"update pg_class set reltuples = 70000 where relname = 'vec_docs'")
+    one = items((await collect(db)).vectors)[0]
+    assert (one.rows, one.exact) == (70_000, {"rows": False}), "a large one is estimated, and says so"
 
 
 async def test_every_vector_index_of_the_database_is_seen(db: AsyncPool) -> None:
@@ -430,6 +477,21 @@ async def test_rates_come_from_the_snapshot_before(db: AsyncPool) -> None:
     assert queue_of(second, "email").out_per_s == pytest.approx(50 / seconds)
 
 
+async def test_two_looks_in_a_row_keep_the_rate(db: AsyncPool) -> None:
+    collector = Collector(db)
+    queue = AsyncQueue(db)
+    await queue.enqueue("email", {})
+    await collector.collect()
+    await queue.enqueue_many("email", [{}] * 100)
+    await asyncio.sleep(0.6)
+    first = queue_of(await collector.collect(fresh=True), "email").in_per_s
+    again = queue_of(await collector.collect(fresh=True), "email").in_per_s
+    assert first is not None
+    assert again is not None
+    assert first > 50
+    assert again == pytest.approx(first, rel=0.5)
+
+
 async def test_the_collector_takes_what_changes_slowly_less_often(db: AsyncPool) -> None:
     collector = Collector(db, "here")
     first = await collector.collect()
@@ -446,11 +508,12 @@ async def test_the_collector_takes_what_changes_slowly_less_often(db: AsyncPool)
 
 async def test_dead_letters_that_rise_since_the_baseline_are_critical(db: AsyncPool) -> None:
     queue = AsyncQueue(db)
-    await queue.enqueue("email", {}, max_attempts=1)
+    for _ in range(10):
+        await queue.enqueue("email", {}, max_attempts=1)
     collector = Collector(db)
     await collector.collect()
-    claim = await queue.claim("email", owner=1, token=5, limit=1)
-    await queue.fail("email", 5, [FailedJob(claim.jobs[0].id, "no")])
+    claim = await queue.claim("email", owner=1, token=5, limit=10)
+    await queue.fail("email", 5, [FailedJob(job.id, "no") for job in claim.jobs])
     found = [one for one in (await collector.collect()).findings if one.code == "queue.dead"]
     assert [one.severity for one in found] == ["critical"]
 

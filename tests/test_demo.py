@@ -20,6 +20,7 @@ from pgops.demo import process, run_headless, run_interactive, shop
 from pgops.demo.content import documents, row
 from pgops.demo.site import Site
 from pgops.ops.snapshot import CachePart, Snapshot, items
+from pgops.server import Server
 from pgops.services.client import AsyncPgops
 from pgops.services.embedders import HashingEmbedder
 
@@ -166,7 +167,7 @@ def test_the_scratch_database_is_made_anew_even_after_a_kill(tmp_path: Path) -> 
         document = json.loads(again.stdout)
         assert len([worker for worker in document["workers"] if worker["alive"]]) == 1
     finally:
-        subprocess.run([*line[:3], "server", "stop", "--force"], env=env, capture_output=True, check=False)
+        Server(tmp_path / "home" / "server").destroy(force=True)
 
 
 @pytest.mark.slow

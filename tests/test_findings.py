@@ -11,6 +11,8 @@ from pgops.ops.snapshot import (
     CachePart,
     Cost,
     Finding,
+    KvPart,
+    LimitsPart,
     OutboxSubscription,
     PubsubPart,
     Queue,
@@ -41,13 +43,12 @@ CACHE = CachePart(
     hits=900, misses=100, hit_ratio=0.9, window_s=None, buffer_hit_ratio=0.99, entries=20_000, expired_backlog=0,
     bytes=10_000,
 )  # fmt: skip
+KV = KvPart(20_000, 0, 10_000, 20_000, 0, 10_000)
 INDEX = VectorIndexPart(
     table="pgops.vec_docs", index="vec_docs_ivf", method="ivfflat", rows=10_000, lists_built=10, lists_set=10,
     probes=3, bytes=8_192, valid=True, searches_total=5, collection="docs",
 )  # fmt: skip
-PUBSUB = PubsubPart(
-    listeners=1, channels=1, queue_usage=0.01, payloads=0, oldest_payload_s=None, payload_bytes=8_192
-)
+PUBSUB = PubsubPart(listeners=1, channels=1, queue_usage=0.01, payloads=0, oldest_payload_s=None, payload_bytes=8_192)
 SESSIONS = Sessions(total=10, active=1, idle=9, idle_in_transaction=0, max=100, oldest_transaction_s=None)
 WELL = Snapshot(
     taken_at=datetime(2026, 1, 1, tzinfo=UTC),
@@ -60,6 +61,8 @@ WELL = Snapshot(
     outbox=(SUBSCRIPTION,),
     pubsub=PUBSUB,
     cache=CACHE,
+    limits=LimitsPart(keys=1_000, expired_backlog=0, bytes=10_000),
+    kv=KV,
     vectors=(INDEX,),
     findings=(),
     cost=Cost(1.0, 1, {}),
@@ -91,6 +94,11 @@ def outbox(**changes: object) -> Snapshot:
 def cache(**changes: object) -> Snapshot:
     changed: CachePart = replace(CACHE, **changes)
     return replace(WELL, cache=changed)
+
+
+def kv(**changes: object) -> Snapshot:
+    changed: KvPart = replace(KV, **changes)
+    return replace(WELL, kv=changed)
 
 
 def index(**changes: object) -> Snapshot:
@@ -164,6 +172,11 @@ CASES: list[tuple[str, Snapshot, Codes]] = [
     ("bad now, good before", cache(hits_per_s=4.0, misses_per_s=6.0), [("cache.hit_ratio", "warning")]),
     ("good now, bad before", cache(hits=0, misses=9_000, hits_per_s=6.0, misses_per_s=4.0), []),
     ("too slow to tell now", cache(hits_per_s=0.0, misses_per_s=9.9), []),
+    # kv
+    ("few expired keys", kv(expired_backlog=9_999), []),
+    ("many expired keys", kv(expired_backlog=10_000), [("kv.expired", "warning")]),
+    ("many expired keys, but a small share", kv(ephemeral_expired_backlog=10_000, ephemeral_keys=50_001), []),
+    ("many expired ephemeral keys", kv(ephemeral_expired_backlog=10_000), [("kv.expired", "warning")]),
     ("never read", cache(hits=0, misses=0, hit_ratio=None), []),
     # vectors
     ("invalid", index(valid=False), [("vector.invalid", "critical")]),
@@ -209,8 +222,9 @@ def test_every_finding_is_complete(snapshot: Snapshot) -> None:
         assert finding.action is None or finding.target is not None
 
 
-def test_dead_letters_are_worse_while_they_rise() -> None:
-    assert told(queue(dead=4), queue(dead=3)) == [("queue.dead", "critical")]
+def test_dead_letters_are_worse_while_they_rise_fast() -> None:
+    assert told(queue(dead=13), queue(dead=3)) == [("queue.dead", "critical")]
+    assert told(queue(dead=12), queue(dead=3)) == [("queue.dead", "warning")]
     assert told(queue(dead=4), queue(dead=4)) == [("queue.dead", "warning")]
     assert told(queue(dead=3), queue(dead=4)) == [("queue.dead", "warning")]
     assert told(queue(dead=3), replace(WELL, queues=())) == [("queue.dead", "warning")]
@@ -234,6 +248,7 @@ def test_the_worst_comes_first() -> None:
         (queue(EXPIRED), "queue.stuck", "requeue_stuck", "email", "pgops queue requeue email --stuck"),
         (queue(dead=1), "queue.dead", "requeue_dead", "email", "pgops queue requeue email --dead"),
         (cache(expired_backlog=10_000), "cache.expired", "purge_expired", "", "pgops cache purge"),
+        (kv(expired_backlog=10_000), "kv.expired", "purge_kv", "", "pgops kv purge"),
         (index(lists_set=11), "vector.lists", "rebuild_index", "docs", "pgops vector rebuild docs"),
         (index(valid=False), "vector.invalid", "rebuild_index", "docs", "pgops vector rebuild docs"),
         (index(valid=False, collection=None), "vector.invalid", None, "vec_docs_ivf", None),
@@ -275,6 +290,7 @@ PARTS: list[Callable[[], Snapshot]] = [
     lambda: replace(WELL, workers=Unavailable("", "")),
     lambda: replace(WELL, outbox=Unavailable("", "")),
     lambda: replace(WELL, cache=Unavailable("", "")),
+    lambda: replace(WELL, kv=Unavailable("", "")),
     lambda: replace(WELL, vectors=Unavailable("", "")),
 ]
 

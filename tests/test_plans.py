@@ -130,13 +130,9 @@ def test_a_heartbeat_stays_heap_only(conn: "psycopg.Connection[Any]") -> None:
     conn.execute("select pgops.enqueue('q', '{}') from generate_series(1, 200)")
     conn.execute(LEASES["claim"], {**VALUES, "limit": 200})
     ids = [row[0] for row in conn.execute("select id from pgops.job_running").fetchall()]
-    for _ in range(3):
-        conn.execute(LEASES["heartbeat"], {**VALUES, "ids": ids})
+    conn.execute(LEASES["heartbeat"], {**VALUES, "ids": ids})
     conn.execute("select pg_stat_force_next_flush()")
     row = conn.execute(
         "select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relname = 'job_running'"
     ).fetchone()
-    assert row is not None
-    updated, heap_only = row
-    assert updated == 600
-    assert heap_only >= 0.9 * updated
+    assert row == (200, 200)

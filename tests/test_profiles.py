@@ -165,6 +165,8 @@ WRITES = [
     ("pubsub", "publish", "orders", "1", "--durable"),
     ("pubsub", "listen", "orders", "--durable", "s", "--timeout", "0.1"),
     ("vector", "create", "docs", "3"),
+    ("kv", "set", "k", "v"),
+    ("limit", "hit", "k", "--limit", "1", "--per", "1"),
     ("demo", "--headless", "--yes"),
     ("queue", "pause", "email"),
 ]

@@ -6,12 +6,12 @@ from collections import Counter
 
 import psycopg
 import pytest
-from pgops.sync.services.client import Pgops
 
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import NotFoundError, UsageError
 from pgops.services.models import FailedJob
 from pgops.services.queue import AsyncQueue
+from pgops.sync.services.client import Pgops
 
 
 @pytest.fixture
@@ -333,3 +333,13 @@ async def test_an_unknown_queue_or_job_is_not_found_with_near_names(queue: Async
     assert "email" in caught.value.hint
     with pytest.raises(NotFoundError, match="no job 99"):
         await queue.job("email", 99)
+
+
+async def test_a_list_may_leave_large_payloads_out(queue: AsyncQueue) -> None:
+    await queue.enqueue("q", {"text": "".join(chr(33 + (n * n * 7919) % 90) for n in range(50_000))})
+    await queue.enqueue("q", {"n": 1})
+    large, small = await queue.jobs("q", cut_bytes=8_192)
+    assert "large payload" in large.payload
+    assert small.payload == {"n": 1}
+    assert len((await queue.jobs("q"))[0].payload["text"]) == 50_000
+    assert len((await queue.job("q", large.id)).payload["text"]) == 50_000

@@ -56,7 +56,8 @@ def _prepare(text: bytes) -> sql.Composed:
     collection = {
         "table": sql.Identifier("pgops", "vec_fixture"), "index": sql.Identifier("vec_fixture_pkey"),
         "type": sql.SQL("public.vector"), "operator": sql.SQL("operator(public.<=>)"),
-        "inspect": sql.Identifier("public"),
+        "inspect": sql.Identifier("public"), "store": sql.Identifier("pgops", "kv_store"),
+        "entries": sql.Identifier("pgops", "rate_limits"), "until": sql.Identifier("tat"),
     }  # fmt: skip
     holes = set(re.findall(r"(?<!\{)\{(\w+)\}(?!\})", numbered))
     body = sql.SQL(numbered).format(**{n: collection[n] for n in holes}) if holes else sql.SQL(numbered)

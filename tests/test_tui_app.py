@@ -1,12 +1,10 @@
 """Key stories on literal snapshots, at the small and the usual size of a terminal."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, screen, until
 from snapshots_literal import BUSY, CALM, EMPTY, HOSTILE, JOBS, NO_SCHEMA, LiteralSource, job, queue
-from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from pgops.errors import RefusedError, UnreachableError
@@ -20,35 +18,15 @@ from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.widgets.ledger import Ledger
 
-SMALL, USUAL, LARGE = (80, 24), (120, 40), (200, 50)
-SIZES = pytest.mark.parametrize("size", [SMALL, USUAL, LARGE], ids=["80x24", "120x40", "200x50"])
+SIZES = pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(SMALL, id="80x24"),
+        pytest.param(USUAL, id="120x40"),
+        pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
+    ],
+)
 LOST = UnreachableError("connection refused", "check host and port")
-Story = Pilot[int]
-
-
-@asynccontextmanager
-async def dashboard(source: LiteralSource, size: tuple[int, int] = SMALL) -> AsyncIterator[Story]:
-    """The app, after its first look."""
-    app = PgopsApp(source)
-    async with app.run_test(size=size, notifications=True) as pilot:
-        await until(pilot, lambda: source.snapshots > 0 and not app.feed.looking)
-        yield pilot
-
-
-async def until(pilot: Story, true: Callable[[], bool]) -> None:
-    """Let the app run until it is so."""
-    for _ in range(200):
-        await pilot.pause()
-        if true():
-            return
-        await pilot.pause(0.01)
-    raise AssertionError(f"never came true; the screen says:\n{screen(pilot)}")
-
-
-def screen(pilot: Story) -> str:
-    """What stands on the screen, as text."""
-    lines = pilot.app.screen._compositor.render_strips()
-    return "\n".join(line.text.rstrip() for line in lines)
 
 
 def app_of(pilot: Story) -> PgopsApp:
@@ -66,9 +44,10 @@ async def test_what_needs_a_human_and_every_part_are_seen_at_once(size: tuple[in
         for words in (
             "▲ critical", "3 jobs of email are stuck", "◆ warning", "212,400 expired cache entries", "● info",
             "~14.7k ready", "in 471/s  out 410/s", "oldest 1h 30m", "◆ stuck 3", "◆ dead 41", "events behind",
-            "oldest waits 13m 32s", "relayed 67/s", "◆ parked 4", "95.7% app hit ratio", "buffer hits 99.9%",
-            "◆ expired 212k", "vectors", "2 indexes", "searches", "recall 96.2%", "61 of 100 · 61%", "7 active  51 idle",
-            "◆ idle in tx 3 12m 14s", "5.8 ms to look", "14 statements", "most: queues 1.9 ms",
+            "oldest waits 13m 32s", "relayed 67/s", "◆ parked 4", "95.7% app hit ratio",
+            "buffer hits 99.9%",
+            "◆ expired 212k", "2 indexes", "searches", "recall 96.2%", "61 of 100 · 61%", "7 active  51 idle",
+            "◆ idle in tx 3", "oldest tx 12m 14s", "5.8 ms to look", "14 statements", "most: queues 1.9 ms",
             "postgresql://app:***@db.internal:5432/shop", "PostgreSQL 18.1", "● live 1s", "03:12:45 UTC", "? Help",
         ):  # fmt: skip
             assert words in seen, words
@@ -118,6 +97,12 @@ async def test_markup_and_terminal_sequences_in_data_are_only_text() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, JobsRoom))
         assert "[red]boo[/red]" in screen(pilot)
+
+
+async def test_several_findings_about_one_thing_are_all_shown() -> None:
+    twins = tuple(replace(BUSY.findings[0], title=f"twin {at}", target=None) for at in range(3))
+    async with dashboard(LiteralSource(replace(BUSY, findings=twins))) as pilot:
+        await until(pilot, lambda: all(f"twin {at}" in screen(pilot) for at in range(3)))
 
 
 # --- lost and found --------------------------------------------------------------------------------------------
@@ -171,7 +156,7 @@ async def test_paused_holds_still_and_says_so() -> None:
         await pilot.press("p")
         await until(pilot, lambda: "‖ paused" in screen(pilot))
         looks = source.snapshots
-        await pilot.pause(1.5)
+        await pilot.pause(1.2)
         assert source.snapshots == looks
         await pilot.press("p", "minus")
         await until(pilot, lambda: "● live 2s" in screen(pilot))
@@ -210,7 +195,7 @@ async def test_sort_and_reverse() -> None:
 
 async def test_the_filter_hides_lines_and_escape_brings_them_back() -> None:
     async with dashboard(LiteralSource(BUSY)) as pilot:
-        await pilot.press("2", "slash", *"queue:ai !bill")
+        await pilot.press("2", "slash", *"ai !bi")
         table = pilot.app.screen.query_one("#queues", Ledger)
         await until(pilot, lambda: table.row_count == 2)
         await pilot.press("enter")
@@ -257,9 +242,9 @@ async def test_a_job_that_is_gone_says_so() -> None:
 async def test_search_by_likeness_shows_scores_and_texts() -> None:
     source = LiteralSource(BUSY)
     async with dashboard(source) as pilot:
-        await pilot.press("3", "slash", *"sort a list", "enter")
+        await pilot.press("3", "slash", *"list", "enter")
         await until(pilot, lambda: "0.913" in screen(pilot))
-        assert source.ran == [Action("search", "docs", query="sort a list", limit=20)]
+        assert source.ran == [Action("search", "docs", query="list", limit=20)]
         seen = screen(pilot)
         assert "━" in seen
         assert "sorted(iterable" in seen
@@ -274,7 +259,7 @@ async def test_the_vectors_room_tells_lists_built_and_set_and_what_is_not_measur
         await pilot.press("3", "down")
         await until(pilot, lambda: "◆ set to 120, B rebuilds" in screen(pilot))
         seen = screen(pilot)
-        for words in ("84→120", "1,433", "not measured", "96.2%", "✓ valid"):
+        for words in ("84→120", "1,433", "not measured", "96.2%", "✓ yes"):
             assert words in seen, words
 
 
@@ -322,6 +307,19 @@ async def test_an_act_with_nothing_to_do_cannot_be_confirmed() -> None:
         await pilot.press("y")
         assert isinstance(pilot.app.screen, Question)
         assert source.ran == []
+
+
+async def test_a_long_preview_keeps_its_buttons_and_can_be_read_to_its_end() -> None:
+    source = LiteralSource(BUSY)
+    source.sql = "\n".join(f"line {at}" for at in range(60))
+    async with dashboard(source) as pilot:
+        await pilot.press("P")
+        await until(pilot, lambda: "line 1" in screen(pilot))
+        assert "y  Do it" in screen(pilot)
+        assert "pgops cache purge" not in screen(pilot)
+        await pilot.press(*["down"] * 20)
+        await until(pilot, lambda: "pgops cache purge" in screen(pilot))
+        assert "y  Do it" in screen(pilot)
 
 
 async def test_a_refused_act_tells_why_and_what_to_do() -> None:
@@ -426,8 +424,8 @@ async def test_copying_an_act_as_a_command() -> None:
 async def test_letters_typed_into_the_prompt_are_text() -> None:
     source = LiteralSource(BUSY)
     async with dashboard(source) as pilot:
-        await pilot.press("3", "slash", *"qPR12p?")
-        assert pilot.app.screen.query_one("#prompt", Input).value == "qPR12p?"
+        await pilot.press("3", "slash", *"qR1p?")
+        assert pilot.app.screen.query_one("#prompt", Input).value == "qR1p?"
         assert source.previewed == []
 
 

@@ -3,16 +3,13 @@
 import asyncio
 
 import psycopg
-from test_tui_app import screen, until
-from textual.pilot import Pilot
+from dashboard_story import USUAL, Story, screen, until
 
 from pgops.config import Target
 from pgops.services.client import AsyncPgops
 from pgops.services.models import FailedJob
 from pgops.tui.app import PgopsApp
 from pgops.tui.live import LiveSource
-
-USUAL = (120, 40)
 
 
 def dashboard(dsn: str) -> PgopsApp:
@@ -88,7 +85,7 @@ async def test_killed_connections_come_back(dsn: str) -> None:
             await pilot.press("ctrl+r")
             await pilot.pause(0.2)
         before = _taken(pilot)
-        await until_later(pilot, before)
+        await until(pilot, lambda: _taken(pilot) is not before and "● live" in screen(pilot))
 
 
 def _terminate(dsn: str) -> None:
@@ -99,17 +96,9 @@ def _terminate(dsn: str) -> None:
         )
 
 
-def _taken(pilot: Pilot[int]) -> object:
+def _taken(pilot: Story) -> object:
     assert isinstance(pilot.app, PgopsApp)
     return pilot.app.now_view.snapshot
-
-
-async def until_later(pilot: Pilot[int], before: object) -> None:
-    for _ in range(60):
-        await pilot.pause(0.1)
-        if _taken(pilot) is not before and "● live" in screen(pilot):
-            return
-    raise AssertionError(screen(pilot))
 
 
 async def test_a_server_that_is_not_there_is_a_state(tmp_path: object) -> None:

@@ -9,10 +9,25 @@ from typing import Annotated
 
 import typer
 
-from pgops.version import __version__
-from pgops.cli import audit, cache, demo, endings, outbox, pubsub, queue, running, schema, server, status, vector
+from pgops.cli import (
+    audit,
+    cache,
+    demo,
+    endings,
+    kv,
+    limit,
+    outbox,
+    pubsub,
+    queue,
+    running,
+    schema,
+    server,
+    status,
+    vector,
+)
 from pgops.cli.command import Dsn, Profile, ReadOnly, perform
 from pgops.cli.context import Cli, at_terminal
+from pgops.version import __version__
 
 app = typer.Typer(
     name="pgops",
@@ -26,7 +41,7 @@ app = typer.Typer(
 for room in (schema, status, demo):
     room.register(app)
 running.register(queue.app, outbox.app)
-for house in (server, queue, cache, vector, outbox, pubsub, audit):
+for house in (server, queue, cache, limit, kv, vector, outbox, pubsub, audit):
     app.add_typer(house.app)
 
 

@@ -1,7 +1,5 @@
 """`pgops cache …`: values by key, what the cache does for you, and removing what has expired."""
 
-import base64
-import sys
 from typing import Annotated
 
 import typer
@@ -25,19 +23,9 @@ async def get(cli: Cli, key: Key, namespace: Namespace = "default") -> None:
     if value is None:
         raise NotFoundError(f"no value for {key[:60]!r} in {namespace!r}", "it was never set, or has expired")
     if cli.json:
-        cli.document({"key": key, "namespace": namespace, "bytes": len(value), **_value(value)})
-    elif sys.stdout.isatty():
-        output.say(value.decode(errors="backslashreplace"))
+        cli.document({"key": key, "namespace": namespace, "bytes": len(value), **output.value(value)})
     else:
-        sys.stdout.buffer.write(value)
-
-
-def _value(value: bytes) -> dict[str, str]:
-    """Text as it is; what is no UTF-8 as base64, and it says so."""
-    try:
-        return {"value": value.decode(), "encoding": "utf-8"}
-    except UnicodeDecodeError:
-        return {"value": base64.b64encode(value).decode(), "encoding": "base64"}
+        output.write_value(value)
 
 
 @command(app, "set", example="pgops cache set greeting hello --ttl 60 --json")

@@ -82,9 +82,6 @@ async def unsubscribe(
     dry_run: DryRun = False,
 ) -> None:
     """Drop a subscription with its cursor and its parked events."""
-    async with cli.connect() as pg:
-        found = await pg.events.subscription(name)
-        title = f"drop subscription {name}, its cursor and {found.parked:,} parked events"
-        if acts.agreed(cli, "unsubscribe", title, matched=1, yes=yes, dry_run=dry_run):
-            await pg.events.unsubscribe(name)
-            cli.done("unsubscribe", f"unsubscribed {name}", more={"name": name})
+    from pgops.ops.actions import Action
+
+    await acts.act(cli, Action("unsubscribe", name), yes=yes, dry_run=dry_run)

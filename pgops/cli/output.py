@@ -4,6 +4,7 @@ The rule: JSON is a contract (keys are only ever added), written in ASCII; what 
 could steer a terminal. Nothing here knows of databases or commands.
 """
 
+import base64
 import json
 import math
 import re
@@ -12,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 
-from pgops.version import __version__
 from pgops.config import Target
 from pgops.services.models import JsonValue
+from pgops.version import __version__
 
 SCHEMA_VERSION = 1
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -60,6 +61,22 @@ def plain(value: object) -> JsonValue:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def value(data: bytes) -> dict[str, str]:
+    """Stored bytes in a document: text as it is; what is no UTF-8 as base64, and it says so."""
+    try:
+        return {"value": data.decode(), "encoding": "utf-8"}
+    except UnicodeDecodeError:
+        return {"value": base64.b64encode(data).decode(), "encoding": "base64"}
+
+
+def write_value(data: bytes) -> None:
+    """Stored bytes on stdout: harmless on a terminal, as they are in a pipe."""
+    if sys.stdout.isatty():
+        say(data.decode(errors="backslashreplace"))
+    else:
+        sys.stdout.buffer.write(data)
 
 
 def write_json(document: Mapping[str, JsonValue], *, one_line: bool = False) -> None:

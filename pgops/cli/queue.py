@@ -111,19 +111,19 @@ async def requeue(
 
 
 @command(app, "pause", example="pgops queue pause email --json")
-async def pause(cli: Cli, queue: Name) -> None:
+async def pause(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
     """Let no worker claim from a queue; jobs that run go on."""
-    async with cli.connect() as pg:
-        await pg.queue.pause(queue)
-    cli.done("pause", f"paused {queue}", more={"queue": queue})
+    from pgops.ops.actions import Action
+
+    await acts.act(cli, Action("pause", queue), yes=True, dry_run=dry_run)
 
 
 @command(app, "resume", example="pgops queue resume email --json")
-async def resume(cli: Cli, queue: Name) -> None:
+async def resume(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
     """Let workers claim from a queue again."""
-    async with cli.connect() as pg:
-        await pg.queue.resume(queue)
-    cli.done("resume", f"resumed {queue}", more={"queue": queue})
+    from pgops.ops.actions import Action
+
+    await acts.act(cli, Action("resume", queue), yes=True, dry_run=dry_run)
 
 
 def _attempt(job: JobRow) -> str:

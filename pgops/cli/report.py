@@ -7,6 +7,8 @@ from pgops.cli.output import say, talk
 from pgops.cli.tables import cell, duration, size, table
 from pgops.ops.snapshot import (
     CachePart,
+    KvPart,
+    LimitsPart,
     OutboxSubscription,
     PubsubPart,
     Queue,
@@ -39,6 +41,8 @@ def show(snapshot: Snapshot) -> None:
     _line("sessions", snapshot.sessions, _sessions)
     _line("cache", snapshot.cache, _cache)
     _line("pubsub", snapshot.pubsub, _pubsub)
+    _line("limits", snapshot.limits, _limits)
+    _line("kv", snapshot.kv, _kv)
     _table("Queues", snapshot.queues, QUEUE_HEADS, queue_row)
     _table("Workers", snapshot.workers, _WORKER_HEADS, _worker_row)
     _table("Outbox", snapshot.outbox, _OUTBOX_HEADS, _outbox_row)
@@ -98,6 +102,22 @@ def _pubsub(part: PubsubPart) -> str:
     return (
         f"{seen} listeners on {_capped(part.channels, part.exact, 'channels')} channels, notify queue "
         f"{_percent(part.queue_usage)} full, {_capped(part.payloads, part.exact, 'payloads')} payloads by reference"
+    )
+
+
+def _limits(part: LimitsPart) -> str:
+    return (
+        f"{_capped(part.keys, part.exact, 'keys')} keys, {size(part.bytes)}, "
+        f"{_capped(part.expired_backlog, part.exact, 'expired_backlog')} expired to purge"
+    )
+
+
+def _kv(part: KvPart) -> str:
+    return (
+        f"{_capped(part.keys, part.exact, 'keys')} keys, {size(part.bytes)}, "
+        f"{_capped(part.expired_backlog, part.exact, 'expired_backlog')} expired to purge; ephemeral "
+        f"{_capped(part.ephemeral_keys, part.exact, 'ephemeral_keys')} keys, {size(part.ephemeral_bytes)}, "
+        f"{_capped(part.ephemeral_expired_backlog, part.exact, 'ephemeral_expired_backlog')} expired to purge"
     )
 
 

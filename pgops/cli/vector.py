@@ -148,9 +148,6 @@ async def rebuild(
 @command(app, "drop", example="pgops vector drop docs --yes --json")
 async def drop(cli: Cli, collection: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Drop a collection with its rows and its index."""
-    async with cli.connect() as pg:
-        found = await pg.vectors.get(collection)
-        title = f"drop collection {collection} with {'' if found.rows_exact else 'about '}{found.rows:,} rows"
-        if acts.agreed(cli, "drop", title, matched=found.rows, yes=yes, dry_run=dry_run):
-            await pg.vectors.drop(collection)
-            cli.done("drop", f"dropped {collection}", matched=found.rows, changed=found.rows)
+    from pgops.ops.actions import Action
+
+    await acts.act(cli, Action("drop_collection", collection), yes=yes, dry_run=dry_run)

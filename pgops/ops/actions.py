@@ -4,6 +4,7 @@ Floor 3. An `Action` is previewed (what it will hit, samples, the SQL), confirme
 leaves an audit row. A transactional act commits together with its row; a long one commits `started` first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgops.database import AsyncPool
@@ -15,12 +16,16 @@ from pgops.ops.previews import (
     ActionName,
     Preview,
     check_purge,
+    check_whole,
     embed,
     preview,
     rebuild_index,
 )
 from pgops.ops.wording import many
 from pgops.services.cache import AsyncCache
+from pgops.services.events import AsyncEvents
+from pgops.services.kv import AsyncKv
+from pgops.services.limits import AsyncLimits
 from pgops.services.models import JsonValue
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
@@ -83,6 +88,29 @@ async def _purge_expired(db: AsyncPool, action: Action) -> Result:
     return Result(action, max(waiting.count, act.changed), act.changed, act.id, False, said)
 
 
+async def _purge_kv(db: AsyncPool, action: Action) -> Result:
+    check_whole(action, "both stores")
+    kv = AsyncKv(db)
+    return await _purge_all(db, action, (kv, kv.ephemeral), "expired key")
+
+
+async def _purge_limits(db: AsyncPool, action: Action) -> Result:
+    check_whole(action, "all limits")
+    return await _purge_all(db, action, (AsyncLimits(db),), "rate limit")
+
+
+async def _purge_all(db: AsyncPool, action: Action, stores: Sequence[AsyncKv | AsyncLimits], what: str) -> Result:
+    """Walk over each of `stores` to its end."""
+    matched = sum([(await store.count_expired()).count for store in stores])
+    async with audit.long_act(db, action.name, action.target, matched=matched) as act:
+        for store in stores:
+            done = False
+            while not done:
+                purged = await store.purge_expired(batch=PURGE_BATCH, budget_s=PURGE_SLICE_S)
+                act.changed, done = act.changed + purged.rows, purged.done
+    return Result(action, max(matched, act.changed), act.changed, act.id, False, f"removed {many(act.changed, what)}")
+
+
 async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
     """An invalid index cannot be rebuilt: its remains are dropped and it is built."""
     await rebuild_index(db, action)
@@ -120,6 +148,32 @@ async def _search(db: AsyncPool, action: Action) -> Result:
     return Result(action, len(found), 0, audit_id, False, said, rows)
 
 
+async def _pause(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        queue = AsyncQueue(tx)
+        await (queue.pause if action.name == "pause" else queue.resume)(action.target)
+        audit_id = await audit.record(tx, action.name, action.target, matched=1, changed=1)
+    return Result(action, 1, 1, audit_id, False, f"{action.name}d {action.target}")
+
+
+async def _unsubscribe(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        events = AsyncEvents(tx)
+        lost = (await events.subscription(action.target)).parked
+        await events.unsubscribe(action.target)
+        audit_id = await audit.record(tx, action.name, action.target, matched=1, changed=1, detail={"parked": lost})
+    return Result(action, 1, 1, audit_id, False, f"unsubscribed {action.target}")
+
+
+async def _drop_collection(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        vectors = AsyncVectors(tx)
+        rows = (await vectors.get(action.target)).rows
+        await vectors.drop(action.target)
+        audit_id = await audit.record(tx, action.name, action.target, matched=rows, changed=rows)
+    return Result(action, rows, rows, audit_id, False, f"dropped {action.target}")
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
@@ -129,6 +183,12 @@ _RUNS = {
     "requeue_stuck": _requeue_stuck,
     "requeue_dead": _requeue_dead,
     "purge_expired": _purge_expired,
+    "purge_kv": _purge_kv,
+    "purge_limits": _purge_limits,
     "rebuild_index": _rebuild_index,
     "search": _search,
+    "pause": _pause,
+    "resume": _pause,
+    "unsubscribe": _unsubscribe,
+    "drop_collection": _drop_collection,
 }

@@ -223,14 +223,65 @@ select coalesce(sum(t.hits), 0)::bigint, coalesce(sum(t.misses), 0)::bigint,
                or coalesce(emptied_at > statement_timestamp() - interval '1 hour', false) from pgops.cache_marker)
 from pgops.cache_stats t
 
+-- name: kv_entries
+-- Of one of the two stores, read as the cache is: keys, expired ones, whether that is exact, size.
+with store as materialized (
+  select c.oid, pg_relation_size(c.oid) / current_setting('block_size')::bigint as pages,
+         greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0) as estimated
+  from pg_class c where c.oid = '{store}'::regclass
+), sampled as materialized (
+  select sum(page.expired)::bigint as expired
+  from store s
+  cross join generate_series(0, case when s.pages > %(exact_pages)s then %(sample_pages)s::bigint - 1 else -1 end) as n
+  cross join lateral (
+    select count(*) filter (where expires_at <= statement_timestamp()) as expired
+    from {store}
+    where ctid >= ('(' || s.pages * n / %(sample_pages)s || ',0)')::tid
+      and ctid < ('(' || s.pages * n / %(sample_pages)s + 1 || ',0)')::tid
+  ) page
+), counted as materialized (
+  select count(*) as entries, count(*) filter (where expires_at <= statement_timestamp()) as expired
+  from {store} where (select pages from store) <= %(exact_pages)s
+)
+select case when s.pages <= %(exact_pages)s then c.entries else s.estimated end,
+       case when s.pages <= %(exact_pages)s then c.expired else coalesce(m.expired, 0) * s.pages / %(sample_pages)s end,
+       s.pages <= %(exact_pages)s, pg_total_relation_size(s.oid)
+from store s, counted c, sampled m
+
+-- name: limit_entries
+-- The same of the keys of one algorithm, whose end is in microseconds.
+with store as materialized (
+  select c.oid, pg_relation_size(c.oid) / current_setting('block_size')::bigint as pages,
+         greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0) as estimated
+  from pg_class c where c.oid = '{entries}'::regclass
+), sampled as materialized (
+  select sum(page.expired)::bigint as expired
+  from store s
+  cross join generate_series(0, case when s.pages > %(exact_pages)s then %(sample_pages)s::bigint - 1 else -1 end) as n
+  cross join lateral (
+    select count(*) filter (where {until} <= (extract(epoch from statement_timestamp()) * 1000000)::bigint) as expired
+    from {entries}
+    where ctid >= ('(' || s.pages * n / %(sample_pages)s || ',0)')::tid
+      and ctid < ('(' || s.pages * n / %(sample_pages)s + 1 || ',0)')::tid
+  ) page
+), counted as materialized (
+  select count(*) as entries, count(*) filter (where {until} <= (extract(epoch from statement_timestamp()) * 1000000)::bigint) as expired
+  from {entries} where (select pages from store) <= %(exact_pages)s
+)
+select case when s.pages <= %(exact_pages)s then c.entries else s.estimated end,
+       case when s.pages <= %(exact_pages)s then c.expired else coalesce(m.expired, 0) * s.pages / %(sample_pages)s end,
+       s.pages <= %(exact_pages)s, pg_total_relation_size(s.oid)
+from store s, counted c, sampled m
+
 -- name: vector_indexes
--- Every ivfflat and hnsw index of the database. Without an option ivfflat is built with 100 lists.
+-- Every ivfflat and hnsw index of the database; one that is dropped meanwhile has no size. Without an option ivfflat
+-- is built with 100 lists.
 select n.nspname::text, t.relname::text, i.relname::text, m.amname::text,
        greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0),
        case when m.amname = 'ivfflat' then coalesce(
          (select split_part(option, '=', 2)::integer from unnest(i.reloptions) as option where starts_with(option, 'lists=')),
          100) end,
-       current_setting('ivfflat.probes', true)::integer, pg_relation_size(i.oid), x.indisvalid,
+       current_setting('ivfflat.probes', true)::integer, coalesce(pg_relation_size(i.oid), 0), x.indisvalid,
        coalesce(pg_stat_get_numscans(i.oid), 0),
        exists (select from pg_stat_progress_create_index p
                where p.relid = t.oid and (p.index_relid = i.oid or p.command in ('CREATE INDEX CONCURRENTLY', 'REINDEX CONCURRENTLY'))),
@@ -243,6 +294,10 @@ join pg_class t on t.oid = x.indrelid
 join pg_namespace n on n.oid = t.relnamespace
 where m.amname in ('ivfflat', 'hnsw') and i.relkind = 'i'
 order by 1, 2, 3 limit 500
+
+-- name: count_rows
+-- An estimate of a small table is off by much, and its count costs little.
+select count(*) from (select from {table} limit %(cap)s) counted
 
 -- name: collections
 select name, recall, recall_low, recall_high, recall_at from pgops.vector_collections

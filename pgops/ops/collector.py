@@ -26,6 +26,7 @@ SHARE = 0.005
 LONGEST_S = 60.0
 QUEUES_LONGEST_S = 10.0
 BASELINE_S = 60.0
+RATE_OVER_S = 0.5
 STATEMENT_MS = 2_000
 LOCK_MS = 250
 
@@ -36,7 +37,8 @@ async def collect(db: AsyncPool, target: str = "", previous: Snapshot | None = N
 
 
 class _Part(Generic[T]):
-    """One part: how it is taken and how often, the last one, and the last good one to tell rates from."""
+    """One part: how it is taken and how often, the last one, and former ones that rates are told from: `base`, and
+    `next`, which becomes the base once it is old enough, so that two looks in a row tell no nonsense."""
 
     def __init__(
         self,
@@ -56,11 +58,12 @@ class _Part(Generic[T]):
         self._value: T | Unavailable | None = None
         self._due_at = 0.0
         self._last_spent_s = 0.0
-        self._good: tuple[T, datetime] | None = None
+        self._base: tuple[T, datetime] | None = None
+        self._next: tuple[T, datetime] | None = None
 
     def remember(self, value: T, at: datetime) -> None:
         """A former observation, to tell rates from; it is not shown again."""
-        self._good = (value, at)
+        self._next = (value, at)
 
     def expire(self) -> None:
         """Take it anew the next time."""
@@ -88,11 +91,13 @@ class _Part(Generic[T]):
         except PgopsError as error:
             await parts.go_on(session)
             return _unavailable(error, look)
-        if self._rate is not None and self._good is not None:
-            before, at = self._good
-            value = self._rate(value, before, (look.taken_at - at).total_seconds())
-        self._good = (value, look.taken_at)
-        return value
+        return value if self._rate is None else self._rated(value, self._rate, look.taken_at)
+
+    def _rated(self, value: T, rate: Callable[[T, T, float], T], now: datetime) -> T:
+        if self._next is None or (now - self._next[1]).total_seconds() >= RATE_OVER_S:
+            self._base, self._next = self._next, (value, now)
+        before = self._base or self._next
+        return rate(value, before[0], (now - before[1]).total_seconds())
 
 
 def rest_s(spent_s: float, every_s: float, longest_s: float = LONGEST_S) -> float:
@@ -124,6 +129,8 @@ class Collector:
         self._outbox = _Part("outbox", parts.outbox, _needs_schema, rates.outbox)
         self._pubsub = _Part("pubsub", parts.pubsub, _needs_schema, every_s=PUBSUB_EVERY_S)
         self._cache = _Part("cache", parts.cache, _needs_schema, rates.cache)
+        self._limits = _Part("limits", parts.limits, _needs_schema, every_s=SLOW_EVERY_S)
+        self._kv = _Part("kv", parts.kv, _needs_schema, every_s=SLOW_EVERY_S)
         self._vectors = _Part("vectors", parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
         self._seen: tuple[Queue, ...] | Unavailable = ()
         self._baseline = self._next_baseline = previous
@@ -148,6 +155,8 @@ class Collector:
             outbox = await self._outbox.look(session, look, spent)
             pubsub = await self._pubsub.look(session, look, spent)
             cache = await self._cache.look(session, look, spent)
+            limits = await self._limits.look(session, look, spent)
+            kv = await self._kv.look(session, look, spent)
             vectors = await self._vectors.look(session, look, spent)
         known = None if isinstance(stuck, Unavailable) else stuck
         cost = Cost(round((perf_counter() - began) * 1000, 3), session.statements, spent)
@@ -162,6 +171,8 @@ class Collector:
             outbox=outbox,
             pubsub=pubsub,
             cache=cache,
+            limits=limits,
+            kv=kv,
             vectors=vectors,
             findings=(),
             cost=cost,
@@ -178,6 +189,8 @@ class Collector:
         self._outbox.expire()
         self._pubsub.expire()
         self._cache.expire()
+        self._limits.expire()
+        self._kv.expire()
         self._vectors.expire()
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:

@@ -15,6 +15,8 @@ from pgops.database import AsyncBound, Params, Query, Row
 from pgops.errors import PgopsError
 from pgops.ops.snapshot import (
     CachePart,
+    KvPart,
+    LimitsPart,
     OutboxSubscription,
     PubsubPart,
     Queue,
@@ -36,6 +38,8 @@ LAG_CAP = 1_000
 PAYLOAD_CAP = 1_000
 EXACT_PAGES = 256
 SAMPLE_PAGES = 64
+COUNT_ROWS = 10_000
+COUNTED_TABLES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,40 @@ async def cache(session: Session, look: Look) -> CachePart:
     )  # fmt: skip
 
 
+async def limits(session: Session, look: Look) -> LimitsPart:
+    name = sql.Identifier
+    smooth = await _entries(session, "limit_entries", entries=name("pgops", "rate_limits"), until=name("tat"))
+    window = await _entries(session, "limit_entries", entries=name("pgops", "rate_windows"), until=name("ends_at"))
+    exact = smooth[2] and window[2]
+    return LimitsPart(
+        keys=smooth[0] + window[0], expired_backlog=smooth[1] + window[1], bytes=smooth[3] + window[3],
+        exact={} if exact else {"keys": False, "expired_backlog": False},
+    )  # fmt: skip
+
+
+async def kv(session: Session, look: Look) -> KvPart:
+    durable = await _entries(session, "kv_entries", store=sql.Identifier("pgops", "kv_store"))
+    ephemeral = await _entries(session, "kv_entries", store=sql.Identifier("pgops", "kv_ephemeral"))
+    rough = {
+        "keys": durable[2], "expired_backlog": durable[2],
+        "ephemeral_keys": ephemeral[2], "ephemeral_expired_backlog": ephemeral[2],
+    }  # fmt: skip
+    return KvPart(
+        keys=durable[0], expired_backlog=durable[1], bytes=durable[3], ephemeral_keys=ephemeral[0],
+        ephemeral_expired_backlog=ephemeral[1], ephemeral_bytes=ephemeral[3],
+        exact={field: False for field, exact in rough.items() if not exact},
+    )  # fmt: skip
+
+
+async def _entries(session: Session, name: str, **names: sql.Identifier) -> tuple[int, int, bool, int]:
+    """Keys, expired ones (never more), whether both are exact, and bytes."""
+    statement = sql.SQL(Q[name].decode()).format(**names)
+    keys, expired, exact, size = await session.one(
+        statement, {"exact_pages": EXACT_PAGES, "sample_pages": SAMPLE_PAGES}
+    )
+    return keys, min(expired, keys), exact, size
+
+
 async def vectors(session: Session, look: Look) -> tuple[VectorIndexPart, ...]:
     """Every vector index of the database; those of pgops' collections with their recall as last measured."""
     rows = await session.all(Q["vector_indexes"])
@@ -196,11 +234,26 @@ async def vectors(session: Session, look: Look) -> tuple[VectorIndexPart, ...]:
     readable = [row[11] for row in rows if row[3] == "ivfflat" and row[7] > 0]
     built = await _lists_built(session, readable) if look.superuser and readable else {}
     recalls = await _collections(session) if look.may_use_schema else {}
-    return tuple(_vector_index(row, built, recalls) for row in rows)
+    counted = {row[:2]: await _count(session, row) for row in rows[:COUNTED_TABLES]}
+    return tuple(_vector_index(row, counted.get(row[:2]), built, recalls) for row in rows)
 
 
-def _vector_index(row: Row, built: dict[str, int], recalls: dict[str, Row]) -> VectorIndexPart:
-    schema, table, index, method, rows, lists_set, probes, size, valid, scans, building, qualified = row
+async def _count(session: Session, row: Row) -> int | None:
+    """How many rows a small table has; None for a large one, or where it may not be read."""
+    if row[4] > COUNT_ROWS:
+        return None
+    try:
+        statement = sql.SQL(Q["count_rows"].decode()).format(table=sql.Identifier(row[0], row[1]))
+        count = int((await session.all(statement, {"cap": COUNT_ROWS + 1}))[0][0])
+        return count if count <= COUNT_ROWS else None
+    except PgopsError:
+        await go_on(session)
+        return None
+
+
+def _vector_index(row: Row, counted: int | None, built: dict[str, int], recalls: dict[str, Row]) -> VectorIndexPart:
+    schema, table, index, method, estimated, lists_set, probes, size, valid, scans, building, qualified = row
+    rows = estimated if counted is None else counted
     collection = table.removeprefix("vec_") if schema == "pgops" and table.startswith("vec_") else None
     recall = recalls.get(collection or "")
     if recall is None:
@@ -212,7 +265,8 @@ def _vector_index(row: Row, built: dict[str, int], recalls: dict[str, Row]) -> V
         table=f"{schema}.{table}", index=index, method=method, rows=rows, lists_built=built.get(qualified),
         lists_set=lists_set, probes=probes if method == "ivfflat" else None, bytes=size, valid=valid,
         searches_total=scans, recall=low_high_at[0], recall_low=low_high_at[1], recall_high=low_high_at[2],
-        recall_at=low_high_at[3], collection=collection, building=building, exact={"rows": False},
+        recall_at=low_high_at[3], collection=collection, building=building,
+        exact={} if counted is not None else {"rows": False},
     )  # fmt: skip
 
 

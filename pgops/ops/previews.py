@@ -18,6 +18,12 @@ from pgops.queries import load
 from pgops.services.cache import SLICE_PAGES, AsyncCache
 from pgops.services.cache import Q as CACHE
 from pgops.services.embedders import HashingEmbedder
+from pgops.services.events import AsyncEvents
+from pgops.services.events import Q as EVENTS
+from pgops.services.kv import AsyncKv
+from pgops.services.kv_rules import DURABLE, EPHEMERAL
+from pgops.services.limits import AsyncLimits
+from pgops.services.limits import Q as LIMITS
 from pgops.services.models import VectorIndex
 from pgops.services.queue import AsyncQueue
 from pgops.services.queue import Q as QUEUE
@@ -28,7 +34,10 @@ from pgops.services.vectors import AsyncVectors
 
 Q = load("pgops.ops", "catalog.sql")
 
-ActionName = Literal["requeue_stuck", "requeue_dead", "purge_expired", "rebuild_index", "search"]
+ActionName = Literal[
+    "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search",
+    "pause", "resume", "unsubscribe", "drop_collection",
+]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
 PURGE_BATCH = 1_000
@@ -38,9 +47,9 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, "" for the whole cache, or a vector collection; `ids` narrows a
-    requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers), `limit` and
-    `exact` for search."""
+    """What to do, and to what. `target` is a queue, a subscription, a vector collection, or "" for the whole cache,
+    both key-value stores or all limits; `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a
+    text, or a JSON array of numbers), `limit` and `exact` are for search."""
 
     name: ActionName
     target: str
@@ -113,15 +122,52 @@ async def purge_expired(db: AsyncPool, action: Action) -> Preview:
     check_purge(action)
     found = await AsyncCache(db).count_expired(COUNT_CAP)
     rows = await db.all(Q["sample_expired"], {"shown": SAMPLES})
-    batch = {"low": "(0,0)", "high": f"({SLICE_PAGES},0)", "batch": PURGE_BATCH}
     return Preview(
         action=action,
         title="remove expired entries from the cache",
         matched=found.count,
         exact=found.exact,
         samples=tuple(f"{_line(key)} in {namespace}: expired {age(age_s)} ago" for namespace, key, age_s in rows),
-        sql=shown(CACHE["purge_slice"], batch) + f"\n-- and so on, {SLICE_PAGES} pages at a time",
+        sql=_purge_sql(CACHE["purge_slice"]),
     )
+
+
+async def purge_kv(db: AsyncPool, action: Action) -> Preview:
+    check_whole(action, "both stores")
+    kv = AsyncKv(db)
+    waiting = [await store.count_expired(COUNT_CAP) for store in (kv, kv.ephemeral)]
+    rows = [row for one in (DURABLE, EPHEMERAL) for row in await db.all(one["sample_expired"], {"shown": SAMPLES})]
+    return Preview(
+        action=action,
+        title="remove expired keys from the key-value stores",
+        matched=sum(one.count for one in waiting),
+        exact=all(one.exact for one in waiting),
+        samples=tuple(f"{_line(key)}: expired {age(age_s)} ago" for key, age_s in rows[:SAMPLES]),
+        sql=_purge_sql(DURABLE["purge_slice"]) + ", in both stores",
+    )
+
+
+async def purge_limits(db: AsyncPool, action: Action) -> Preview:
+    check_whole(action, "all limits")
+    found = await AsyncLimits(db).count_expired(COUNT_CAP)
+    return Preview(
+        action=action,
+        title="remove rate limits that say nothing any more",
+        matched=found.count,
+        exact=found.exact,
+        samples=(),
+        sql=_purge_sql(LIMITS["purge_limits"]) + ", and the same for windows",
+    )
+
+
+def _purge_sql(statement: bytes) -> str:
+    batch = {"low": "(0,0)", "high": f"({SLICE_PAGES},0)", "batch": PURGE_BATCH}
+    return shown(statement, batch) + f"\n-- and so on, {SLICE_PAGES} pages at a time"
+
+
+def check_whole(action: Action, what: str) -> None:
+    if action.target:
+        raise UsageError(f"a purge walks over {what}, not over {action.target[:60]!r} alone", "leave the name out")
 
 
 async def rebuild_index(db: AsyncPool, action: Action) -> Preview:
@@ -185,6 +231,30 @@ async def search(db: AsyncPool, action: Action) -> Preview:
     )
 
 
+async def pause(db: AsyncPool, action: Action) -> Preview:
+    paused = action.name == "pause"
+    await AsyncQueue(db).require(action.target)
+    title = f"pause queue {action.target}" if paused else f"resume queue {action.target}"
+    sample = "no worker claims from it; what runs goes on" if paused else "workers claim from it again"
+    params = {"queue": action.target, "paused": paused}
+    return Preview(action, title, 1, True, (sample,), shown(QUEUE["set_paused"], params))
+
+
+async def unsubscribe(db: AsyncPool, action: Action) -> Preview:
+    found = await AsyncEvents(db).subscription(action.target)
+    title = f"drop subscription {found.name}, its cursor and {many(found.parked, 'parked event')}"
+    samples = (f"sink {found.sink or 'not said'}, {many(found.relayed, 'event')} relayed",)
+    return Preview(action, title, 1, True, samples, shown(EVENTS["unsubscribe"], {"name": found.name}))
+
+
+async def drop_collection(db: AsyncPool, action: Action) -> Preview:
+    found = await AsyncVectors(db).get(action.target)
+    rows = f"{'' if found.rows_exact else 'about '}{many(found.rows, 'row')}"
+    title = f"drop collection {found.name} with {rows} and its index"
+    table = sql.Identifier("pgops", f"vec_{found.name}").as_string(None)
+    return Preview(action, title, found.rows, found.rows_exact, (), f"drop table {table}")
+
+
 def requeue_params(action: Action) -> dict[str, object]:
     return {"queue": action.target, "ids": [*action.ids], "all": not action.ids}
 
@@ -228,6 +298,12 @@ _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
     "requeue_dead": requeue_dead,
     "purge_expired": purge_expired,
+    "purge_kv": purge_kv,
+    "purge_limits": purge_limits,
     "rebuild_index": rebuild_index,
     "search": search,
+    "pause": pause,
+    "resume": pause,
+    "unsubscribe": unsubscribe,
+    "drop_collection": drop_collection,
 }

@@ -75,7 +75,7 @@ def _unclaimed(now: Snapshot, queue: Queue, jobs: list[StuckJob]) -> Finding:
 
 
 def dead(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
-    """Dead letters: worse while their number rises."""
+    """Dead letters: worse while their number rises fast."""
     earlier = {queue.name: queue.dead for queue in items(before.queues)} if before is not None else {}
     for queue in items(now.queues):
         if queue.dead <= 0:
@@ -83,7 +83,7 @@ def dead(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[
         more = queue.dead - earlier.get(queue.name, queue.dead)
         yield Finding(
             code="queue.dead",
-            severity="critical" if more > 0 else "warning",
+            severity="critical" if more >= lines.dead_rise_critical else "warning",
             title=f"dead letters in {queue.name}" + (" are rising" if more > 0 else ""),
             evidence=many(queue.dead, "dead letter") + (f", {more:,} more than a minute ago" if more > 0 else ""),
             why="Their last attempt failed; nothing tries them again.",

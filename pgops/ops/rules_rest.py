@@ -1,4 +1,4 @@
-"""Rules for outbox, pub/sub, cache, vector indexes and sessions.
+"""Rules for outbox, pub/sub, cache, key-value store, vector indexes and sessions.
 
 Floor 3, pure, under findings.py.
 """
@@ -119,6 +119,29 @@ def cache(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator
         )
 
 
+def kv(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """A key-value store full of what is over."""
+    part = now.kv
+    if isinstance(part, Unavailable):
+        return
+    for store, keys, expired in (
+        ("key-value store", part.keys, part.expired_backlog),
+        ("ephemeral key-value store", part.ephemeral_keys, part.ephemeral_expired_backlog),
+    ):
+        if expired >= lines.expired_rows and expired >= lines.expired_share * keys:
+            yield Finding(
+                code="kv.expired",
+                severity="warning",
+                title=f"expired keys pile up in the {store}",
+                evidence=f"{expired:,} of {keys:,} keys have expired",
+                why="They are as good as none, but they take room and make the table slow to walk.",
+                remedy="purge them, in small batches; live keys are not touched",
+                action="purge_kv",
+                target="",
+                command="pgops kv purge",
+            )
+
+
 def _current_ratio(part: CachePart, lines: Thresholds) -> tuple[float | None, str]:
     """The ratio of now where enough is read to tell, else of all time."""
     if part.hits_per_s is not None and part.misses_per_s is not None:
@@ -235,4 +258,4 @@ def _transactions(part: Sessions, lines: Thresholds) -> Iterator[Finding]:
         )
 
 
-RULES = (sessions, outbox, pubsub, cache, vectors)
+RULES = (sessions, outbox, pubsub, cache, kv, vectors)

@@ -145,6 +145,29 @@ class CachePart:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsPart:
+    """Rate limits of both algorithms; `expired_backlog` are keys that say nothing any more and wait for a purge."""
+
+    keys: int
+    expired_backlog: int
+    bytes: int
+    exact: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KvPart:
+    """The durable key-value store and the ephemeral one. Keys include those that have expired and wait for a purge."""
+
+    keys: int
+    expired_backlog: int
+    bytes: int
+    ephemeral_keys: int
+    ephemeral_expired_backlog: int
+    ephemeral_bytes: int
+    exact: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class VectorIndexPart:
     """One ivfflat or hnsw index of the database. `lists_built` is what the index holds, `lists_set` what its
     options say and a rebuild would build. Recall is the last one measured, never measured here."""
@@ -209,6 +232,8 @@ class Snapshot:
     outbox: tuple[OutboxSubscription, ...] | Unavailable
     pubsub: PubsubPart | Unavailable
     cache: CachePart | Unavailable
+    limits: LimitsPart | Unavailable
+    kv: KvPart | Unavailable
     vectors: tuple[VectorIndexPart, ...] | Unavailable
     findings: tuple[Finding, ...]
     cost: Cost

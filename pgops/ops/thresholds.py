@@ -11,6 +11,7 @@ class Thresholds:
     """The defaults suit a service that people wait for."""
 
     unclaimed_s: float = 60.0
+    dead_rise_critical: int = 10
     ready_age_warning_s: float = 300.0
     ready_age_critical_s: float = 1_800.0
     lag_events_warning: int = 10_000

@@ -53,8 +53,9 @@ class Maintenance:
                 if reaped.requeued or reaped.dead:
                     lost = reaped.requeued + reaped.dead
                     log.warning("%s: %d leases ran out, %d of them for the last time", queue, lost, reaped.dead)
-            if fold or net:
-                await leases.fold(queue, full=net)
+        if fold or net:
+            for settings in await leases.queues():  # every queue: one without workers would never be folded
+                await leases.fold(settings.queue, full=net)
         if net:
             await leases.forget_lost_workers()
 

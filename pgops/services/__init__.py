@@ -8,6 +8,10 @@
     pubsub.py        messages, live and durable; above events.py, with live.py and durable.py for its listeners,
                      messages.py for the wire and batches.py for how far a batch is done
     cache.py         values that may be lost
+    limits.py        whether one more is allowed now; limit_rules.py has its arithmetic
+    kv.py            values by key that stay; kv_rules.py has its patterns and bounds
+    keys.py          what a key, a value and a time to live may be
+    purging.py       removing what is over, in small slices
     vectors.py       collections with a vector index; vector_index.py builds and measures it,
                      vector_found.py and vector_rules.py hold its rows and its arithmetic
     embedders.py     text to vector without a model

@@ -16,6 +16,8 @@ from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
 from pgops.server import Server
 from pgops.services.cache import AsyncCache, CacheCounts
 from pgops.services.events import AsyncEvents
+from pgops.services.kv import AsyncKv
+from pgops.services.limits import AsyncLimits
 from pgops.services.pubsub import AsyncPubsub
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
@@ -28,6 +30,8 @@ class AsyncServices:
         self.queue = AsyncQueue(db)
         self.events = AsyncEvents(db)
         self.cache = AsyncCache(db, counts)
+        self.limits = AsyncLimits(db)
+        self.kv = AsyncKv(db)
         self.vectors = AsyncVectors(db)
         self.pubsub = AsyncPubsub(db)
 

@@ -169,10 +169,12 @@ select count(*) from due
 
 -- name: fold
 -- Deltas into the total. Above folded_id only, so that dead entries are not visited; the last 2,000 numbers are
--- looked at again for late commits, and a full pass (`above` 0) is the net.
-with gone as (
+-- looked at again for late commits, and a full pass is the net. Who comes second leaves it to the first.
+with mine as materialized (
+  select pg_try_advisory_xact_lock(7063761, hashtext('fold ' || %(queue)s)) as held
+), gone as (
   delete from pgops.queue_delta
-  where queue = %(queue)s
+  where queue = %(queue)s and (select held from mine)
     and id > (select case when %(full)s then 0 else coalesce(max(folded_id), 0) end
               from pgops.queue_total where queue = %(queue)s)
   returning *

@@ -100,23 +100,23 @@ on conflict (queue) do update set
   history = coalesce(%(history)s::text, q.history)
 
 -- name: list_available
--- In the order in which they will be claimed.
-select 'available', coalesce(id, seq), kind, priority, attempt, max_attempts, payload::text, errors::text, created_at,
+-- In the order in which they will be claimed. A list does not haul payloads that nobody reads in a list.
+select 'available', coalesce(id, seq), kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
        ready_at, null::timestamptz, null::timestamptz, null::bigint
 from pgops.job_available where queue = %(queue)s order by priority, seq limit %(limit)s
 
 -- name: list_scheduled
-select 'scheduled', id, kind, priority, attempt, max_attempts, payload::text, errors::text, created_at,
+select 'scheduled', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
        run_at, null::timestamptz, null::timestamptz, null::bigint
 from pgops.job_scheduled where queue = %(queue)s order by run_at limit %(limit)s
 
 -- name: list_running
-select 'running', id, kind, priority, attempt, max_attempts, payload::text, errors::text, created_at,
+select 'running', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
        null::timestamptz, started_at, lease_until, owner
 from pgops.job_running where queue = %(queue)s order by started_at limit %(limit)s
 
 -- name: list_dead
-select 'dead', id, kind, priority, attempt, max_attempts, payload::text, errors::text, created_at,
+select 'dead', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
        died_at, null::timestamptz, null::timestamptz, null::bigint
 from pgops.job_dead where queue = %(queue)s order by died_at desc limit %(limit)s
 

@@ -53,7 +53,7 @@ class PgopsApp(App[int]):
 
     def on_mount(self) -> None:
         self.set_interval(BEAT_S, self._beat)
-        self._beat()
+        self.call_after_refresh(self._beat)
 
     async def on_unmount(self) -> None:
         await self.source.close()

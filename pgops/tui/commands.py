@@ -19,6 +19,10 @@ def _verbs(action: Action) -> list[str]:
         return ["queue", "requeue", action.target, *ids, "--dead"]
     if action.name == "purge_expired":
         return ["cache", "purge"]
+    if action.name == "purge_kv":
+        return ["kv", "purge"]
+    if action.name == "purge_limits":
+        return ["limit", "purge"]
     if action.name == "rebuild_index":
         lists = ["--lists", str(action.lists)] if action.lists else []
         return ["vector", "rebuild", action.target, *lists]

@@ -44,6 +44,8 @@ GROUPS = (
             _key("mark", "space", "mark", "Mark", "Mark this line, or unmark it", "space"),
             _key("state", "right", "state(1)", "State", "Jobs of the next state", "→", footer=True),
             _key("state_back", "left", "state(-1)", "State", "Jobs of the state before", "←"),
+            _key("read_on", "down,pagedown", "read(1)", "Read on", "In a note: further down", "↓"),
+            _key("read_back", "up,pageup", "read(-1)", "Read back", "In a note: back up", "↑"),
             _key("copy", "y", "copy", "Copy", "Copy the value the cursor is on", "y"),
             _key("command", "c", "copy_command", "As command", "Copy the same as a command line", "c"),
         ),

@@ -51,7 +51,7 @@ class LiveSource:
 
     async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
         pg, _ = await self._connected()
-        return await pg.queue.jobs(queue, state=state, limit=limit)
+        return await pg.queue.jobs(queue, state=state, limit=limit, cut_bytes=8_192)
 
     async def job(self, queue: str, id: int) -> JobRow:
         pg, _ = await self._connected()

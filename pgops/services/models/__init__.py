@@ -17,6 +17,8 @@ from pgops.services.models.events import (
     Subscription,
 )
 from pgops.services.models.jsonvalue import JsonValue
+from pgops.services.models.kv import KvEntry, KvPage
+from pgops.services.models.limits import Algorithm, Decision
 from pgops.services.models.pubsub import Channel, Message, Missed
 from pgops.services.models.queue import (
     Claim,
@@ -34,12 +36,14 @@ from pgops.services.models.vectors import Collection, Match, Metric, RebuildResu
 
 __all__ = [
     "Advanced",
+    "Algorithm",
     "Batch",
     "CacheStats",
     "Channel",
     "Claim",
     "Collection",
     "Counted",
+    "Decision",
     "Event",
     "Failed",
     "FailedJob",
@@ -47,6 +51,8 @@ __all__ = [
     "JobRow",
     "JobState",
     "JsonValue",
+    "KvEntry",
+    "KvPage",
     "Lag",
     "Leased",
     "Mark",

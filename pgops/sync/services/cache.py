@@ -5,23 +5,19 @@ Floor 2. Expiry is the database's clock. Reads never write: hits and misses are 
 reach the database in batches, on pgops' own connections and never in a caller's transaction.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from threading import Lock
 from time import monotonic
 
 from pgops.errors import PgopsError, UsageError
 from pgops.queries import load
+from pgops.services.keys import MAX_BATCH_BYTES, MAX_VALUE_BYTES, check_key, check_keys, check_text, check_ttl
 from pgops.services.models import CacheStats, Counted, Purged
 from pgops.sync.database import Database, Pool
 
 Q = load("pgops.services", "cache.sql")
 DEFAULT_NAMESPACE = "default"
-MAX_KEY_BYTES = 2_000
 MAX_NAMESPACE_BYTES = 200
-MAX_VALUE_BYTES = 8 * 1024 * 1024
-MAX_BATCH_BYTES = 256 * 1024 * 1024
-MAX_TTL_S = 100 * 365 * 86_400.0
 FLUSH_OPERATIONS = 1_000
 FLUSH_SECONDS = 5.0
 SLICE_PAGES = 128
@@ -78,7 +74,7 @@ class Cache:
 
     def get(self, key: str, *, namespace: str = DEFAULT_NAMESPACE) -> bytes | None:
         """The value, or None where there is none or it has expired. Raises UsageError for a bad key."""
-        params = {"key": _key(key), "namespace": _namespace(namespace)}
+        params = {"key": check_key(key), "namespace": _namespace(namespace)}
         row = self._db.one(Q["get"], params)
         self.counts.add(namespace, "misses" if row is None else "hits")
         self._flush_if_due()
@@ -86,7 +82,7 @@ class Cache:
 
     def get_many(self, keys: Iterable[str], *, namespace: str = DEFAULT_NAMESPACE) -> dict[str, bytes]:
         """The values that are there, by key, in the order asked for. Raises UsageError for a bad key."""
-        wanted = list(dict.fromkeys(_keys(keys)))
+        wanted = list(dict.fromkeys(check_keys(keys)))
         if not wanted:
             return {}
         params = {"keys": wanted, "namespace": _namespace(namespace)}
@@ -99,10 +95,10 @@ class Cache:
     def set(self, key: str, value: bytes, *, ttl_s: float | None = None, namespace: str = DEFAULT_NAMESPACE) -> None:
         """Keep `value` for `ttl_s` seconds, or without an end. Raises UsageError for a bad key, value or TTL."""
         params = {
-            "key": _key(key),
+            "key": check_key(key),
             "namespace": _namespace(namespace),
             "value": _value(key, value),
-            "ttl_s": _ttl(ttl_s),
+            "ttl_s": check_ttl(ttl_s),
         }
         self._db.execute(Q["set"], params)
         self.counts.add(namespace, "sets")
@@ -119,7 +115,7 @@ class Cache:
 
         Raises UsageError for a bad key, value or TTL, and for more than 256 MiB at once.
         """
-        items = sorted((_key(key).encode(), key, _value(key, value)) for key, value in values.items())
+        items = sorted((check_key(key).encode(), key, _value(key, value)) for key, value in values.items())
         if sum(len(value) for _, _, value in items) > MAX_BATCH_BYTES:
             raise UsageError("set_many takes at most 256 MiB of values at once", "send them in several calls")
         if not items:
@@ -128,7 +124,7 @@ class Cache:
             "keys": [key for _, key, _ in items],
             "values": [value for _, _, value in items],
             "namespace": _namespace(namespace),
-            "ttl_s": _ttl(ttl_s),
+            "ttl_s": check_ttl(ttl_s),
         }
         self._db.execute(Q["set_many"], params)
         self.counts.add(namespace, "sets", len(items))
@@ -137,7 +133,7 @@ class Cache:
 
     def delete(self, *keys: str, namespace: str = DEFAULT_NAMESPACE) -> int:
         """How many of `keys` were there and are gone now. Raises UsageError for a bad key."""
-        params = {"keys": sorted(_keys(keys)), "namespace": _namespace(namespace)}
+        params = {"keys": sorted(check_keys(keys)), "namespace": _namespace(namespace)}
         row = self._db.one(Q["delete"], params)
         return 0 if row is None else int(row[0])
 
@@ -224,33 +220,8 @@ class Cache:
         return 0 if row is None else int(row[0])
 
 
-def _key(key: object) -> str:
-    """A key as it may stand in the table: 1 to 2,000 bytes of UTF-8 without NUL."""
-    return _text(key, "a cache key", MAX_KEY_BYTES, "hash a long key, for example with hashlib.sha256")
-
-
-def _keys(keys: Iterable[str]) -> list[str]:
-    if isinstance(keys, str):
-        raise UsageError("keys are a list of texts, not one text", "write [key]")
-    return [_key(key) for key in keys]
-
-
 def _namespace(namespace: object) -> str:
-    return _text(namespace, "a namespace", MAX_NAMESPACE_BYTES, "choose a short name")
-
-
-def _text(text: object, what: str, limit: int, hint: str) -> str:
-    if not isinstance(text, str):
-        raise UsageError(f"{what} is a text, not {type(text).__name__}", "use str(…) or an f-string")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise UsageError(f"{what} must be valid Unicode", "it holds half of a surrogate pair") from None
-    if not 0 < size <= limit:
-        raise UsageError(f"{what} has 1 to {limit:,} bytes, not {size:,}", hint)
-    if "\0" in text:
-        raise UsageError(f"{what} cannot hold a NUL character", "PostgreSQL's text has none; escape it")
-    return text
+    return check_text(namespace, "a namespace", MAX_NAMESPACE_BYTES, "choose a short name")
 
 
 def _value(key: str, value: object) -> bytes:
@@ -266,16 +237,3 @@ def _value(key: str, value: object) -> bytes:
             "keep it elsewhere and cache its address, or compress it",
         )
     return data
-
-
-def _ttl(ttl_s: object) -> float | None:
-    """Seconds, positive and finite. NaN fails the comparison, as it should."""
-    if ttl_s is None:
-        return None
-    if not isinstance(ttl_s, int | float):
-        raise UsageError(f"a TTL is a number of seconds, not {type(ttl_s).__name__}", "for example ttl_s=60")
-    if 0 < ttl_s <= MAX_TTL_S:
-        return float(ttl_s)
-    if ttl_s == math.inf:
-        raise UsageError("a TTL is finite", "leave ttl_s out to keep a value without an end")
-    raise UsageError(f"a TTL is more than 0 and at most 100 years of seconds, not {ttl_s}", "for example ttl_s=60")

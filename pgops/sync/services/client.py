@@ -17,6 +17,8 @@ from pgops.server import Server
 from pgops.sync.database import Bound, Connection, Database, Pool
 from pgops.sync.services.cache import Cache, CacheCounts
 from pgops.sync.services.events import Events
+from pgops.sync.services.kv import Kv
+from pgops.sync.services.limits import Limits
 from pgops.sync.services.pubsub import Pubsub
 from pgops.sync.services.queue import Queue
 from pgops.sync.services.vectors import Vectors
@@ -29,6 +31,8 @@ class Services:
         self.queue = Queue(db)
         self.events = Events(db)
         self.cache = Cache(db, counts)
+        self.limits = Limits(db)
+        self.kv = Kv(db)
         self.vectors = Vectors(db)
         self.pubsub = Pubsub(db)
 

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pgops.errors import NotFoundError
 from pgops.queries import load
 from pgops.services.arguments import (
+    MAX_PAYLOAD_BYTES,
     check_attempts,
     check_delay,
     check_kind,
@@ -34,6 +35,7 @@ from pgops.sync.services.leases import Leases
 Q = load("pgops.services", "queue.sql")
 
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "dead")
+CUT = '"(a large payload: open the job to see it)"'
 _COPY_CHUNK = 1_000
 
 
@@ -134,13 +136,17 @@ class Queue(Leases):
         row = self._db.one(Q["requeue_stuck"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
 
-    def jobs(self, queue: str, *, state: JobState | None = None, limit: int = 50) -> list[JobRow]:
+    def jobs(
+        self, queue: str, *, state: JobState | None = None, limit: int = 50, cut_bytes: int = MAX_PAYLOAD_BYTES
+    ) -> list[JobRow]:
         """Jobs of one state in the order that matters there (claim order, due time, start, death), or the first of
-        each state. Raises NotFoundError for an unknown queue."""
+        each state. A payload of more than `cut_bytes` comes as a text that says so. Raises NotFoundError for an
+        unknown queue."""
         self.require(queue)
         found: list[JobRow] = []
+        values = {"queue": queue, "cut_bytes": cut_bytes, "cut": CUT}
         for each in STATES if state is None else (state,):
-            rows = self._db.all(Q[f"list_{each}"], {"queue": queue, "limit": limit - len(found)})
+            rows = self._db.all(Q[f"list_{each}"], {**values, "limit": limit - len(found)})
             found += [_job_row(queue, row) for row in rows]
         return found
 

@@ -62,7 +62,7 @@ class FindingNote(Note[Action]):
             yield Static(told(self._finding), markup=False)
         with Horizontal(classes="buttons"):
             if self._cure is not None:
-                yield Button(f"{ACT_WORDS[self._cure.name]}…", id="do", variant="primary", compact=True)
+                yield Button(f"y  {ACT_WORDS[self._cure.name]}…", id="do", variant="primary", compact=True)
             yield Button("Close", id="close", compact=True)
 
     def on_mount(self) -> None:

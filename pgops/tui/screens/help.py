@@ -30,5 +30,5 @@ class Help(Note[None]):
         super().__init__("keys")
 
     def inside(self) -> ComposeResult:
-        with VerticalScroll(classes="words"):
+        with VerticalScroll(classes="words", can_focus=False):
             yield Static(all_keys(), markup=False)

@@ -19,7 +19,7 @@ class MatchNote(Note[None]):
         self._content = content
 
     def inside(self) -> ComposeResult:
-        with VerticalScroll(classes="words"):
+        with VerticalScroll(classes="words", can_focus=False):
             yield Static(formats.clean_lines(self._content), markup=False)
 
     def action_copy(self) -> None:

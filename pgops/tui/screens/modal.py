@@ -15,7 +15,7 @@ Answer = TypeVar("Answer")
 class Note(ModalScreen[Answer | None]):
     """Subclasses say what stands in it."""
 
-    BINDINGS = keys("back")
+    BINDINGS = keys("back", "read_on", "read_back")
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -29,6 +29,10 @@ class Note(ModalScreen[Answer | None]):
         with Vertical(classes="note") as note:
             note.border_title = plain(self._note_title)
             yield from self.inside()
+
+    def action_read(self, step: int) -> None:
+        for words in self.query(".words"):
+            words.scroll_relative(y=step * 4, animate=False)
 
     def action_back(self) -> None:
         self.dismiss(None)

@@ -22,12 +22,12 @@ _RANK = {"critical": 0.0, "warning": 1.0, "info": 2.0}
 
 FINDINGS = (
     Column("severity", "severity", 10),
-    Column("finding", "finding", 30),
+    Column("finding", "finding", 35),
     Column("evidence", "evidence", 0),
     Column("remedy", "remedy", 40, from_width=116),
 )
 OUTBOX = (
-    Column("name", "subscription", 0),
+    Column("name", "subscription", 0, most=44),
     Column("sink", "sink", 30, from_width=90),
     Column("lag", "behind", 8, right=True),
     Column("age", "oldest", 8, right=True),
@@ -37,7 +37,17 @@ OUTBOX = (
 )
 
 
-def finding_line(place: int, finding: Finding) -> Line:
+def by_key(findings: tuple[Finding, ...]) -> dict[str, Finding]:
+    """Findings by what they are about; of the same thing there may be several."""
+    found: dict[str, Finding] = {}
+    for finding in findings:
+        key = f"{finding.code}/{finding.target}"
+        same = sum(known.startswith(key) for known in found)
+        found[f"{key}#{same}"] = finding
+    return found
+
+
+def finding_line(key: str, finding: Finding) -> Line:
     """A finding as a row."""
     tone = SEVERITY_TONES[finding.severity]
     texts = (finding.title, finding.evidence, finding.command or finding.remedy)
@@ -47,7 +57,7 @@ def finding_line(place: int, finding: Finding) -> Line:
         ink((remedy, "accent")),
     )  # fmt: skip
     order = (_RANK[finding.severity], title, evidence, remedy)
-    return Line(f"{finding.code}/{finding.target}", cells, order, f"{title}: {evidence}")
+    return Line(key, cells, order, f"{title}: {evidence}")
 
 
 def outbox_line(one: OutboxSubscription) -> Line:
@@ -96,7 +106,7 @@ class OverviewRoom(Room):
 
     def show(self, snapshot: Snapshot, view: View) -> None:
         table = self.query_one("#findings", Ledger)
-        table.show([finding_line(place, finding) for place, finding in enumerate(snapshot.findings)])
+        table.show([finding_line(key, one) for key, one in by_key(snapshot.findings).items()])
         calm = not snapshot.findings
         table.border_title = headline(snapshot)
         table.set_class(calm, "-calm")
@@ -112,7 +122,7 @@ class OverviewRoom(Room):
     def _finding(self) -> Finding | None:
         key = self.query_one("#findings", Ledger).current
         found = self.view.snapshot.findings if self.view and self.view.snapshot else ()
-        return next((one for one in found if f"{one.code}/{one.target}" == key), None)
+        return by_key(found).get(key or "")
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         finding = self._finding

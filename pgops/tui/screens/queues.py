@@ -21,7 +21,7 @@ from pgops.tui.widgets.ledger import Column, Ledger, Line
 from pgops.tui.widgets.tile import Face, Tile
 
 QUEUES = (
-    Column("queue", "queue", 0),
+    Column("queue", "queue", 0, most=44),
     Column("ready", "ready", 6, right=True),
     Column("sched", "sched", 5, right=True),
     Column("run", "run", 5, right=True),
@@ -34,14 +34,14 @@ QUEUES = (
     Column("failed", "failed", 7, right=True, from_width=106),
 )
 WORKERS = (
-    Column("worker", "worker", 0),
+    Column("worker", "worker", 0, most=44),
     Column("state", "state", 10),
     Column("running", "run", 7, right=True),
     Column("seen", "seen", 7, right=True),
     Column("queues", "queues", 20, from_width=68),
 )
 STUCK = (
-    Column("job", "job", 0),
+    Column("job", "job", 0, most=44),
     Column("reason", "reason", 20),
     Column("age", "for", 7, right=True),
     Column("kind", "kind", 14, from_width=60),

@@ -24,13 +24,13 @@ SHOWN = 20
 BAR = 12
 
 INDEXES = (
-    Column("collection", "collection", 0),
+    Column("collection", "collection", 0, most=44),
     Column("method", "method", 7, from_width=90),
     Column("rows", "rows", 7, right=True),
     Column("lists", "lists", 9, right=True),
-    Column("per", "rows/list", 9, right=True),
+    Column("per", "per list", 8, right=True),
     Column("size", "size", 8, right=True),
-    Column("valid", "valid", 9),
+    Column("valid", "valid", 6),
     Column("searches", "searches", 8, right=True, from_width=100),
     Column("recall", "recall", 12, right=True),
     Column("index", "index", 28, from_width=130),
@@ -54,7 +54,7 @@ def index_line(one: VectorIndexPart) -> Line:
     cells = (
         ink(name), ink((formats.clean(one.method, 12), "quiet")), number(formats.roughly(one.rows, one.exact, "rows")),
         ink(*lists, right=True), number(formats.count(per)), number(formats.size(one.bytes)),
-        ink(("✓ valid", "good")) if one.valid else ink(("✕ invalid", "bad")),
+        ink(("✓ yes", "good")) if one.valid else ink(("✕ no", "bad")),
         number(formats.count(one.searches_total)),
         number("not measured" if one.recall is None else formats.ratio(one.recall), recall),
         ink((formats.clean(one.index, 80), "quiet")),
@@ -187,21 +187,20 @@ class VectorsRoom(Room):
     def action_rebuild(self) -> None:
         index = self._index
         choices: list[Choice] = []
-        if index is not None and index.collection is not None:
-            name = index.collection
-            advised = lists_for(index.rows)
-            choices.append(
-                Choice(
-                    f"{advised:,} lists: what {index.rows:,} rows want", Action("rebuild_index", name, lists=advised)
-                )
-            )
-            if index.lists_set and index.lists_set != advised:
-                same = Action("rebuild_index", name, lists=index.lists_set)
-                choices.append(Choice(f"{index.lists_set:,} lists: as it is set now", same))
-        self.helm.choose("Rebuild with", choices, "No collection of pgops under the cursor.")
+        if index is not None and index.collection is not None and index.method == "ivfflat":
+            usual, wanted = lists_for(index.rows), index.lists_set
+            choices.append(_rebuild(index.collection, usual, f"usual for {index.rows:,} rows"))
+            if wanted and wanted != usual:
+                choices.append(_rebuild(index.collection, wanted, "as it is set now"))
+        self.helm.choose("Rebuild with", choices, "There is no ivfflat index of a pgops collection under the cursor.")
 
     def as_command(self) -> str:
         words, index = self.query_one("#prompt", Input).value.strip(), self._index
         if words and index is not None and index.collection is not None:
             return act_command(Action("search", index.collection, query=words, limit=SHOWN))
         return "pgops vector list"
+
+
+def _rebuild(collection: str, lists: int, why: str) -> Choice:
+    words = f"{lists:,} {'list' if lists == 1 else 'lists'}: {why}"
+    return Choice(words, Action("rebuild_index", collection, lists=lists))

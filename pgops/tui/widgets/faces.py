@@ -40,7 +40,9 @@ def _sum(values: Iterable[float | None]) -> float | None:
 def _flag(name: str, value: int, tone: Tone, shown: str = "") -> tuple[str, Tone]:
     """Nothing is quiet; something has its tone and a glyph."""
     shown = shown or formats.count(value)
-    return (f"{name} {shown}", "quiet") if not value else (f"◆ {name} {shown}", tone)
+    if not value or tone == "plain":
+        return f"{name} {shown}", "quiet"
+    return f"◆ {name} {shown}", tone
 
 
 def queue_face(snapshot: Snapshot, view: View) -> Face:
@@ -151,8 +153,8 @@ def sessions_face(snapshot: Snapshot, view: View) -> Face:
     lines = (
         ink((filled, tone), (rest, "quiet")),
         ink(f"{part.active}", (" active  ", "quiet"), f"{part.idle}", (" idle", "quiet")),
-        ink(_flag("idle in tx", part.idle_in_transaction, "warn"),
-            (f" {formats.duration(part.oldest_transaction_s)}" if part.oldest_transaction_s else "", "quiet")),
+        ink(_flag("idle in tx", part.idle_in_transaction, "warn")),
+        ink(("oldest tx ", "quiet"), formats.duration(part.oldest_transaction_s)),
     )  # fmt: skip
     mark: Tone = "plain" if tone == "good" else tone
     return Face(f"{part.total}", f"of {part.max} · {share:.0%}", lines, _series(view, _total), mark, "sessions")

@@ -21,13 +21,15 @@ SortKey = str | float
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`width` in cells; 0 takes what is left, once a table. `from_width` hides it in a narrower table."""
+    """`width` in cells; 0 takes what is left, once a table. but not more than `most`. `from_width` hides it in a
+    narrower table."""
 
     key: str
     label: str
     width: int
     right: bool = False
     from_width: int = 0
+    most: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,8 @@ class Ledger(DataTable[Text]):
     # --- what it shows ---------------------------------------------------------------------------------------
 
     def show(self, lines: Sequence[Line]) -> None:
-        """Show these; None of them is touched that did not change."""
-        self._lines = tuple(lines)
+        """Show these; nothing is touched that did not change. Of two lines with one key the last is shown."""
+        self._lines = tuple({line.key: line for line in lines}.values())
         self.marks &= {line.key for line in lines}
         self._redraw()
 
@@ -201,10 +203,14 @@ class Ledger(DataTable[Text]):
         for column in shown:
             arrow = ("▾" if self.descending else "▴") if column.key == self.sort_by else ""
             label = Text(column.label + arrow, justify="right" if column.right else "left", no_wrap=True)
-            self.add_column(label, width=column.width or max(width - fixed, 8), key=column.key)
+            self.add_column(label, width=column.width or _rest(width - fixed, column.most), key=column.key)
         self._redraw()
         if at is not None and at in self._cells:
             self.move_cursor(row=self.get_row_index(at), animate=False, scroll=True)
+
+
+def _rest(width: int, most: int) -> int:
+    return max(min(width, most or width), 8)
 
 
 def _fields(line: Line, names: Sequence[str]) -> dict[str, str]:

@@ -77,4 +77,4 @@ class StatusLine(Static):
 
     def show(self, view: View) -> None:
         self.query_one("#liveness", Static).update(liveness(view))
-        self.query_one("#server", Static).update(server(view))
+        self.query_one("#server", Static).update(server(view), layout=False)

@@ -31,6 +31,7 @@ class Tile(Vertical):
     def __init__(self, title: str, id: str) -> None:
         super().__init__(id=id)
         self.border_title = title
+        self._face: Face | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(classes="value", markup=False)
@@ -38,11 +39,14 @@ class Tile(Vertical):
         yield Spark()
 
     def show(self, face: Face) -> None:
-        """Draw it."""
+        """Draw it, if it is another one than before."""
+        if face == self._face:
+            return
+        self._face = face
         head = Text(no_wrap=True, overflow="ellipsis", end="")
         head.append(face.value, f"bold {STYLES[face.tone]}")
         head.append(f" {face.unit}", STYLES["quiet"])
-        self.query_one(".value", Static).update(head)
+        self.query_one(".value", Static).update(head, layout=False)
         lines = self.query_one(".lines", Static)
         lines.set_class(face.wrap, "-wrap")
         lines.update(Text("\n").join(face.lines))
