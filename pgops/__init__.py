@@ -2,10 +2,10 @@
 
 The house, from the ground up; each floor imports only what is below it:
 
-    errors, config, queries     no database
-    database                    connections, transactions, errors of the driver
+    errors, config, queries     no database (profiles: config.toml; pause: waiting, in both worlds)
+    database                    connections, transactions; listener; translation of the driver's errors
     server, migrate             the embedded PostgreSQL; the schema
-    services, sync              queue, events, cache, limits, kv, documents, vectors; the generated blocking twin
+    services, sync              queue, events, pubsub, cache, limits, kv, documents, vectors; the generated twin
     runtime, ops                worker and relay; observe, judge, act
     demo                        traffic through the public services
     tui                         the dashboard

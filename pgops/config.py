@@ -1,13 +1,17 @@
 """Which database is meant, and from where we know it.
 
-Floor 0. The order: --dsn, PGOPS_DSN, DATABASE_URL, libpq's own environment, the embedded server. A DSN is
-passed to libpq untouched; what a person sees of it is `Target.display`, which never holds a secret.
+Floor 0. The order: --dsn, --profile, PGOPS_DSN, DATABASE_URL, libpq's own environment, the default profile, the
+embedded server. A DSN is passed to libpq untouched; what a person sees of it is `Target.display`, which never holds a
+secret. Profiles stand in config.toml (profiles.py), which is read only where one can be meant.
 """
 
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from pgops.errors import UsageError
+from pgops.profiles import Profile, default_profile, find_profile
 
 _LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT")
 _SECRET_PARAM = re.compile(
@@ -28,10 +32,12 @@ def _mask_userinfo(found: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A database to work on. `dsn` None means the embedded server, which is started when it is opened."""
+    """A database to work on. `dsn` None means the embedded server, which is started when it is opened; `read_only` that
+    its sessions must not change data."""
 
     dsn: str | None = field(repr=False)
     source: str
+    read_only: bool = False
 
     @property
     def embedded(self) -> bool:
@@ -45,14 +51,42 @@ class Target:
         return redact(self.dsn) or "libpq defaults"
 
 
-def resolve_target(dsn: str | None = None, env: Mapping[str, str] = os.environ) -> Target:
-    """The database that `--dsn` or the environment names; without any, the embedded server."""
+def resolve_target(
+    dsn: str | None = None,
+    env: Mapping[str, str] = os.environ,
+    *,
+    profile: str | None = None,
+    read_only: bool = False,
+) -> Target:
+    """The database that `dsn`, `profile` or the environment names; without any, the default profile's, or the embedded
+    server. `read_only` holds whatever a profile says.
+
+    Raises UsageError for both of `dsn` and `profile`, for an unknown profile, and for a config.toml that is wrong.
+    """
+    if dsn is not None and profile is not None:
+        raise UsageError("--dsn and --profile exclude each other", "a profile may name its dsn in config.toml")
     if dsn is not None:
-        return Target(dsn, "--dsn")
+        return Target(dsn, "--dsn", read_only)
+    if profile is not None:
+        return _of_profile(find_profile(profile, env), env, read_only)
+    found = _of_environment(env)
+    if found is not None:
+        return Target(*found, read_only)
+    chosen = default_profile(env)
+    return _of_profile(chosen, env, read_only) if chosen is not None else Target(None, "embedded", read_only)
+
+
+def _of_profile(profile: Profile, env: Mapping[str, str], read_only: bool) -> Target:
+    """A profile without a DSN is about the database that is meant without it."""
+    read_only = read_only or profile.read_only
+    if profile.dsn is not None:
+        return Target(profile.dsn, f"profile {profile.name}", read_only)
+    dsn, source = _of_environment(env) or (None, "embedded")
+    return Target(dsn, source, read_only)
+
+
+def _of_environment(env: Mapping[str, str]) -> tuple[str, str] | None:
     for name in ("PGOPS_DSN", "DATABASE_URL"):
         if env.get(name):
-            return Target(env[name], name)
-    for name in _LIBPQ:
-        if env.get(name):
-            return Target("", name)
-    return Target(None, "embedded")
+            return env[name], name
+    return next((("", name) for name in _LIBPQ if env.get(name)), None)

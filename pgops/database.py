@@ -1,9 +1,11 @@
 """Connections: how a statement reaches PostgreSQL, and how its error comes back.
 
-Floor 1. `AsyncDatabase` is what every service is given: `one`, `all`, `execute`, `copy`, `transaction`.
+Floor 1. `AsyncDatabase` is what every service is given: `one`, `all`, `execute`, `copy`, `transaction`; a pool also
+has `listen`, which is a connection of its own (listener.py).
 Two kinds exist. `AsyncPool` owns connections (autocommit, so a single statement is a single round trip) and
 translates the driver's errors into PgopsError. `AsyncBound` runs on a connection that is already there: the
-caller's own (`foreign`: nothing is set, committed or translated) or one that a pool lends for a while.
+caller's own (`foreign`: nothing is set, committed or translated) or one that a pool lends for a while. Through a pooler
+a read-only pool lends `AsyncGuarded`, which opens each statement's transaction as BEGIN READ ONLY.
 
 Rows are plain tuples in binary format; a type without a binary loader (jsonb, xid8, pg_snapshot) is cast to
 text by the statement that selects it. This file is written once, async; the blocking twin is generated.
@@ -11,7 +13,7 @@ text by the statement that selects it. This file is written once, async; the blo
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Protocol
 
 import psycopg
@@ -22,16 +24,9 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
 from psycopg.rows import tuple_row
 
-from pgops.config import redact
-from pgops.errors import (
-    NotFoundError,
-    PgopsError,
-    RefusedError,
-    SchemaError,
-    UnavailableError,
-    UnreachableError,
-    UsageError,
-)
+from pgops.errors import UsageError
+from pgops.listener import AsyncListener
+from pgops.translation import translate
 
 Row = tuple[Any, ...]
 Query = bytes | sql.Composed
@@ -156,30 +151,78 @@ class AsyncBound:
         return error if self._foreign else translate(error)
 
 
-class AsyncPool:
-    """The pool of one database; `async with AsyncPool.open(dsn) as db`. `version` is `server_version_num`."""
+class AsyncGuarded(AsyncBound):
+    """Statements on a connection whose transactions are read only, and nothing else says so: a setting of the session
+    would be the next client's of a pooler. Outside of a transaction every statement gets one of its own."""
 
-    def __init__(self, pool: "psycopg_pool.AsyncConnectionPool[Connection]", version: int, pooler: bool) -> None:
+    async def one(self, query: Query, params: Params = None) -> Row | None:
+        async with self._guard():
+            return await super().one(query, params)
+
+    async def all(self, query: Query, params: Params = None) -> list[Row]:
+        async with self._guard():
+            return await super().all(query, params)
+
+    async def execute(self, query: Query, params: Params = None) -> int:
+        async with self._guard():
+            return await super().execute(query, params)
+
+    async def copy(self, query: Query, rows: Iterable[Sequence[object]], types: Sequence[str]) -> int:
+        async with self._guard():
+            return await super().copy(query, rows, types)
+
+    async def copy_text(self, query: Query, chunks: Iterable[bytes]) -> int:
+        async with self._guard():
+            return await super().copy_text(query, chunks)
+
+    def _guard(self) -> AbstractAsyncContextManager[object]:
+        idle = self._conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        return self.transaction() if idle else nullcontext()
+
+
+class AsyncPool:
+    """The pool of one database; `async with AsyncPool.open(dsn) as db`. `version` is `server_version_num`, `pooler`
+    whether a connection pooler stands between."""
+
+    def __init__(
+        self,
+        pool: "psycopg_pool.AsyncConnectionPool[Connection]",
+        version: int,
+        *,
+        pooler: bool,
+        read_only: bool,
+        dsn: str,
+        kwargs: dict[str, Any],
+    ) -> None:
         self._pool = pool
+        self._dsn = dsn
+        self._kwargs = kwargs
+        self._bound = AsyncGuarded if pooler and read_only else AsyncBound
         self.version = version
         self.pooler = pooler
+        self.read_only = read_only
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, *, application_name: str = "pgops", max_size: int = 8) -> AsyncIterator["AsyncPool"]:
-        """Connect, and fail at once with the cause if that is not possible. Raises UnreachableError, UsageError."""
+    async def open(
+        cls, dsn: str, *, application_name: str = "pgops", max_size: int = 8, read_only: bool = False
+    ) -> AsyncIterator["AsyncPool"]:
+        """Connect, and fail at once with the cause if that is not possible. With `read_only` the server refuses to
+        change data: it guards against accidents. Raises UnreachableError, UsageError."""
         logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
         kwargs = _connection_kwargs(dsn, application_name)
-        version, pooler = await _probe(dsn, kwargs)
+        version, pooler, options = await _probe(dsn, kwargs)
         if pooler:
             kwargs["prepare_threshold"] = None
+        elif read_only:
+            kwargs["options"] = f"{options} -c default_transaction_read_only=on".lstrip()
         pool = psycopg_pool.AsyncConnectionPool(
             dsn, kwargs=kwargs, min_size=1, max_size=max_size, open=False, timeout=CONNECT_TIMEOUT_S,
-            reconnect_timeout=30, num_workers=1,
+            reconnect_timeout=30, num_workers=1, configure=_begin_read_only if pooler and read_only else None,
         )  # fmt: skip
         await pool.open()
         try:
-            yield cls(pool, version, pooler)
+            yield cls(pool, version, pooler=pooler, read_only=read_only, dsn=dsn, kwargs=kwargs)
         finally:
             await pool.close()
 
@@ -208,7 +251,7 @@ class AsyncPool:
         """One autocommit connection of the pool for as long as the block lasts."""
         try:
             async with self._pool.connection() as conn:
-                yield AsyncBound(conn)
+                yield self._bound(conn)
         except psycopg.Error as error:
             raise translate(error) from error
 
@@ -216,6 +259,18 @@ class AsyncPool:
     async def transaction(self) -> AsyncIterator[AsyncBound]:
         async with self.session() as session, session.transaction():
             yield session
+
+    async def listen(self, channels: Sequence[str]) -> AsyncListener:
+        """A connection of its own that listens to `channels`, whose names were checked; the caller closes it.
+
+        Raises UnreachableError, and RefusedError where a pooler keeps notifications back or on a standby.
+        """
+        return await AsyncListener.open(self._dsn, self._kwargs, channels)
+
+
+async def _begin_read_only(conn: Connection) -> None:
+    """Known to the driver alone, which then says BEGIN READ ONLY; nothing is sent here."""
+    await conn.set_read_only(True)
 
 
 def _connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
@@ -235,55 +290,14 @@ def _connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
     return kwargs
 
 
-async def _probe(dsn: str, kwargs: dict[str, Any]) -> tuple[int, bool]:
-    """Server version, and whether a pooler stands between: its process ids are not PostgreSQL's."""
+async def _probe(dsn: str, kwargs: dict[str, Any]) -> tuple[int, bool, str]:
+    """Server version, whether a pooler stands between (its process ids are not PostgreSQL's), and the server options
+    that DSN, service file and environment ask for."""
     try:
         async with await psycopg.AsyncConnection.connect(dsn, **kwargs) as conn:
             cursor = await conn.execute("select pg_backend_pid()", prepare=False)
             row = await cursor.fetchone()
-            return conn.info.server_version, row is None or row[0] != conn.info.backend_pid
+            pooler = row is None or row[0] != conn.info.backend_pid
+            return conn.info.server_version, pooler, conn.info.options
     except psycopg.Error as error:
         raise translate(error) from error
-
-
-_UNREACHABLE = ("08", "57P01", "57P02", "57P03", "53300", "28")
-
-
-def translate(error: Exception) -> PgopsError:
-    """The driver's error as ours: one line, without secrets, with a hint and an exit code."""
-    state = getattr(error, "sqlstate", None) or ""
-    diag = getattr(error, "diag", None)
-    primary = (diag.message_primary if diag is not None else None) or str(error)
-    message = _last_line(redact(primary))
-    lowered = message.lower()
-    if isinstance(error, psycopg_pool.PoolTimeout):
-        return UnreachableError("no connection to the database became free in time", "is the server up?")
-    if state in ("3F000", "42P01", "42883", "42703") and ("pgops" in lowered or state == "3F000"):
-        return SchemaError(f"the pgops schema is missing or older here: {message}", "run: pgops migrate")
-    if state == "3D000" or ("database" in lowered and "does not exist" in lowered):
-        return UnreachableError(message, "create it first, for example with createdb, or name another one")
-    if "password" in lowered or state.startswith("28"):
-        return UnreachableError(message, "check user and password of the DSN, PGPASSWORD or ~/.pgpass")
-    gone = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not state
-    if gone or state.startswith(_UNREACHABLE):
-        return UnreachableError(message, "check host, port and that the server is up; `pgops server status`")
-    if state == "42501":
-        return RefusedError(message, "the role lacks a privilege for this")
-    if state == "25006":
-        return RefusedError("this session is read-only", "leave out --read-only to change data")
-    if state == "57014":
-        return PgopsError(message, "it took longer than the statement timeout allows, or was cancelled")
-    if state == "0A000":
-        return UnavailableError(message)
-    if state == "P0002":
-        return NotFoundError(message)
-    if state.startswith("22") or state in ("23514", "23502"):
-        return UsageError(message)
-    return PgopsError(message, (diag.message_hint if diag is not None else None) or "")
-
-
-def _last_line(text: str) -> str:
-    """libpq tells a line an address it tried, each with a question under it; the last telling line is the cause."""
-    lines = [line.strip() for line in text.strip().splitlines()]
-    told = [line for line in lines if line and not line.startswith("Is the server running")]
-    return told[-1] if told else "the database gave no reason"

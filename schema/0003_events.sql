@@ -142,3 +142,16 @@ create table pgops.inbox (
   at            timestamptz not null default statement_timestamp(),
   primary key (consumer, event_id)
 );
+
+-- Live pub/sub is NOTIFY. Each message carries a number, so that two equal ones in a transaction stay two, and its
+-- payload; one of more than a notification holds (7,999 bytes) waits here for its listeners for an hour. UNLOGGED, as
+-- notifications themselves do not survive a crash.
+create sequence pgops.pubsub_id;
+
+create unlogged table pgops.pubsub_payloads (
+  channel       text        collate "C" not null,
+  id            bigint      not null default nextval('pgops.pubsub_id'),
+  body          text        not null,
+  created_at    timestamptz not null default statement_timestamp(),
+  primary key (channel, id)
+);

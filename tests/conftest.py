@@ -15,7 +15,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 from filelock import FileLock
-from psycopg.conninfo import make_conninfo
+from pgbouncer import pgbouncer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgops import migrate
 from pgops.database import AsyncPool
@@ -121,3 +122,16 @@ async def db(dsn: str) -> AsyncIterator[AsyncPool]:
     """A pool on a fresh database."""
     async with AsyncPool.open(dsn) as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+def pooler(server_dsn: str) -> Iterator[str]:
+    """The DSN of a PgBouncer in transaction mode before the run's server, without a database."""
+    with pgbouncer(server_dsn) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def pooled_dsn(pooler: str, dsn: str) -> Iterator[str]:
+    """The fresh database of `dsn`, through the pooler."""
+    yield make_conninfo(pooler, dbname=conninfo_to_dict(dsn)["dbname"])

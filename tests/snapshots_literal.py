@@ -13,6 +13,7 @@ from pgops.ops.snapshot import (
     KvPart,
     LimitsPart,
     OutboxSubscription,
+    PubsubPart,
     Queue,
     ServerPart,
     Sessions,
@@ -91,6 +92,9 @@ BUSY = Snapshot(
         OutboxSubscription("search-index", "https://search.internal/hook", 214, 3.2, 1_204_551, 0, 55.0),
         OutboxSubscription("warehouse", "queue:warehouse", 10_000, 812.0, 88_120, 4, 12.0, {"lag_events": False}),
     ),
+    pubsub=PubsubPart(
+        listeners=3, channels=2, queue_usage=0.0, payloads=4, oldest_payload_s=912.0, payload_bytes=122_880,
+    ),
     cache=CachePart(
         hits=912_004, misses=41_220, hit_ratio=0.9567, window_s=None, buffer_hit_ratio=0.9991, entries=518_000,
         expired_backlog=212_400, bytes=402_653_184, hits_per_s=812.0, misses_per_s=40.0, exact={"entries": False},
@@ -120,7 +124,8 @@ EMPTY = replace(
 
 _NONE = Unavailable("the pgops schema is missing here", "run: pgops migrate")
 NO_SCHEMA = replace(
-    BUSY, queues=_NONE, stuck_jobs=_NONE, workers=_NONE, outbox=_NONE, cache=_NONE, limits=_NONE, kv=_NONE, findings=(),
+    BUSY, queues=_NONE, stuck_jobs=_NONE, workers=_NONE, outbox=_NONE, pubsub=_NONE, cache=_NONE, limits=_NONE,
+    kv=_NONE, findings=(),
     vectors=Unavailable("the extension vector is not installed", "install pgvector, then run: pgops migrate"),
 )  # fmt: skip
 

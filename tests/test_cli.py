@@ -32,7 +32,7 @@ registry = Registry()
 async def default(job):
     pass
 """
-RUNS_UNTIL_STOPPED = {"queue work", "outbox relay"}
+RUNS_UNTIL_STOPPED = {"queue work", "outbox relay", "pubsub listen"}
 NEEDS_THE_EMBEDDED_SERVER = {"server start", "server stop", "server status", "server url", "demo"}
 NEEDS_AN_INDEX = {"vector recall", "vector rebuild"}
 
@@ -155,7 +155,7 @@ def check_envelope(document: dict[str, object]) -> None:
     assert isinstance(document["pgops_version"], str)
     assert str(document["taken_at"]).endswith("Z")
     target = document["target"]
-    assert isinstance(target, dict) and set(target) == {"display", "source"}
+    assert isinstance(target, dict) and set(target) == {"display", "source", "read_only"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.path)
@@ -461,6 +461,70 @@ def test_the_demo_ends_with_one_status_of_what_it_did(
         assert done.code == 0, done.err
         check_envelope(done.document)
         assert done.document["queues"]
-        assert done.document["target"] == {"display": "embedded server", "source": "embedded"}
+        assert done.document["target"] == {"display": "embedded server", "source": "embedded", "read_only": False}
     finally:
         Server().destroy(force=True)
+
+
+def test_a_listener_prints_what_comes_and_stops_when_it_is_told_to(dsn: str, pgops: Run) -> None:
+    with spawned(["pubsub", "listen", "orders", "mail", "--json"], dsn) as process:
+        assert process.stderr is not None and process.stdout is not None
+        while "listening" not in process.stderr.readline():
+            pass
+        assert {one["channel"] for one in pgops("pubsub", "channels", "--json").document["items"]} == {"orders", "mail"}
+        listening = pgops("status", "--json").document["pubsub"]
+        assert (listening["listeners"], listening["channels"]) == (1, 2)
+        sent = pgops("pubsub", "publish", "orders", '{"id": 7}', "--json").document
+        pgops("pubsub", "publish", "mail", "a\nb", "--text")
+        lines = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=15) == 0
+    for line in lines:
+        check_envelope(line)
+    assert [line["payload"] for line in lines] == [{"id": 7}, "a\nb"]
+    assert lines[0]["id"] == sent["id"]
+
+
+def test_ctrl_c_ends_a_listener_as_interrupted(dsn: str) -> None:
+    with spawned(["pubsub", "listen", "orders"], dsn) as process:
+        assert process.stderr is not None
+        while "listening" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=15) == 130
+
+
+def test_a_durable_listener_counts_and_says_when_nothing_came(pgops: Run) -> None:
+    listen = ("pubsub", "listen", "orders", "--durable", "billing", "--timeout", "0.4")
+    assert pgops(*listen).code == 0, "nothing was asked for, nothing came"
+    pgops("pubsub", "publish", "orders", '"one"', "--durable")
+    pgops("pubsub", "publish", "orders", "one\ntwo", "--text", "--durable")
+    done = pgops(*listen, "--count", "2")
+    assert done.code == 0, done.err
+    assert done.out == "orders\tone\norders\tone\\ntwo\n"
+    again = pgops(*listen, "--count", "1")
+    assert again.code == 5
+    assert again.out == ""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("publish", "x" * 100, "1"),
+        ("publish", "", "1"),
+        ("publish", "orders", "{nonsense"),
+        ("listen", "x" * 100),
+        ("listen", "orders", "--timeout", "0"),
+    ],
+)
+def test_bad_pubsub_input_is_a_usage_error(shared: Run, argv: tuple[str, ...]) -> None:
+    done = shared("pubsub", *argv)
+    assert done.code == 2
+    assert "error: " in done.err
+    assert done.out == ""
+
+
+def test_a_listener_through_a_pooler_is_refused_with_the_remedy(pooled_dsn: str, command: Run) -> None:
+    done = command("pubsub", "listen", "orders", "--dsn", pooled_dsn, "--json")
+    assert done.code == 4
+    assert "direct DSN" in done.error["hint"]

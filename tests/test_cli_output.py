@@ -54,7 +54,7 @@ def test_a_value_becomes_jsons_own_types(value: object, expected: object) -> Non
 def test_every_document_says_what_it_is_and_of_which_database() -> None:
     target = Target("postgresql://u:hunter2@h/d", "--dsn")
     document = envelope(target, {"items": (Part(1),), "taken_at": NOON})
-    assert document["target"] == {"display": "postgresql://u:***@h/d", "source": "--dsn"}
+    assert document["target"] == {"display": "postgresql://u:***@h/d", "source": "--dsn", "read_only": False}
     assert document["taken_at"] == "2026-03-01T12:00:00.250Z"
     assert list(document) == ["schema_version", "pgops_version", "taken_at", "target", "items"]
 

@@ -6,8 +6,9 @@ import psycopg
 import pytest
 
 from pgops.config import redact, resolve_target
-from pgops.database import AsyncBound, AsyncPool, translate
+from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import ExitCode, PgopsError, RefusedError, SchemaError, UnreachableError, UsageError
+from pgops.translation import translate
 
 
 @pytest.mark.parametrize(

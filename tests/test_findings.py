@@ -14,6 +14,7 @@ from pgops.ops.snapshot import (
     KvPart,
     LimitsPart,
     OutboxSubscription,
+    PubsubPart,
     Queue,
     ServerPart,
     Sessions,
@@ -47,6 +48,7 @@ INDEX = VectorIndexPart(
     table="pgops.vec_docs", index="vec_docs_ivf", method="ivfflat", rows=10_000, lists_built=10, lists_set=10,
     probes=3, bytes=8_192, valid=True, searches_total=5, collection="docs",
 )  # fmt: skip
+PUBSUB = PubsubPart(listeners=1, channels=1, queue_usage=0.01, payloads=0, oldest_payload_s=None, payload_bytes=8_192)
 SESSIONS = Sessions(total=10, active=1, idle=9, idle_in_transaction=0, max=100, oldest_transaction_s=None)
 WELL = Snapshot(
     taken_at=datetime(2026, 1, 1, tzinfo=UTC),
@@ -57,6 +59,7 @@ WELL = Snapshot(
     stuck_jobs=(),
     workers=(WORKER,),
     outbox=(SUBSCRIPTION,),
+    pubsub=PUBSUB,
     cache=CACHE,
     limits=LimitsPart(keys=1_000, expired_backlog=0, bytes=10_000),
     kv=KV,
@@ -295,3 +298,11 @@ PARTS: list[Callable[[], Snapshot]] = [
 @pytest.mark.parametrize("make", PARTS)
 def test_a_missing_part_is_no_finding(make: Callable[[], Snapshot]) -> None:
     assert judge(make()) == ()
+
+
+@pytest.mark.parametrize(
+    ("usage", "severities"), [(0.0, []), (0.24, []), (0.25, ["warning"]), (0.75, ["critical"]), (1.0, ["critical"])]
+)
+def test_a_notification_queue_that_fills_is_told_before_it_is_full(usage: float, severities: list[str]) -> None:
+    found = judge(replace(WELL, pubsub=replace(PUBSUB, queue_usage=usage)))
+    assert [one.severity for one in found if one.code == "pubsub.queue"] == severities

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pgbouncer import requires
 
 from pgops.queries import parse
 
@@ -36,3 +37,12 @@ def test_a_newer_variant_of_a_statement_wins_where_it_fits() -> None:
 def test_a_name_that_stands_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         parse("-- name: a\nselect 1\n-- name: a\nselect 2\n")
+
+
+def test_a_program_that_is_missing_skips_a_test_here_and_fails_it_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "false")
+    with pytest.raises(pytest.skip.Exception, match="no-such-program is not installed"):
+        requires("no-such-program")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install"):
+        requires("no-such-program")

@@ -18,6 +18,7 @@ from pgops.cli import (
     kv,
     limit,
     outbox,
+    pubsub,
     queue,
     running,
     schema,
@@ -25,7 +26,7 @@ from pgops.cli import (
     status,
     vector,
 )
-from pgops.cli.command import Dsn, perform
+from pgops.cli.command import Dsn, Profile, ReadOnly, perform
 from pgops.cli.context import Cli, at_terminal
 from pgops.version import __version__
 
@@ -41,7 +42,7 @@ app = typer.Typer(
 for room in (schema, status, demo):
     room.register(app)
 running.register(queue.app, outbox.app)
-for house in (server, queue, cache, limit, kv, doc, vector, outbox, audit):
+for house in (server, queue, cache, limit, kv, doc, vector, outbox, pubsub, audit):
     app.add_typer(house.app)
 
 
@@ -55,6 +56,8 @@ def _version(asked: bool) -> None:
 def root(
     context: typer.Context,
     dsn: Dsn = None,
+    profile: Profile = None,
+    read_only: ReadOnly = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -65,7 +68,8 @@ def root(
     """
     if context.invoked_subcommand is not None:
         return
-    perform(Cli(dsn, json=False), _dashboard if at_terminal(sys.stdin, sys.stdout) else status.once)
+    cli = Cli(dsn, json=False, profile=profile, read_only=read_only)
+    perform(cli, _dashboard if at_terminal(sys.stdin, sys.stdout) else status.once)
 
 
 def _dashboard(cli: Cli) -> None:

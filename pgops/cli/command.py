@@ -1,6 +1,7 @@
 """How a function becomes a command: `@command(group, "list", example="pgops queue list --json")`.
 
-The function takes a `Cli` first and then its own arguments; --dsn and --json are added here, the same for all.
+The function takes a `Cli` first and then its own arguments; --dsn, --profile, --read-only and --json are added here,
+the same for all; all but the last may also stand before the command.
 A coroutine function runs in an event loop of its own.
 """
 
@@ -20,8 +21,14 @@ from pgops.errors import ExitCode
 Body = TypeVar("Body", bound=Callable[..., Coroutine[object, object, None] | None])
 Dsn = Annotated[
     str | None,
-    typer.Option("--dsn", metavar="DSN", help="The database; otherwise PGOPS_DSN, DATABASE_URL, PG…, or our own."),
+    typer.Option(
+        "--dsn", metavar="DSN", help="The database; otherwise --profile, PGOPS_DSN, DATABASE_URL, PG…, or our own."
+    ),
 ]
+Profile = Annotated[
+    str | None, typer.Option("--profile", metavar="NAME", help="The database of a profile in config.toml.")
+]
+ReadOnly = Annotated[bool, typer.Option("--read-only", help="Have the server refuse to change data.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -44,8 +51,15 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Body], Bo
     def register(function: Body) -> Body:
         signature = inspect.signature(function, eval_str=True)
 
-        def call(context: typer.Context, dsn: Dsn, json: Json, **values: object) -> None:
-            cli = Cli(dsn if dsn is not None else context.find_root().params.get("dsn"), json)
+        def call(
+            context: typer.Context, dsn: Dsn, profile: Profile, read_only: ReadOnly, json: Json, **values: object
+        ) -> None:
+            root = context.find_root().params
+            cli = Cli(
+                dsn if dsn is not None else root.get("dsn"), json,
+                profile=profile if profile is not None else root.get("profile"),
+                read_only=read_only or bool(root.get("read_only")),
+            )  # fmt: skip
             perform(cli, function, **values)
 
         own = list(signature.parameters.values())[1:]
@@ -84,5 +98,7 @@ def _common() -> list[inspect.Parameter]:
     return [
         inspect.Parameter("context", kind, annotation=typer.Context),
         inspect.Parameter("dsn", kind, annotation=Dsn, default=None),
+        inspect.Parameter("profile", kind, annotation=Profile, default=None),
+        inspect.Parameter("read_only", kind, annotation=ReadOnly, default=False),
         inspect.Parameter("json", kind, annotation=Json, default=False),
     ]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Cli:
     """One call of the program."""
 
-    def __init__(self, dsn: str | None, json: bool) -> None:
+    def __init__(self, dsn: str | None, json: bool, *, profile: str | None = None, read_only: bool = False) -> None:
         self.json = json
-        self.target = resolve_target(dsn)
+        self.target = resolve_target(dsn, profile=profile, read_only=read_only)
         self._told = False
 
     @asynccontextmanager
@@ -37,7 +37,9 @@ class Cli:
             self._tell_target()
         with ExitStack() as held:
             dsn = self.target.dsn if self.target.dsn is not None else held.enter_context(_embedded_server())
-            async with AsyncPool.open(dsn, application_name="pgops cli", max_size=max_size) as db:
+            async with AsyncPool.open(
+                dsn, application_name="pgops cli", max_size=max_size, read_only=self.target.read_only
+            ) as db:
                 if schema:
                     await migrate.require(db)
                 yield db
@@ -92,8 +94,9 @@ class Cli:
     def _tell_target(self) -> None:
         if not self._told:
             self._told = True
-            origin = "" if self.target.embedded else f" (from {self.target.source})"
-            output.talk(f"target: {self.target.display}{origin}")
+            notes = [] if self.target.embedded else [f"from {self.target.source}"]
+            notes += ["read-only"] if self.target.read_only else []
+            output.talk(f"target: {self.target.display}" + (f" ({', '.join(notes)})" if notes else ""))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pgops.cli.acts import Yes, ask
 from pgops.cli.command import command
 from pgops.cli.context import Cli, at_terminal
 from pgops.config import Target
-from pgops.errors import UsageError
+from pgops.errors import RefusedError, UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +32,8 @@ def demo(
 
     if cli.json and not headless:
         raise UsageError("--json needs --headless", "for example: pgops demo --headless --seconds 10 --json")
+    if cli.target.read_only and not cli.target.source.startswith("profile "):
+        raise RefusedError("the demo writes, and this session is read-only", "leave out --read-only")
     if cli.target.source == "--dsn":
         ask(f"write demo content into {cli.target.display}", yes=yes)
     else:

@@ -23,11 +23,14 @@ _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2
 
 def envelope(target: Target | None, body: Mapping[str, object]) -> dict[str, JsonValue]:
     """A document: what every one of them has, then `body`, whose own `taken_at` wins."""
+    said = None
+    if target is not None:
+        said = {"display": target.display, "source": target.source, "read_only": target.read_only}
     head = {
         "schema_version": SCHEMA_VERSION,
         "pgops_version": __version__,
         "taken_at": datetime.now(UTC),
-        "target": None if target is None else {"display": target.display, "source": target.source},
+        "target": said,
     }
     document: dict[str, JsonValue] = plain({**head, **body})
     return document

@@ -11,6 +11,7 @@ from pgops.ops.snapshot import (
     KvPart,
     LimitsPart,
     OutboxSubscription,
+    PubsubPart,
     Queue,
     ServerPart,
     Sessions,
@@ -44,6 +45,7 @@ def show(snapshot: Snapshot) -> None:
     _line("server", snapshot.server, _server)
     _line("sessions", snapshot.sessions, _sessions)
     _line("cache", snapshot.cache, _cache)
+    _line("pubsub", snapshot.pubsub, _pubsub)
     _line("limits", snapshot.limits, _limits)
     _line("kv", snapshot.kv, _kv)
     _table("Queues", snapshot.queues, QUEUE_HEADS, queue_row)
@@ -98,6 +100,14 @@ def _cache(part: CachePart) -> str:
         f"{about}{part.entries:,} entries, {size(part.bytes)}, hit ratio {_percent(part.hit_ratio)} "
         f"({part.hits:,} hits, {part.misses:,} misses), {_capped(part.expired_backlog, part.exact, 'expired_backlog')} "
         f"expired to purge, buffer hit ratio {_percent(part.buffer_hit_ratio)}{crash}"
+    )
+
+
+def _pubsub(part: PubsubPart) -> str:
+    seen = _capped(part.listeners, part.exact, "listeners")
+    return (
+        f"{seen} listeners on {_capped(part.channels, part.exact, 'channels')} channels, notify queue "
+        f"{_percent(part.queue_usage)} full, {_capped(part.payloads, part.exact, 'payloads')} payloads by reference"
     )
 
 

@@ -41,7 +41,7 @@ async def work(
     handlers = load_registry(registry)
     async with cli.database(max_size=8) as db:
         worker = Worker(db, handlers, queues, concurrency=concurrency, grace_s=grace)
-        async with _told_to_stop(worker.stop), _reporting(lambda: _line(asdict(worker.stats))):
+        async with told_to_stop(worker.stop), _reporting(lambda: _line(asdict(worker.stats))):
             stats = await worker.run()
     if cli.json:
         cli.document({"queues": queues, **asdict(stats)})
@@ -64,7 +64,7 @@ async def relay(
     async with cli.database() as db:
         relay = Relay(db, subscription, sink, batch=batch, attempts=attempts)
         try:
-            async with _told_to_stop(relay.stop), _reporting(lambda: _line(asdict(relay.stats))):
+            async with told_to_stop(relay.stop), _reporting(lambda: _line(asdict(relay.stats))):
                 await relay.run()
         except SinkClosedError as error:
             raise BrokenPipeError from error
@@ -77,7 +77,7 @@ async def relay(
 
 
 @asynccontextmanager
-async def _told_to_stop(stop: Callable[[], None]) -> AsyncIterator[None]:
+async def told_to_stop(stop: Callable[[], None]) -> AsyncIterator[None]:
     """Have SIGTERM and the first ctrl-c call `stop`. After a ctrl-c the block ends as interrupted."""
     loop = asyncio.get_running_loop()
     interrupted = False

@@ -175,6 +175,22 @@ cross join lateral (
 ) lag
 order by s.name
 
+-- name: pubsub
+-- Who waits after a LISTEN, as pubsub.sql tells it; a capped look at the payloads sent by reference.
+with listening as materialized (
+  select distinct a.pid, case when starts_with(m[1], '"') then m[1] else lower(m[1]) end as name
+  from pg_stat_activity a
+  cross join lateral regexp_matches(a.query, '\mlisten\s+("(?:[^"]|"")+"|[[:alpha:]_][\w$]*)', 'gi') as m
+  where a.datname = current_database() and a.state = 'idle' and a.query ~* '^\s*listen\s'
+), kept as (
+  select created_at from pgops.pubsub_payloads limit %(cap)s::bigint + 1
+)
+select (select count(distinct pid) from listening),
+       (select count(distinct name) from listening where not starts_with(name, '"pgops_ping_')),
+       pg_notification_queue_usage(), (select count(*) from kept),
+       (select extract(epoch from statement_timestamp() - min(created_at))::float8 from kept),
+       pg_total_relation_size('pgops.pubsub_payloads')
+
 -- name: cache
 -- Entries and expired ones are counted in a small table; in a large one pages spread over it are read (Tid Range
 -- Scans), so that the cost does not grow with it.

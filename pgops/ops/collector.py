@@ -21,6 +21,7 @@ from pgops.ops.snapshot import Cost, Queue, Snapshot, Unavailable, items
 T = TypeVar("T")
 
 SLOW_EVERY_S = 10.0
+PUBSUB_EVERY_S = 2.0
 SHARE = 0.005
 LONGEST_S = 60.0
 QUEUES_LONGEST_S = 10.0
@@ -126,6 +127,7 @@ class Collector:
         self._stuck = _Part("stuck", self._take_stuck, _needs_schema)
         self._workers = _Part("workers", parts.workers, _needs_schema)
         self._outbox = _Part("outbox", parts.outbox, _needs_schema, rates.outbox)
+        self._pubsub = _Part("pubsub", parts.pubsub, _needs_schema, every_s=PUBSUB_EVERY_S)
         self._cache = _Part("cache", parts.cache, _needs_schema, rates.cache)
         self._limits = _Part("limits", parts.limits, _needs_schema, every_s=SLOW_EVERY_S)
         self._kv = _Part("kv", parts.kv, _needs_schema, every_s=SLOW_EVERY_S)
@@ -152,6 +154,7 @@ class Collector:
             stuck = queues if isinstance(queues, Unavailable) else await self._stuck.look(session, look, spent)
             workers = await self._workers.look(session, look, spent)
             outbox = await self._outbox.look(session, look, spent)
+            pubsub = await self._pubsub.look(session, look, spent)
             cache = await self._cache.look(session, look, spent)
             limits = await self._limits.look(session, look, spent)
             kv = await self._kv.look(session, look, spent)
@@ -168,6 +171,7 @@ class Collector:
             stuck_jobs=stuck if isinstance(stuck, Unavailable) else stuck.jobs,
             workers=workers,
             outbox=outbox,
+            pubsub=pubsub,
             cache=cache,
             limits=limits,
             kv=kv,
@@ -186,6 +190,7 @@ class Collector:
         self._stuck.expire()
         self._workers.expire()
         self._outbox.expire()
+        self._pubsub.expire()
         self._cache.expire()
         self._limits.expire()
         self._kv.expire()

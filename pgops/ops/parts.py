@@ -19,6 +19,7 @@ from pgops.ops.snapshot import (
     KvPart,
     LimitsPart,
     OutboxSubscription,
+    PubsubPart,
     Queue,
     ServerPart,
     Sessions,
@@ -35,6 +36,7 @@ STUCK_AFTER_S = 60.0
 STUCK_CAP = 1_000
 STUCK_SHOWN = 100
 LAG_CAP = 1_000
+PAYLOAD_CAP = 1_000
 EXACT_PAGES = 256
 SAMPLE_PAGES = 64
 COUNT_ROWS = 10_000
@@ -167,6 +169,16 @@ def _subscription(row: Row) -> OutboxSubscription:
     return OutboxSubscription(
         name=name, sink=sink, lag_events=lag, lag_s=lag_s if lag else 0.0, relayed_total=relayed,
         parked=min(parked, LAG_CAP), paused=paused, relays=relays,
+        exact={field: False for field, exact in rough.items() if not exact},
+    )  # fmt: skip
+
+
+async def pubsub(session: Session, look: Look) -> PubsubPart:
+    listeners, channels, usage, payloads, oldest_s, size = await session.one(Q["pubsub"], {"cap": PAYLOAD_CAP})
+    rough = {"payloads": payloads <= PAYLOAD_CAP, "listeners": look.may_read_stats, "channels": look.may_read_stats}
+    return PubsubPart(
+        listeners=listeners, channels=channels, queue_usage=usage, payloads=min(payloads, PAYLOAD_CAP),
+        oldest_payload_s=oldest_s, payload_bytes=size,
         exact={field: False for field, exact in rough.items() if not exact},
     )  # fmt: skip
 

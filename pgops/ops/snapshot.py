@@ -111,6 +111,21 @@ class OutboxSubscription:
 
 
 @dataclass(frozen=True, slots=True)
+class PubsubPart:
+    """`listeners` are sessions of this database that are seen to wait on `channels` different ones; this role may not
+    see all. `queue_usage` is the share of PostgreSQL's notification queue that is filled, for the whole server: full,
+    it fails every commit that notifies. `payloads` were sent by reference."""
+
+    listeners: int
+    channels: int
+    queue_usage: float
+    payloads: int
+    oldest_payload_s: float | None
+    payload_bytes: int
+    exact: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class CachePart:
     """`hits` and `misses` are the application's, counted by pgops over `window_s` (None: since the beginning);
     `buffer_hit_ratio` is PostgreSQL's own, for the pages of this database: two different things."""
@@ -237,6 +252,7 @@ class Snapshot:
     stuck_jobs: tuple[StuckJob, ...] | Unavailable
     workers: tuple[Worker, ...] | Unavailable
     outbox: tuple[OutboxSubscription, ...] | Unavailable
+    pubsub: PubsubPart | Unavailable
     cache: CachePart | Unavailable
     limits: LimitsPart | Unavailable
     kv: KvPart | Unavailable

@@ -18,6 +18,8 @@ class Thresholds:
     lag_warning_s: float = 60.0
     lag_critical_s: float = 600.0
     no_relay_s: float = 30.0
+    notify_queue_warning: float = 0.25
+    notify_queue_critical: float = 0.75
     expired_rows: int = 10_000
     expired_share: float = 0.2
     hit_ratio: float = 0.5

@@ -7,13 +7,14 @@ event is parked, and the later events of its key with it, so that the rest of it
 import asyncio
 import logging
 import random
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pgops.errors import UnreachableError
 from pgops.runtime.sinks import DeliveryError, Sink, SinkClosedError
-from pgops.services.models import Batch, Event, PartCursor, Rejected
+from pgops.services.batches import behind, done_so_far, within
+from pgops.services.models import Batch, Event, Rejected
 
 log = logging.getLogger("pgops.relay")
 
@@ -52,7 +53,7 @@ class Delivery:
     async def run(self) -> None:
         """Until nothing is pending, or until the relay is to stop and the sink does not take it at once."""
         self.pending = {event.id: event for event in self.batch.events if event.id not in self.batch.waiting}
-        self.rejected = [_behind(event) for event in self.batch.events if event.id in self.batch.waiting]
+        self.rejected = [behind(event) for event in self.batch.events if event.id in self.batch.waiting]
         wait_s = self.backoff_s
         while self.pending:
             before = len(self.pending)
@@ -129,7 +130,7 @@ class Delivery:
         self.rejected.append(Rejected(event, self.failures.get(id, 1), reason))
         for later in list(self.pending.values()):
             if later.id > id and later.key is not None and later.key == event.key:
-                self.rejected.append(_behind(self.pending.pop(later.id)))
+                self.rejected.append(behind(self.pending.pop(later.id)))
 
     def _outage(self, error: Exception) -> None:
         self.stats.outages += 1
@@ -145,24 +146,8 @@ class Delivery:
         """The batch as far as it is done, and what of that is rejected: a part ends before its first pending event."""
         if not self.pending:
             return self.batch, self.rejected
-        by_part: dict[int, list[Event]] = {}
-        for event in self.batch.events:
-            by_part.setdefault(event.part, []).append(event)
-        cut = {cursor.part: _cut(cursor, by_part.get(cursor.part, ()), self.pending) for cursor in self.batch.cursors}
-        cursors = {part: cursor for part, cursor in cut.items() if cursor is not None}
-        done = [r for r in self.rejected if (c := cursors.get(r.event.part)) is not None and r.event.id <= c.after_id]
-        return replace(self.batch, cursors=tuple(cursors.values())), done
-
-
-def _cut(cursor: PartCursor, events: Sequence[Event], left: Container[int]) -> PartCursor | None:
-    done = next((n for n, event in enumerate(events) if event.id in left), len(events))
-    if done == len(events):
-        return cursor
-    return replace(cursor, through=False, after_id=events[done - 1].id, events=done) if done else None
-
-
-def _behind(event: Event) -> Rejected:
-    return Rejected(event, 0, "waits behind an earlier event of its key")
+        done = done_so_far(self.batch, self.pending)
+        return done, within(done, self.rejected)
 
 
 def _failure(event: Event, *, error: Exception) -> DeliveryError:

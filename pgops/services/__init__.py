@@ -5,6 +5,8 @@
     leases.py        the worker's half of the queue: claim, complete, fail, take back
     queue.py         jobs: enqueue, look, requeue
     events.py        the outbox and its subscriptions
+    pubsub.py        messages, live and durable; above events.py, with live.py and durable.py for its listeners,
+                     messages.py for the wire and batches.py for how far a batch is done
     cache.py         values that may be lost
     limits.py        whether one more is allowed now; limit_rules.py has its arithmetic
     kv.py            values by key that stay; kv_rules.py has its patterns and bounds

@@ -19,6 +19,7 @@ from pgops.services.documents import AsyncDocuments
 from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
 from pgops.services.limits import AsyncLimits
+from pgops.services.pubsub import AsyncPubsub
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
 
@@ -34,6 +35,7 @@ class AsyncServices:
         self.kv = AsyncKv(db)
         self.documents = AsyncDocuments(db)
         self.vectors = AsyncVectors(db)
+        self.pubsub = AsyncPubsub(db)
 
 
 class AsyncPgops(AsyncServices):
@@ -47,18 +49,27 @@ class AsyncPgops(AsyncServices):
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, target: Target | str | None = None, *, application_name: str = "pgops", max_size: int = 8
+        cls,
+        target: Target | str | None = None,
+        *,
+        application_name: str = "pgops",
+        max_size: int = 8,
+        read_only: bool = False,
     ) -> AsyncIterator["AsyncPgops"]:
         """Connect to `target`: a DSN, a resolved Target, or None for what the environment names. The embedded
-        server is started if it is meant, and held for as long as the block lasts.
+        server is started if it is meant, and held for as long as the block lasts. With `read_only`, or where the Target
+        says so, the server refuses to change data.
 
         Raises UsageError for a DSN that does not parse, UnreachableError where nobody answers.
         """
         if not isinstance(target, Target):
             target = resolve_target(target)
+        read_only = read_only or target.read_only
         with ExitStack() as stack:
             dsn = target.dsn if target.dsn is not None else stack.enter_context(Server().use())
-            async with AsyncPool.open(dsn, application_name=application_name, max_size=max_size) as db:
+            async with AsyncPool.open(
+                dsn, application_name=application_name, max_size=max_size, read_only=read_only
+            ) as db:
                 pgops = cls(db, target)
                 try:
                     yield pgops

@@ -21,7 +21,7 @@ class LiveSource:
     """One database. A connection that is lost is given up, and opened anew by the next call."""
 
     def __init__(self, target: Target) -> None:
-        self.target = target.display
+        self.target = f"{target.display} (read-only)" if target.read_only else target.display
         self._target = target
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()

@@ -32,6 +32,7 @@ from pgops.services.models.events import (
 from pgops.services.models.jsonvalue import JsonValue
 from pgops.services.models.kv import KvEntry, KvPage
 from pgops.services.models.limits import Algorithm, Decision
+from pgops.services.models.pubsub import Channel, Message, Missed
 from pgops.services.models.queue import (
     Claim,
     Failed,
@@ -51,6 +52,7 @@ __all__ = [
     "Algorithm",
     "Batch",
     "CacheStats",
+    "Channel",
     "Claim",
     "Collection",
     "Counted",
@@ -75,7 +77,9 @@ __all__ = [
     "Leased",
     "Mark",
     "Match",
+    "Message",
     "Metric",
+    "Missed",
     "NewDocument",
     "NewEvent",
     "Operator",

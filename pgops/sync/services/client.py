@@ -20,6 +20,7 @@ from pgops.sync.services.documents import Documents
 from pgops.sync.services.events import Events
 from pgops.sync.services.kv import Kv
 from pgops.sync.services.limits import Limits
+from pgops.sync.services.pubsub import Pubsub
 from pgops.sync.services.queue import Queue
 from pgops.sync.services.vectors import Vectors
 
@@ -35,6 +36,7 @@ class Services:
         self.kv = Kv(db)
         self.documents = Documents(db)
         self.vectors = Vectors(db)
+        self.pubsub = Pubsub(db)
 
 
 class Pgops(Services):
@@ -48,18 +50,25 @@ class Pgops(Services):
     @classmethod
     @contextmanager
     def open(
-        cls, target: Target | str | None = None, *, application_name: str = "pgops", max_size: int = 8
+        cls,
+        target: Target | str | None = None,
+        *,
+        application_name: str = "pgops",
+        max_size: int = 8,
+        read_only: bool = False,
     ) -> Iterator["Pgops"]:
         """Connect to `target`: a DSN, a resolved Target, or None for what the environment names. The embedded
-        server is started if it is meant, and held for as long as the block lasts.
+        server is started if it is meant, and held for as long as the block lasts. With `read_only`, or where the Target
+        says so, the server refuses to change data.
 
         Raises UsageError for a DSN that does not parse, UnreachableError where nobody answers.
         """
         if not isinstance(target, Target):
             target = resolve_target(target)
+        read_only = read_only or target.read_only
         with ExitStack() as stack:
             dsn = target.dsn if target.dsn is not None else stack.enter_context(Server().use())
-            with Pool.open(dsn, application_name=application_name, max_size=max_size) as db:
+            with Pool.open(dsn, application_name=application_name, max_size=max_size, read_only=read_only) as db:
                 pgops = cls(db, target)
                 try:
                     yield pgops

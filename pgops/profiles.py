@@ -1,0 +1,112 @@
+"""config.toml: databases by name, for `--profile`.
+
+Floor 0. The file is in the platform's folder for configuration (on Linux ~/.config/pgops/config.toml):
+
+    default_profile = "local"
+
+    [profiles.local]
+    dsn = "postgresql://localhost/app"
+
+    [profiles.prod]
+    dsn = "service=prod"
+    read_only = true
+
+Nothing in it is guessed: a key that is not known is an error, so that a typo never opens the wrong database. What
+reads the file is imported when there is one, so that a command starts fast.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from pgops.errors import UsageError
+
+_KEYS = {"dsn": str, "read_only": bool}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile. Without a `dsn` it is about the database that is meant without it."""
+
+    name: str
+    dsn: str | None = field(default=None, repr=False)
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the file says; a file that is not there says nothing."""
+
+    path: Path
+    profiles: Mapping[str, Profile]
+    default: str | None
+
+
+def config_path(env: Mapping[str, str]) -> Path:
+    """Where the file is. XDG_CONFIG_HOME moves it, on every platform."""
+    moved = env.get("XDG_CONFIG_HOME")
+    if moved:
+        return Path(moved) / "pgops" / "config.toml"
+    import platformdirs
+
+    return platformdirs.user_config_path("pgops") / "config.toml"
+
+
+def find_profile(name: str, env: Mapping[str, str]) -> Profile:
+    """The profile `name`. Raises UsageError with near names, and for a file that is wrong."""
+    return _named(load_config(config_path(env)), name)
+
+
+def default_profile(env: Mapping[str, str]) -> Profile | None:
+    """The one that `default_profile` names, if there is a file and it names one. Raises UsageError."""
+    config = load_config(config_path(env))
+    return None if config.default is None else _named(config, config.default)
+
+
+def load_config(path: Path) -> Config:
+    """The file at `path`. Raises UsageError, with the place, for one that cannot be read or is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Config(path, {}, None)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{path} cannot be read: {reason}", "mend it, or move it away") from error
+    import tomllib
+
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}", 'for example: [profiles.prod], below it dsn = "…"') from error
+    default = data.pop("default_profile", None)
+    if not isinstance(default, str | None):
+        raise UsageError(f"{path}: default_profile is a name in quotes", 'for example default_profile = "local"')
+    profiles = data.pop("profiles", {})
+    if not isinstance(profiles, dict):
+        raise UsageError(f"{path}: profiles are tables", 'for example: [profiles.prod], below it dsn = "…"')
+    for unknown in data:
+        raise UsageError(f"{path}: there is no setting {unknown}", "it has default_profile and [profiles.NAME]")
+    return Config(path, {name: _profile(path, name, values) for name, values in profiles.items()}, default)
+
+
+def _profile(path: Path, name: str, values: object) -> Profile:
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: profile {name} is a table", f'write [profiles.{name}], below it dsn = "…"')
+    for key, value in values.items():
+        wanted = _KEYS.get(key)
+        if wanted is None:
+            raise UsageError(f"{path}: profile {name} has no setting {key}", "a profile has dsn and read_only")
+        if type(value) is not wanted:
+            kind = "a text in quotes" if wanted is str else "true or false"
+            raise UsageError(f"{path}: {key} of profile {name} is {kind}", f"found {type(value).__name__}")
+    return Profile(name, values.get("dsn"), values.get("read_only", False))
+
+
+def _named(config: Config, name: str) -> Profile:
+    found = config.profiles.get(name)
+    if found is not None:
+        return found
+    near = get_close_matches(name, config.profiles)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"[profiles.{name}] would stand in {config.path}"
+    raise UsageError(f"there is no profile {name}", hint)
