@@ -19,7 +19,7 @@ from pgops.config import Target
 from pgops.demo import process, run_headless, run_interactive, shop
 from pgops.demo.content import documents, row
 from pgops.demo.site import Site
-from pgops.ops.snapshot import CachePart, Snapshot, items
+from pgops.ops.snapshot import CachePart, KvPart, LimitsPart, PubsubPart, Snapshot, Unavailable, items
 from pgops.server import Server
 from pgops.services.client import AsyncPgops
 from pgops.services.embedders import HashingEmbedder
@@ -214,3 +214,9 @@ def check_all_counters(snapshot: Snapshot) -> None:
     assert snapshot.cache.hits > 0
     assert snapshot.cache.misses > 0
     assert sum(index.searches_total for index in items(snapshot.vectors)) > 0
+    assert isinstance(snapshot.kv, KvPart)
+    assert isinstance(snapshot.limits, LimitsPart)
+    assert isinstance(snapshot.pubsub, PubsubPart)
+    assert min(snapshot.kv.keys, snapshot.kv.ephemeral_keys, snapshot.limits.keys, snapshot.pubsub.listeners) > 0
+    assert not isinstance(snapshot.documents, Unavailable)
+    assert sum(collection.writes_total for collection in items(snapshot.documents)) > 0

@@ -18,6 +18,7 @@ from pgops.demo import shop
 from pgops.demo.content import documents, row
 from pgops.demo.process import keep_child
 from pgops.demo.site import Site
+from pgops.demo.visitors import Visitors
 from pgops.errors import PgopsError
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import FunctionSink
@@ -48,6 +49,7 @@ class Traffic:
         self._site = site
         self._rng = Random(seed)
         self._shop = shop.Shop(pg, site, Random(seed))
+        self._visitors = Visitors(pg, site, Random(seed))
         self._embedder = HashingEmbedder()
         self._library = documents()
         self._searchable = asyncio.Event()
@@ -61,6 +63,8 @@ class Traffic:
             for step in (
                 self._sell, self._relay, self._mail, self._remind, self._upload, self._render,
                 self._browse, self._tell, self._tidy, self._read, self._search,
+                self._visitors.sign_in, self._visitors.fill_basket, self._visitors.leave_trace,
+                self._visitors.announce, self._visitors.hear,
             ):  # fmt: skip
                 tasks.create_task(_go_on(step))
             tasks.create_task(keep_child("worker", self._site))
@@ -73,6 +77,8 @@ class Traffic:
         await self._pg.events.subscribe(
             self._site.name("analytics"), topics=[self._site.name("orders")], sink="python function"
         )
+
+        await self._visitors.set_up()
 
     # --- orders, jobs, events ----------------------------------------------------------------------------------
 
