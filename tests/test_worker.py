@@ -296,40 +296,57 @@ def begin(sweep: Sweep, seq: int, xmin: int, xmax: int, now: float) -> Floors:
     return sweep.begin(Mark(seq=seq, xmax=xmax, xmin=xmin), now)
 
 
+def sweep_once(sweep: Sweep, seq: int, xmin: int, xmax: int, now: float, took_s: float = 0.0) -> Floors:
+    start = begin(sweep, seq, xmin, xmax, now)
+    sweep.after_claim(claim(), asked=9, now=now, took_s=took_s)
+    return start
+
+
 def test_the_bottom_rises_only_when_every_transaction_of_the_mark_has_ended() -> None:
     sweep = Sweep()
-    assert begin(sweep, 100, xmin=5, xmax=10, now=1) == (0, 0, 0, 0)
-    sweep.after_claim(claim(), asked=9, now=1, took_s=0)
-    assert begin(sweep, 200, xmin=9, xmax=20, now=2) == (0, 0, 0, 0), "9 may still bring a job below 100"
-    sweep.after_claim(claim(), asked=9, now=2, took_s=0)
-    assert sweep.bottom == 0
-    begin(sweep, 300, xmin=10, xmax=30, now=3)
-    sweep.after_claim(claim(), asked=9, now=3, took_s=0)
+    sweep_once(sweep, 100, xmin=5, xmax=10, now=1)
+    sweep_once(sweep, 200, xmin=9, xmax=20, now=2)
+    sweep_once(sweep, 300, xmin=19, xmax=30, now=3)
+    assert sweep.bottom == 0, "19 may still bring a job below 100"
+    assert sweep_once(sweep, 400, xmin=20, xmax=40, now=4) == (0, 0, 0, 0)
+    assert sweep.bottom == 100
+    assert begin(sweep, 500, xmin=30, xmax=50, now=5) == (100, 100, 100, 100)
+
+
+def test_a_seq_drawn_before_its_transaction_had_an_id_is_not_settled_without_it() -> None:
+    """Its id is the very xmax of the mark that saw its seq; while it runs it is the xmin of all that follow."""
+    sweep = Sweep()
+    sweep_once(sweep, 100, xmin=10, xmax=10, now=1)
+    for now in range(2, 9):
+        sweep_once(sweep, 100 + now, xmin=10, xmax=10 + now, now=now)
+    assert sweep.bottom < 100
+    sweep_once(sweep, 200, xmin=40, xmax=40, now=9)
     assert sweep.bottom == 100
 
 
 def test_a_pass_of_several_sweeps_does_not_settle_what_it_has_passed_by() -> None:
     sweep = Sweep()
-    begin(sweep, 100, xmin=5, xmax=10, now=1)
-    sweep.after_claim(claim(50), asked=1, now=1, took_s=0)
-    assert sweep.due_at == 1, "a full sweep goes on at once"
-    assert begin(sweep, 300, xmin=10, xmax=30, now=1) == (0, 50, 0, 0)
-    sweep.after_claim(claim(), asked=9, now=1, took_s=0)
+    sweep_once(sweep, 100, xmin=5, xmax=10, now=1)
+    begin(sweep, 200, xmin=9, xmax=20, now=2)
+    sweep.after_claim(claim(50), asked=1, now=2, took_s=0)
+    assert sweep.due_at == 2, "a full sweep goes on at once"
+    assert begin(sweep, 300, xmin=50, xmax=50, now=2) == (0, 50, 0, 0)
+    sweep.after_claim(claim(), asked=9, now=2, took_s=0)
     assert sweep.bottom == 0
 
 
-def test_a_costly_sweep_rests_longer() -> None:
+def test_a_sweep_that_is_always_costly_rests_longer_and_one_stall_does_not_count() -> None:
     sweep = Sweep()
-    begin(sweep, 100, xmin=5, xmax=10, now=1)
-    sweep.after_claim(claim(), asked=9, now=1, took_s=0.5)
-    assert sweep.due_at == pytest.approx(11)
+    sweep_once(sweep, 100, xmin=5, xmax=10, now=1, took_s=0.8)
+    assert sweep.due_at == 2
+    sweep_once(sweep, 100, xmin=5, xmax=10, now=2, took_s=0.5)
+    assert sweep.due_at == pytest.approx(12)
 
 
 def test_the_minute_makes_a_sweep_start_at_the_very_beginning() -> None:
     sweep = Sweep()
     for now in (1.0, 2.0, 3.0):
-        begin(sweep, 100, xmin=50, xmax=50, now=now)
-        sweep.after_claim(claim(), asked=9, now=now, took_s=0)
+        sweep_once(sweep, 100, xmin=50, xmax=50, now=now)
     assert sweep.bottom == 100
     assert begin(sweep, 500, xmin=50, xmax=50, now=62) == (0, 0, 0, 0)
 

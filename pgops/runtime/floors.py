@@ -57,9 +57,11 @@ class Sweep:
         self.due_at = 0.0
         self.bottom = 0
         self._from: Floors = NO_FLOORS
+        self._last: Mark | None = None
         self._noted: Mark | None = None
         self._settled: int | None = None
         self._full_at = 0.0
+        self._took_s = 0.0
 
     def begin(self, mark: Mark, now: float) -> Floors:
         """Where this sweep starts. A minute after the last one it is the very beginning."""
@@ -69,13 +71,16 @@ class Sweep:
             self.bottom, self._full_at = 0, now + FULL_SWEEP_EVERY_S
         if self._noted is not None and mark.xmin >= self._noted.xmax:
             self._settled, self._noted = self._noted.seq, None
-        if self._noted is None:
-            self._noted = mark
+        if self._noted is None and self._last is not None:
+            # The seq of the mark before: whoever drew it then and had no transaction id yet has one by now.
+            self._noted = Mark(seq=self._last.seq, xmax=mark.xmax, xmin=mark.xmin)
+        self._last = mark
         return (self.bottom,) * 4
 
     def after_claim(self, claim: Claim, asked: int, now: float, took_s: float) -> None:
         """A sweep that found as much as it asked for goes on at once; one that came to its end raises the bottom to
-        what was settled before it began, and rests so that it stays within its share of time."""
+        what was settled before it began, and rests so that it stays within its share of time. One that was slow for
+        once, on a machine that stood still, does not count."""
         if len(claim.jobs) >= asked:
             self._from = highest(self._from, claim.floors)
             self.due_at = now
@@ -83,4 +88,5 @@ class Sweep:
         if self._settled is not None:
             self.bottom = max(self.bottom, self._settled)
         self._from, self._settled = NO_FLOORS, None
-        self.due_at = now + max(SWEEP_EVERY_S, took_s / SWEEP_SHARE)
+        usual_s, self._took_s = min(took_s, self._took_s), took_s
+        self.due_at = now + max(SWEEP_EVERY_S, usual_s / SWEEP_SHARE)
