@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pgops.cli import audit, cache, demo, endings, outbox, queue, running, schema, server, status, vector
+from pgops.cli import audit, bench, cache, demo, endings, outbox, queue, running, schema, server, status, vector
 from pgops.cli.command import Dsn, perform
 from pgops.cli.context import Cli, at_terminal
 from pgops.version import __version__
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (schema, status, demo):
+for room in (schema, status, demo, bench):
     room.register(app)
 running.register(queue.app, outbox.app)
 for house in (server, queue, cache, vector, outbox, audit):
