@@ -51,15 +51,15 @@ def run_bench(scenario: Scenario, params: Params, target: Target, progress: Prog
     _check(params)
     load_1m = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     note = Note(progress, scenario.steps * params.runs)
-    environment = None
+    where = None
     with open_server(target) as server:
         for _ in range(params.runs):
             with scratch(server) as dsn:
-                environment = environment or _environment(dsn, load_1m)
+                where = where or environment(dsn, load_1m)
                 asyncio.run(_run(scenario, dsn, params, note))
-    assert environment is not None
+    assert where is not None
     progress(1.0, "done")
-    return Report(scenario.name, params, environment, note.figures())
+    return Report(scenario.name, params, where, note.figures())
 
 
 async def _run(scenario: Scenario, dsn: str, params: Params, note: Note) -> None:
@@ -76,7 +76,8 @@ def _check(params: Params) -> None:
             )
 
 
-def _environment(dsn: str, load_1m: float | None) -> Environment:
+def environment(dsn: str, load_1m: float | None) -> Environment:
+    """Where a bench runs, as the database and the system tell."""
     with Pool.open(dsn, application_name="pgops bench", max_size=1) as db:
         row = db.one(Q["read_versions"])
         assert row is not None
