@@ -33,7 +33,7 @@ async def default(job):
     pass
 """
 RUNS_UNTIL_STOPPED = {"queue work", "outbox relay", "pubsub listen"}
-NEEDS_THE_EMBEDDED_SERVER = {"server start", "server stop", "server status", "server url", "demo"}
+NEEDS_THE_EMBEDDED_SERVER = {"server start", "server stop", "server status", "server url", "demo", "bench"}
 NEEDS_AN_INDEX = {"vector recall", "vector rebuild"}
 
 

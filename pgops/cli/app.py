@@ -11,6 +11,7 @@ import typer
 
 from pgops.cli import (
     audit,
+    bench,
     cache,
     demo,
     doc,
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (schema, status, demo):
+for room in (schema, status, demo, bench):
     room.register(app)
 running.register(queue.app, outbox.app)
 for house in (server, queue, cache, limit, kv, doc, vector, outbox, pubsub, audit):
