@@ -37,7 +37,7 @@ TRENDS: dict[str, tuple[Callable[[DocumentsPart], float | None], Callable[[Docum
     "documents": (
         lambda one: one.documents, lambda one: formats.roughly(one.documents, one.exact, "documents"), "documents",
     ),
-    "size": (lambda one: one.bytes + one.index_bytes, lambda one: formats.size(one.bytes + one.index_bytes), "in all"),
+    "dead rows": (lambda one: one.dead_rows, lambda one: formats.count(one.dead_rows), "wait for vacuum"),
     "writes/s": (lambda one: one.writes_per_s, lambda one: formats.rate(one.writes_per_s), "a second"),
 }  # fmt: skip
 
@@ -73,7 +73,8 @@ def collection_line(one: DocumentsPart) -> Line:
 def about(one: DocumentsPart) -> Text:
     """A collection in two lines: its table, and what is to be said of its indexes and updates."""
     first = ink((formats.clean(one.table, 80), "plain"), ("  writes ", "quiet"), f"{one.writes_total:,}",
-                ("  scans ", "quiet"), f"{one.scans_total:,}", ("  since the statistics began", "quiet"))  # fmt: skip
+                ("  scans ", "quiet"), f"{one.scans_total:,}", ("  in all ", "quiet"),
+                formats.size(one.bytes + one.index_bytes))  # fmt: skip
     said: list[Piece] = []
     if one.invalid_indexes:
         said.append((f"✕ {one.invalid_indexes} of its indexes invalid  ", "bad"))
