@@ -9,6 +9,7 @@ from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.snapshot import (
     CachePart,
     Cost,
+    DocumentsPart,
     Finding,
     KvPart,
     LimitsPart,
@@ -22,8 +23,9 @@ from pgops.ops.snapshot import (
     Unavailable,
     VectorIndexPart,
     Worker,
+    items,
 )
-from pgops.services.models import JobRow, JobState
+from pgops.services.models import DocumentIndex, JobRow, JobState
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -44,6 +46,16 @@ def vector_index(name: str, **more: object) -> VectorIndexPart:
         table=f"pgops.vec_{name}", index=f"vec_{name}_embedding_idx", method="ivfflat", rows=84_120, lists_built=84,
         lists_set=84, probes=9, bytes=138_412_032, valid=True, searches_total=91_220, searches_per_s=12.4, recall=0.962,
         recall_low=0.94, recall_high=0.98, recall_at=NOW, collection=name,
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def collection(name: str, **more: object) -> DocumentsPart:
+    """A document collection in which nothing is wrong."""
+    plain = DocumentsPart(
+        name=name, table=f"pgops.doc_{name}", documents=41_200, dead_rows=310, bytes=52_428_800, index_count=3,
+        index_bytes=9_437_184, invalid_indexes=0, unused_indexes=0, writes_total=91_200, updates_total=40_000,
+        hot_updates_total=38_400, scans_total=120_411, writes_per_s=21.0, exact={"documents": False},
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]
 
@@ -89,8 +101,10 @@ BUSY = Snapshot(
         Worker(7, "app-3", 4410, ("email",), 50, 2, 861.0, False, False),
     ),
     outbox=(
-        OutboxSubscription("search-index", "https://search.internal/hook", 214, 3.2, 1_204_551, 0, 55.0),
-        OutboxSubscription("warehouse", "queue:warehouse", 10_000, 812.0, 88_120, 4, 12.0, {"lag_events": False}),
+        OutboxSubscription("search-index", "https://search.internal/hook", 214, 3.2, 1_204_551, 0, 55.0, relays=2),
+        OutboxSubscription(
+            "warehouse", "queue:warehouse", 10_000, 812.0, 88_120, 4, 12.0, relays=0, exact={"lag_events": False}
+        ),
     ),
     pubsub=PubsubPart(
         listeners=3, channels=2, queue_usage=0.0, payloads=4, oldest_payload_s=912.0, payload_bytes=122_880,
@@ -102,6 +116,11 @@ BUSY = Snapshot(
     limits=LimitsPart(keys=12_800, expired_backlog=3_100, bytes=1_843_200),
     kv=KvPart(41_200, 210, 9_437_184, 8_100, 1_900, 2_097_152),
     vectors=(vector_index("docs"), vector_index("products", lists_set=120, recall=None, recall_at=None, rows=120_400)),
+    documents=(
+        collection("orders"),
+        collection("carts", documents=8_120, dead_rows=9_400, hot_updates_total=9_000, unused_indexes=1),
+        collection("events", updates_total=0, hot_updates_total=0, invalid_indexes=1, writes_per_s=310.0),
+    ),
     findings=FINDINGS,
     cost=Cost(5.8, 14, {"server": 0.3, "queues": 1.9, "outbox": 1.2, "cache": 0.9, "vectors": 0.8, "sessions": 0.4}),
 )  # fmt: skip
@@ -116,7 +135,7 @@ CALM = replace(
 
 EMPTY = replace(
     BUSY,
-    queues=(), stuck_jobs=(), workers=(), outbox=(), vectors=(), findings=(),
+    queues=(), stuck_jobs=(), workers=(), outbox=(), vectors=(), documents=(), findings=(),
     cache=CachePart(0, 0, None, None, 0.998, 0, 0, 8_192),
     limits=LimitsPart(0, 0, 16_384),
     kv=KvPart(0, 0, 24_576, 0, 0, 24_576),
@@ -125,7 +144,7 @@ EMPTY = replace(
 _NONE = Unavailable("the pgops schema is missing here", "run: pgops migrate")
 NO_SCHEMA = replace(
     BUSY, queues=_NONE, stuck_jobs=_NONE, workers=_NONE, outbox=_NONE, pubsub=_NONE, cache=_NONE, limits=_NONE,
-    kv=_NONE, findings=(),
+    kv=_NONE, documents=_NONE, findings=(),
     vectors=Unavailable("the extension vector is not installed", "install pgvector, then run: pgops migrate"),
 )  # fmt: skip
 
@@ -161,13 +180,22 @@ def history(base: Snapshot, length: int = 90) -> list[Snapshot]:
             cache = replace(cache, hits_per_s=cache.hits_per_s * wave(at, 6, 0.5))
         if isinstance(vectors, tuple):
             vectors = tuple(replace(one, searches_per_s=12 * wave(at, 5, 0.1)) for one in vectors)
+        documents = tuple(
+            replace(
+                one,
+                documents=one.documents - 9 * (length - at),
+                writes_per_s=(one.writes_per_s or 0) * wave(at, 8, 0.4),
+            )
+            for one in items(base.documents)
+        )
         if isinstance(sessions, Sessions):
             sessions = replace(sessions, total=int(sessions.total * wave(at, 20, 0.7)))
         found.append(
             replace(
                 base, taken_at=base.taken_at - timedelta(seconds=length - at), queues=queues, outbox=outbox,
                 cache=cache,
-                vectors=vectors, sessions=sessions, cost=replace(base.cost, duration_ms=4 + 4 * wave(at, 4, 0.3)),
+                vectors=vectors, documents=documents, sessions=sessions,
+                cost=replace(base.cost, duration_ms=4 + 4 * wave(at, 4, 0.3)),
             )
         )  # fmt: skip
     return [*found, base]
@@ -206,6 +234,18 @@ MATCHES = (
     (88, 0.741, "heapq.nsmallest(n, iterable): the n smallest elements; the same as sorted(iterable)[:n]."),
     (913, 0.402, "bisect.insort(a, x): insert x in a, keeping it sorted."),
 )
+
+DOCUMENT_INDEXES = (
+    DocumentIndex(
+        "doc_orders_1f2e", "orders", "btree", "json", "customer.name",
+        "CREATE INDEX doc_orders_1f2e ON pgops.doc_orders USING btree ((data #> '{customer,name}'))", True, 4_194_304,
+        88_120,
+    ),
+    DocumentIndex(
+        "doc_orders_77ab", "orders", "gin", None, None,
+        "CREATE INDEX doc_orders_77ab ON pgops.doc_orders USING gin (data jsonb_path_ops)", True, 2_097_152, 0,
+    ),
+)  # fmt: skip
 
 
 class LiteralSource:
@@ -251,6 +291,9 @@ class LiteralSource:
             if one.id == id:
                 return one
         raise NotFoundError(f"queue {queue!r} has no job {id}", "it may be completed")
+
+    async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
+        return tuple(one for one in DOCUMENT_INDEXES if one.collection == collection)
 
     async def close(self) -> None:
         pass

@@ -95,6 +95,10 @@ def test_a_sparkline_ends_with_the_newest_and_hides_nothing() -> None:
      (Action("requeue_stuck", "a b", ids=(1, 2)), "pgops queue requeue 'a b' 1 2 --stuck"),
      (Action("purge_expired", ""), "pgops cache purge"),
      (Action("rebuild_index", "docs", lists=290), "pgops vector rebuild docs --lists 290"),
+     (Action("resume", "email"), "pgops queue resume email"),
+     (Action("unsubscribe", "billing"), "pgops outbox unsubscribe billing"),
+     (Action("drop_collection", "docs"), "pgops vector drop docs"),
+     (Action("drop_documents", "orders"), "pgops doc drop orders"),
      (Action("search", "docs", query="it's $x", limit=5), """pgops vector search docs 'it'"'"'s $x' --limit 5""")],
 )  # fmt: skip
 def test_an_act_has_its_command(action: Action, command: str) -> None:

@@ -19,9 +19,12 @@ from pgops.tui.messages import Observed
 from pgops.tui.palette import Palette
 from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.base import Choice, Room
+from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.help import Help
+from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
+from pgops.tui.screens.stores import StoresRoom
 from pgops.tui.screens.vectors import VectorsRoom
 from pgops.tui.source import Source
 from pgops.tui.theme import NIGHT
@@ -50,6 +53,9 @@ class PgopsApp(App[int]):
         self.add_mode("overview", lambda: OverviewRoom(self))
         self.add_mode("queues", lambda: QueuesRoom(self))
         self.add_mode("vectors", lambda: VectorsRoom(self))
+        self.add_mode("outbox", lambda: OutboxRoom(self))
+        self.add_mode("stores", lambda: StoresRoom(self))
+        self.add_mode("documents", lambda: DocumentsRoom(self))
 
     def on_mount(self) -> None:
         self.set_interval(BEAT_S, self._beat)

@@ -4,6 +4,14 @@ import shlex
 
 from pgops.ops.actions import Action
 
+_OF_A_NAME = {
+    "pause": ("queue", "pause"),
+    "resume": ("queue", "resume"),
+    "unsubscribe": ("outbox", "unsubscribe"),
+    "drop_collection": ("vector", "drop"),
+    "drop_documents": ("doc", "drop"),
+}
+
 
 def act_command(action: Action) -> str:
     """The command of an act; it asks before it does anything, as the dashboard does."""
@@ -26,6 +34,8 @@ def _verbs(action: Action) -> list[str]:
     if action.name == "rebuild_index":
         lists = ["--lists", str(action.lists)] if action.lists else []
         return ["vector", "rebuild", action.target, *lists]
+    if action.name in _OF_A_NAME:
+        return [*_OF_A_NAME[action.name], action.target]
     exact = ["--exact"] if action.exact else []
     return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *exact]
 
@@ -36,3 +46,7 @@ def jobs_command(queue: str, state: str | None = None) -> str:
 
 def job_command(queue: str, job: int) -> str:
     return f"pgops queue show {shlex.quote(queue)} {job}"
+
+
+def find_command(collection: str) -> str:
+    return f"pgops doc find {shlex.quote(collection)}"

@@ -27,6 +27,9 @@ GROUPS = (
             _key("overview", "1", "app.room('overview')", "Overview", "What needs a human, and all at a glance", "1"),
             _key("queues", "2", "app.room('queues')", "Queues", "Queues, their jobs, and the workers", "2"),
             _key("vectors", "3", "app.room('vectors')", "Vectors", "Vector indexes, and search by likeness", "3"),
+            _key("outbox", "5", "app.room('outbox')", "Outbox", "Outbox subscriptions, and pub/sub", "5"),
+            _key("stores", "6", "app.room('stores')", "Stores", "Cache, rate limits, and key-value stores", "6"),
+            _key("documents", "7", "app.room('documents')", "Documents", "Document collections and indexes", "7"),
             _key("open", "enter", "select_cursor", "Open", "Open what the cursor is on", "enter", footer=True),
             _key("back", "escape", "back", "Back", "Close it, or go one screen back", "esc", footer=True),
             _key("help", "question_mark", "help", "Help", "All keys", "?", footer=True),
@@ -64,7 +67,11 @@ GROUPS = (
         (
             _key("requeue", "R", "requeue", "Requeue", "Make stuck or dead jobs available again", "R", footer=True),
             _key("purge", "P", "purge", "Purge cache", "Remove cache entries that have expired", "P", footer=True),
+            _key("purge_stores", "P", "purge", "Purge", "Purge the cache, key stores, or limits", "P", footer=True),
+            _key("hold", "P", "hold", "Pause", "Pause a queue, or let it go on", "P", footer=True),
             _key("rebuild", "B", "rebuild", "Rebuild", "Build a vector index anew, blocking nobody", "B", footer=True),
+            _key("unsubscribe", "D", "unsubscribe", "Drop", "Drop a subscription with its cursor", "D", footer=True),
+            _key("drop", "D", "drop", "Drop", "Drop a collection with all that is in it", "D", footer=True),
             _key("confirm", "y", "confirm", "Do it", "In a question: yes, do it", "y"),
         ),
     ),
@@ -72,7 +79,10 @@ GROUPS = (
 
 KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not None}
 
-EVERYWHERE = ("overview", "queues", "vectors", "palette", "pause", "now", "faster", "slower", "help", "quit")
+EVERYWHERE = (
+    "overview", "queues", "vectors", "outbox", "stores", "documents",
+    "palette", "pause", "now", "faster", "slower", "help", "quit",
+)  # fmt: skip
 
 
 def keys(*names: str) -> list[BindingType]:

@@ -12,7 +12,7 @@ from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.collector import Collector
 from pgops.ops.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
-from pgops.services.models import JobRow, JobState
+from pgops.services.models import DocumentIndex, JobRow, JobState
 
 ANSWER_WITHIN_S = 10.0
 
@@ -56,6 +56,10 @@ class LiveSource:
     async def job(self, queue: str, id: int) -> JobRow:
         pg, _ = await self._connected()
         return await pg.queue.job(queue, id)
+
+    async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
+        pg, _ = await self._connected()
+        return await pg.documents.list_indexes(collection)
 
     async def close(self) -> None:
         self._open = None

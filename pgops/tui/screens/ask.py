@@ -19,6 +19,8 @@ from pgops.tui.source import Source
 from pgops.tui.theme import ACCENT, BAD, INK, QUIET, WARN
 
 SAMPLES = 5
+# What counts its rows and yet does something where there are none.
+OF_AN_EMPTY_ONE = ("drop_collection", "drop_documents")
 
 
 def told(preview: Preview) -> Text:
@@ -71,7 +73,7 @@ class Question(Note[bool]):
             said.update(failure(error))
             return
         said.update(told(preview))
-        self.ready = bool(preview.matched)
+        self.ready = bool(preview.matched) or self._action.name in OF_AN_EMPTY_ONE
         self.query_one("#do", Button).disabled = not self.ready
 
     def on_button_pressed(self, event: Button.Pressed) -> None:

@@ -93,7 +93,7 @@ def match_line(place: int, id: int, score: float, content: str) -> Line:
 class VectorsRoom(Room):
     """The prompt searches the collection under the cursor."""
 
-    BINDINGS = keys("prompt", "rebuild")
+    BINDINGS = keys("prompt", "rebuild", "drop")
     room = "vectors"
 
     def furniture(self) -> ComposeResult:
@@ -193,6 +193,11 @@ class VectorsRoom(Room):
             if wanted and wanted != usual:
                 choices.append(_rebuild(index.collection, wanted, "as it is set now"))
         self.helm.choose("Rebuild with", choices, "There is no ivfflat index of a pgops collection under the cursor.")
+
+    def action_drop(self) -> None:
+        name = self._index.collection if self._index is not None else None
+        choices = [Choice(f"drop {formats.clean(name, 60)}", Action("drop_collection", name))] if name else []
+        self.helm.choose("Drop", choices, "There is no index of a pgops collection under the cursor.")
 
     def as_command(self) -> str:
         words, index = self.query_one("#prompt", Input).value.strip(), self._index

@@ -24,20 +24,20 @@ def missing(part: Unavailable) -> Face:
     return Face("◌", UNAVAILABLE_WORD, tuple(lines), tone="quiet", wrap=True)
 
 
-def _empty(what: str, command: str) -> Face:
+def bare(what: str, command: str) -> Face:
     return Face("○", what, (ink(("try:", "quiet")), Text(command, style=ACCENT)), tone="quiet", wrap=True)
 
 
-def _series(view: View, value: Callable[[Snapshot], float | None]) -> tuple[float | None, ...]:
+def series_of(view: View, value: Callable[[Snapshot], float | None]) -> tuple[float | None, ...]:
     return tuple(value(snapshot) for snapshot in view.history)
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
+def sum_known(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
 
 
-def _flag(name: str, value: int, tone: Tone, shown: str = "") -> tuple[str, Tone]:
+def flag(name: str, value: int, tone: Tone, shown: str = "") -> tuple[str, Tone]:
     """Nothing is quiet; something has its tone and a glyph."""
     shown = shown or formats.count(value)
     if not value or tone == "plain":
@@ -50,19 +50,19 @@ def queue_face(snapshot: Snapshot, view: View) -> Face:
     if isinstance(part, Unavailable):
         return missing(part)
     if not part:
-        return _empty("no queues yet", "pgops queue enqueue hello '{}'")
+        return bare("no queues yet", "pgops queue enqueue hello '{}'")
     stuck, dead = sum(one.stuck for one in part), sum(one.dead for one in part)
     exact = {"ready": all(one.exact.get("available", True) for one in part)}
     oldest = max((one.oldest_age_s for one in part if one.oldest_age_s is not None), default=None)
     lines = (
-        ink(("in ", "quiet"), f"{formats.rate(_sum(one.in_per_s for one in part))}/s", ("  out ", "quiet"),
-            f"{formats.rate(_sum(one.out_per_s for one in part))}/s"),
+        ink(("in ", "quiet"), f"{formats.rate(sum_known(one.in_per_s for one in part))}/s", ("  out ", "quiet"),
+            f"{formats.rate(sum_known(one.out_per_s for one in part))}/s"),
         ink(("oldest ", "quiet"), formats.duration(oldest), ("  run ", "quiet"),
             formats.count(sum(one.running for one in part))),
-        ink(_flag("stuck", stuck, "bad"), ("  ", "quiet"), _flag("dead", dead, "warn")),
+        ink(flag("stuck", stuck, "bad"), ("  ", "quiet"), flag("dead", dead, "warn")),
     )  # fmt: skip
     ready = formats.roughly(sum(one.available for one in part), exact, "ready")
-    return Face(ready, "ready", lines, _series(view, _depth), "bad" if stuck else "plain", "depth")
+    return Face(ready, "ready", lines, series_of(view, _depth), "bad" if stuck else "plain", "depth")
 
 
 def _depth(snapshot: Snapshot) -> float | None:
@@ -75,17 +75,17 @@ def outbox_face(snapshot: Snapshot, view: View) -> Face:
     if isinstance(part, Unavailable):
         return missing(part)
     if not part:
-        return _empty("no subscription yet", "pgops outbox subscribe --help")
+        return bare("no subscription yet", "pgops outbox subscribe --help")
     lag_s = max((one.lag_s for one in part if one.lag_s is not None), default=None)
     exact = {"lag": all(one.exact.get("lag_events", True) for one in part)}
     lag = formats.roughly(sum(one.lag_events for one in part), exact, "lag")
     parked = sum(one.parked for one in part)
     lines = (
         ink(("oldest waits ", "quiet"), formats.duration(lag_s)),
-        ink(("relayed ", "quiet"), f"{formats.rate(_sum(one.relayed_per_s for one in part))}/s"),
-        ink((f"{formats.count(len(part))} subs  ", "quiet"), _flag("parked", parked, "warn")),
+        ink(("relayed ", "quiet"), f"{formats.rate(sum_known(one.relayed_per_s for one in part))}/s"),
+        ink((f"{formats.count(len(part))} subs  ", "quiet"), flag("parked", parked, "warn")),
     )
-    return Face(lag, "events behind", lines, _series(view, _lag), "plain", "lag")
+    return Face(lag, "events behind", lines, series_of(view, _lag), "plain", "lag")
 
 
 def _lag(snapshot: Snapshot) -> float | None:
@@ -98,7 +98,7 @@ def cache_face(snapshot: Snapshot, view: View) -> Face:
     if isinstance(part, Unavailable):
         return missing(part)
     if not part.entries and not part.hits + part.misses:
-        return _empty("empty", "pgops cache set greeting hello")
+        return bare("empty", "pgops cache set greeting hello")
     backlog = formats.roughly(part.expired_backlog, part.exact, "expired_backlog")
     crash = ink(("◆ emptied by a crash", "warn"))
     entries = ink(
@@ -106,15 +106,15 @@ def cache_face(snapshot: Snapshot, view: View) -> Face:
     )
     lines = (
         ink(("buffer hits ", "quiet"), formats.ratio(part.buffer_hit_ratio)),
-        ink(_flag("expired", part.expired_backlog, "warn" if part.expired_backlog > 1_000 else "plain", backlog)),
+        ink(flag("expired", part.expired_backlog, "warn" if part.expired_backlog > 1_000 else "plain", backlog)),
         crash if part.emptied_by_crash else entries,
     )
-    return Face(formats.ratio(part.hit_ratio), "app hit ratio", lines, _series(view, _reads), about="reads/s")
+    return Face(formats.ratio(part.hit_ratio), "app hit ratio", lines, series_of(view, _reads), about="reads/s")
 
 
 def _reads(snapshot: Snapshot) -> float | None:
     part: CachePart | Unavailable = snapshot.cache
-    return None if isinstance(part, Unavailable) else _sum((part.hits_per_s, part.misses_per_s))
+    return None if isinstance(part, Unavailable) else sum_known((part.hits_per_s, part.misses_per_s))
 
 
 def vector_face(snapshot: Snapshot, view: View) -> Face:
@@ -122,7 +122,7 @@ def vector_face(snapshot: Snapshot, view: View) -> Face:
     if isinstance(part, Unavailable):
         return missing(part)
     if not part:
-        return _empty("no index yet", "pgops vector create --help")
+        return bare("no index yet", "pgops vector create --help")
     worst = min((one.recall for one in part if one.recall is not None), default=None)
     invalid = sum(not one.valid for one in part)
     recall = ink(("recall ", "quiet"), ("not measured", "quiet") if worst is None else formats.ratio(worst))
@@ -132,15 +132,15 @@ def vector_face(snapshot: Snapshot, view: View) -> Face:
     bytes = formats.size(sum(one.bytes for one in part))
     lines = (
         ink(many, (f"  {bytes}", "quiet")),
-        ink(("searches ", "quiet"), f"{formats.rate(_sum(one.searches_per_s for one in part))}/s"),
-        ink(_flag("invalid", invalid, "bad")) if invalid else recall,
+        ink(("searches ", "quiet"), f"{formats.rate(sum_known(one.searches_per_s for one in part))}/s"),
+        ink(flag("invalid", invalid, "bad")) if invalid else recall,
     )  # fmt: skip
-    return Face(rows, "vectors", lines, _series(view, _searches), "bad" if invalid else "plain", "searches/s")
+    return Face(rows, "vectors", lines, series_of(view, _searches), "bad" if invalid else "plain", "searches/s")
 
 
 def _searches(snapshot: Snapshot) -> float | None:
     part: tuple[VectorIndexPart, ...] | Unavailable = snapshot.vectors
-    return None if isinstance(part, Unavailable) else _sum(one.searches_per_s for one in part)
+    return None if isinstance(part, Unavailable) else sum_known(one.searches_per_s for one in part)
 
 
 def sessions_face(snapshot: Snapshot, view: View) -> Face:
@@ -153,11 +153,11 @@ def sessions_face(snapshot: Snapshot, view: View) -> Face:
     lines = (
         ink((filled, tone), (rest, "quiet")),
         ink(f"{part.active}", (" active  ", "quiet"), f"{part.idle}", (" idle", "quiet")),
-        ink(_flag("idle in tx", part.idle_in_transaction, "warn")),
+        ink(flag("idle in tx", part.idle_in_transaction, "warn")),
         ink(("oldest tx ", "quiet"), formats.duration(part.oldest_transaction_s)),
     )  # fmt: skip
     mark: Tone = "plain" if tone == "good" else tone
-    return Face(f"{part.total}", f"of {part.max} · {share:.0%}", lines, _series(view, _total), mark, "sessions")
+    return Face(f"{part.total}", f"of {part.max} · {share:.0%}", lines, series_of(view, _total), mark, "sessions")
 
 
 def _total(snapshot: Snapshot) -> float | None:
@@ -174,7 +174,7 @@ def cost_face(snapshot: Snapshot, view: View) -> Face:
             formats.ratio(min(cost.duration_ms / 1000 / view.every_s, 1.0))),
         ink(("most: ", "quiet"), formats.clean(slowest[0], 12), (f" {formats.milliseconds(slowest[1])}", "quiet")),
     )  # fmt: skip
-    series = _series(view, lambda one: one.cost.duration_ms)
+    series = series_of(view, lambda one: one.cost.duration_ms)
     return Face(formats.milliseconds(cost.duration_ms), "to look", lines, series, about="ms")
 
 

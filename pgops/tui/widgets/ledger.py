@@ -60,12 +60,20 @@ class Ledger(DataTable[Text]):
         step: int
 
     def __init__(
-        self, columns: Sequence[Column], *, id: str, sort: str = "", descending: bool = False, empty: str = ""
+        self,
+        columns: Sequence[Column],
+        *,
+        id: str,
+        sort: str = "",
+        descending: bool = False,
+        empty: str = "",
+        opens: bool = True,
     ) -> None:
         super().__init__(id=id, cursor_type="row", cursor_foreground_priority="renderable")
         self.all_columns = tuple(columns)
         self.sort_by = sort
         self.descending = descending
+        self.opens = opens
         self.query_words = ""
         self.marks: set[str] = set()
         self._lines: tuple[Line, ...] = ()
@@ -162,6 +170,10 @@ class Ledger(DataTable[Text]):
             self.action_cursor_down()
 
     # --- keys ------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Rows that nothing opens have no key for it at the foot."""
+        return action != "select_cursor" or self.opens
 
     def action_sort(self) -> None:
         names = [column.key for column in self._shown]

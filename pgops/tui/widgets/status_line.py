@@ -1,6 +1,7 @@
 """The two lines on top: where one is and whether it is live; which database, and how old what is shown is."""
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
@@ -12,19 +13,21 @@ from pgops.tui.keymap import KEYS
 from pgops.tui.theme import ACCENT, INK, QUIET
 from pgops.tui.widgets.ink import Piece, ink
 
-ROOMS = ("overview", "queues", "vectors")
+ROOMS = ("overview", "queues", "vectors", "outbox", "stores", "documents")
 
 
-def rooms(current: str, trail: str = "") -> Text:
-    """The name of the house and its rooms, the current one bright, with what is open inside it."""
+def rooms(current: str, trail: str = "", *, brief: bool = False) -> Text:
+    """The name of the house and its rooms, the current one bright, with what is open inside it. `brief` names only
+    the current one, the others are their keys."""
     text = Text(no_wrap=True, overflow="ellipsis", end="")
     text.append("pgops", f"bold {ACCENT}")
     for room in ROOMS:
         key = KEYS[room]
         here = room == current
         text.append("  ")
-        text.append(f"{key.key} ", ACCENT if here else QUIET)
-        text.append(key.description, f"bold {INK}" if here else QUIET)
+        text.append(key.key, ACCENT if here else QUIET)
+        if here or not brief:
+            text.append(f" {key.description}", f"bold {INK}" if here else QUIET)
         if here and trail:
             text.append(f" › {trail}", INK)
     return text
@@ -68,6 +71,8 @@ class StatusLine(Static):
         super().__init__()
         self._room = room
         self._trail = formats.clean(trail, 60)
+        self._alive = Text()
+        self._brief = False
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -76,5 +81,18 @@ class StatusLine(Static):
         yield Static(id="server", markup=False)
 
     def show(self, view: View) -> None:
-        self.query_one("#liveness", Static).update(liveness(view))
+        self._alive = liveness(view)
+        self.query_one("#liveness", Static).update(self._alive)
+        self._fit()
         self.query_one("#server", Static).update(server(view), layout=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """All names where there is room for them beside the clock."""
+        whole = rooms(self._room, self._trail)
+        brief = whole.cell_len + self._alive.cell_len + 4 > self.app.size.width
+        if brief != self._brief:
+            self._brief = brief
+            self.query_one("#rooms", Static).update(rooms(self._room, self._trail, brief=brief), layout=False)
