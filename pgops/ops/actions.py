@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError
-from pgops.ops import audit
+from pgops.ops import audit, backends
 from pgops.ops.previews import (
     PURGE_BATCH,
     Action,
@@ -147,6 +147,18 @@ async def _drop_collection(db: AsyncPool, action: Action) -> Result:
     return Result(action, rows, rows, audit_id, False, f"dropped {action.target}")
 
 
+async def _signal_backend(db: AsyncPool, action: Action) -> Result:
+    """The row first: where it cannot be written nothing is sent, and where nothing is sent it is rolled back."""
+    name: backends.Signal = "cancel_backend" if action.name == "cancel_backend" else "terminate_backend"
+    async with db.transaction() as tx:
+        found = await backends.find(tx, action.target, action.started_at)
+        detail: dict[str, JsonValue] = {"session": [*backends.about(found)]}
+        audit_id = await audit.record(tx, name, action.target, matched=1, changed=1, detail=detail)
+        await backends.signal(tx, name, found)
+    done = "cancelled the statement of" if name == "cancel_backend" else "terminated"
+    return Result(action, 1, 1, audit_id, False, f"{done} session {found.pid}")
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
@@ -162,4 +174,6 @@ _RUNS = {
     "resume": _pause,
     "unsubscribe": _unsubscribe,
     "drop_collection": _drop_collection,
+    "cancel_backend": _signal_backend,
+    "terminate_backend": _signal_backend,
 }

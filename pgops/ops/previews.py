@@ -6,13 +6,15 @@ Floor 3, under actions.py, which is where others import these names from. Nothin
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 from psycopg import sql
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, UsageError
+from pgops.ops import backends
 from pgops.ops.wording import age, many
 from pgops.queries import load
 from pgops.services.cache import SLICE_PAGES, AsyncCache
@@ -32,7 +34,7 @@ Q = load("pgops.ops", "catalog.sql")
 
 ActionName = Literal[
     "requeue_stuck", "requeue_dead", "purge_expired", "rebuild_index", "search",
-    "pause", "resume", "unsubscribe", "drop_collection",
+    "pause", "resume", "unsubscribe", "drop_collection", "cancel_backend", "terminate_backend",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -43,9 +45,9 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, "" for the whole cache, a subscription or a vector collection;
-    `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers),
-    `limit` and `exact` are for search."""
+    """What to do, and to what. `target` is a queue, "" for the whole cache, a subscription, a vector collection, or a
+    backend's pid, which `started_at` tells from another backend with the same; `ids` narrows a requeue to these jobs;
+    `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers), `limit` and `exact` are for search."""
 
     name: ActionName
     target: str
@@ -54,11 +56,13 @@ class Action:
     query: str = ""
     limit: int = 10
     exact: bool = False
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What the action would hit: `matched` rows (`exact` false: at least so many), some samples, the SQL."""
+    """What the action would hit: `matched` rows (`exact` false: at least so many), some samples, the SQL. `action` is
+    what to run: the one that was asked for, for exactly what was found."""
 
     action: Action
     title: str
@@ -214,6 +218,21 @@ async def drop_collection(db: AsyncPool, action: Action) -> Preview:
     return Preview(action, title, found.rows, found.rows_exact, (), f"drop table {table}")
 
 
+async def backend(db: AsyncPool, action: Action) -> Preview:
+    name: backends.Signal = "cancel_backend" if action.name == "cancel_backend" else "terminate_backend"
+    found = await backends.find(db, action.target, action.started_at)
+    verb = "cancel the statement of" if name == "cancel_backend" else "terminate"
+    return Preview(
+        action=replace(action, started_at=found.started_at),
+        title=f"{verb} session {found.pid}",
+        matched=1,
+        exact=True,
+        samples=backends.about(found),
+        sql=shown(backends.Q[name], {"pid": found.pid, "started_at": found.started_at}),
+        warning=backends.warning(name, found),
+    )
+
+
 def requeue_params(action: Action) -> dict[str, object]:
     return {"queue": action.target, "ids": [*action.ids], "all": not action.ids}
 
@@ -263,4 +282,6 @@ _PREVIEWS = {
     "resume": pause,
     "unsubscribe": unsubscribe,
     "drop_collection": drop_collection,
+    "cancel_backend": backend,
+    "terminate_backend": backend,
 }
