@@ -10,7 +10,8 @@
     acts.py       preview, confirm, run: the one way in which a command changes data in bulk
     inputs.py     payloads from arguments and from stdin
     running.py    the worker and the relay, which run until they are told to stop
-    schema.py status.py server.py queue.py cache.py vector.py outbox.py audit.py demo.py   one group each
+    schema.py status.py check.py server.py queue.py cache.py vector.py outbox.py audit.py sessions.py demo.py
+                  one group each
 
 The rule: a command parses, calls a service or an act, and prints. It holds no SQL and no driver, and imports what
 is heavy only when it runs, so that help is instant. The dashboard is imported only by the function that opens it.

@@ -9,7 +9,21 @@ from typing import Annotated
 
 import typer
 
-from pgops.cli import audit, cache, demo, endings, outbox, queue, running, schema, server, status, vector
+from pgops.cli import (
+    audit,
+    cache,
+    check,
+    demo,
+    endings,
+    outbox,
+    queue,
+    running,
+    schema,
+    server,
+    sessions,
+    status,
+    vector,
+)  # fmt: skip
 from pgops.cli.command import Dsn, perform
 from pgops.cli.context import Cli, at_terminal
 from pgops.version import __version__
@@ -23,11 +37,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (schema, status, demo):
+for room in (schema, status, check, demo):
     room.register(app)
 running.register(queue.app, outbox.app)
 for house in (server, queue, cache, vector, outbox, audit):
     app.add_typer(house.app)
+for tree in (sessions.app, sessions.locks_app):
+    app.add_typer(tree)
 
 
 def _version(asked: bool) -> None:
@@ -65,5 +81,7 @@ def run(argv: Sequence[str]) -> int:
         code = typer.main.get_command(app).main(list(argv), prog_name="pgops", standalone_mode=False)
         sys.stdout.flush()
     except Exception as error:
+        if check.meant(argv):
+            return check.failed(error, as_json="--json" in argv, target=None)
         return endings.tell(error, as_json="--json" in argv, target=None)
     return int(code or 0)

@@ -7,6 +7,7 @@ from pgops.cli.output import say, talk
 from pgops.cli.tables import cell, duration, size, table
 from pgops.ops.snapshot import (
     CachePart,
+    LockBackend,
     OutboxSubscription,
     Queue,
     ServerPart,
@@ -36,6 +37,7 @@ def show(snapshot: Snapshot) -> None:
         say("Findings: none")
     _line("server", snapshot.server, _server)
     _line("sessions", snapshot.sessions, _sessions)
+    _line("locks", snapshot.locks, _locks)
     _line("cache", snapshot.cache, _cache)
     _table("Queues", snapshot.queues, QUEUE_HEADS, queue_row)
     _table("Workers", snapshot.workers, _WORKER_HEADS, _worker_row)
@@ -79,6 +81,14 @@ def _sessions(part: Sessions) -> str:
         f"{part.total} of {part.max}: {part.active} active, {part.idle} idle, "
         f"{part.idle_in_transaction} idle in transaction, oldest transaction {duration(part.oldest_transaction_s)}"
     )
+
+
+def _locks(part: tuple[LockBackend, ...]) -> str:
+    waiting = [one for one in part if one.blocked_by]
+    if not waiting:
+        return "nobody waits"
+    longest_s = max(one.waited_s or 0.0 for one in waiting)
+    return f"{len(waiting)} waiting, the longest for {duration(longest_s)}: pgops locks list"
 
 
 def _cache(part: CachePart) -> str:

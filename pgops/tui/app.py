@@ -19,6 +19,7 @@ from pgops.tui.messages import Observed
 from pgops.tui.palette import Palette
 from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.base import Choice, Room
+from pgops.tui.screens.connections import ConnectionsRoom
 from pgops.tui.screens.help import Help
 from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
@@ -50,6 +51,7 @@ class PgopsApp(App[int]):
         self.add_mode("overview", lambda: OverviewRoom(self))
         self.add_mode("queues", lambda: QueuesRoom(self))
         self.add_mode("vectors", lambda: VectorsRoom(self))
+        self.add_mode("connections", lambda: ConnectionsRoom(self))
 
     def on_mount(self) -> None:
         self.set_interval(BEAT_S, self._beat)
@@ -106,11 +108,13 @@ class PgopsApp(App[int]):
             self.act(action)
 
     def act(self, action: Action) -> None:
+        question = Question(self.source, action)
+
         def answered(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._run(action), group="act", exit_on_error=False)
+                self.run_worker(self._run(question.action), group="act", exit_on_error=False)
 
-        self.push_screen(Question(self.source, action), answered)
+        self.push_screen(question, answered)
 
     async def _run(self, action: Action) -> None:
         name = f"{action.name} {action.target}".replace("_", " ").strip()

@@ -22,6 +22,8 @@ def _verbs(action: Action) -> list[str]:
     if action.name == "rebuild_index":
         lists = ["--lists", str(action.lists)] if action.lists else []
         return ["vector", "rebuild", action.target, *lists]
+    if action.name in ("cancel_backend", "terminate_backend"):
+        return ["sessions", action.name.removesuffix("_backend"), action.target]
     exact = ["--exact"] if action.exact else []
     return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *exact]
 

@@ -27,6 +27,7 @@ GROUPS = (
             _key("overview", "1", "app.room('overview')", "Overview", "What needs a human, and all at a glance", "1"),
             _key("queues", "2", "app.room('queues')", "Queues", "Queues, their jobs, and the workers", "2"),
             _key("vectors", "3", "app.room('vectors')", "Vectors", "Vector indexes, and search by likeness", "3"),
+            _key("connections", "4", "app.room('connections')", "Connections", "Sessions, and who waits for whom", "4"),
             _key("open", "enter", "select_cursor", "Open", "Open what the cursor is on", "enter", footer=True),
             _key("back", "escape", "back", "Back", "Close it, or go one screen back", "esc", footer=True),
             _key("help", "question_mark", "help", "Help", "All keys", "?", footer=True),
@@ -65,6 +66,8 @@ GROUPS = (
             _key("requeue", "R", "requeue", "Requeue", "Make stuck or dead jobs available again", "R", footer=True),
             _key("purge", "P", "purge", "Purge cache", "Remove cache entries that have expired", "P", footer=True),
             _key("rebuild", "B", "rebuild", "Rebuild", "Build a vector index anew, blocking nobody", "B", footer=True),
+            _key("cancel", "C", "cancel_backend", "Cancel", "Cancel the statement of a session", "C", footer=True),
+            _key("terminate", "K", "terminate", "Terminate", "End a session, and its transaction", "K", footer=True),
             _key("confirm", "y", "confirm", "Do it", "In a question: yes, do it", "y"),
         ),
     ),
@@ -72,7 +75,19 @@ GROUPS = (
 
 KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not None}
 
-EVERYWHERE = ("overview", "queues", "vectors", "palette", "pause", "now", "faster", "slower", "help", "quit")
+EVERYWHERE = (
+    "overview",
+    "queues",
+    "vectors",
+    "connections",
+    "palette",
+    "pause",
+    "now",
+    "faster",
+    "slower",
+    "help",
+    "quit",
+)
 
 
 def keys(*names: str) -> list[BindingType]:

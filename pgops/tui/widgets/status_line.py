@@ -12,7 +12,7 @@ from pgops.tui.keymap import KEYS
 from pgops.tui.theme import ACCENT, INK, QUIET
 from pgops.tui.widgets.ink import Piece, ink
 
-ROOMS = ("overview", "queues", "vectors")
+ROOMS = ("overview", "queues", "vectors", "connections")
 
 
 def rooms(current: str, trail: str = "") -> Text:
