@@ -13,10 +13,12 @@ from pgops.ops.snapshot import (
     Finding,
     KvPart,
     LimitsPart,
+    LockBackend,
     OutboxSubscription,
     PubsubPart,
     Queue,
     ServerPart,
+    SessionRow,
     Sessions,
     Snapshot,
     StuckJob,
@@ -79,6 +81,43 @@ FINDINGS = (
     ),
 )  # fmt: skip
 
+
+def session(pid: int, **more: object) -> SessionRow:
+    """An idle connection of the web application."""
+    plain = SessionRow(
+        pid=pid, started_at=NOW - timedelta(hours=1), user="app", database="shop", application="web", client="10.0.0.7",
+        state="idle", transaction_s=None, query_s=4.0, state_s=4.0, wait="Client:ClientRead", query="commit",
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+SESSION_LIST = (
+    session(4711, state="idle in transaction", transaction_s=734.0, query_s=730.0, state_s=730.0,
+            query="update orders set paid = true where id = 7", application="billing"),
+    session(4712, state="active", transaction_s=61.0, query_s=60.0, state_s=60.0, wait="Lock:transactionid",
+            query="update orders set paid = false where id = 7"),
+    session(4713, state="active", transaction_s=31.0, query_s=31.0, state_s=31.0, wait="Lock:relation",
+            query="alter table orders add column note text", user="deploy", application="psql"),
+    session(4714, state="active", transaction_s=0.2, query_s=0.2, state_s=0.2, wait=None, query="select 1"),
+    session(4715),
+)  # fmt: skip
+
+
+def lock_backend(pid: int, *blocked_by: int, **more: object) -> LockBackend:
+    """A backend of the tree under 4711, as the list of sessions knows it."""
+    one = next((each for each in SESSION_LIST if each.pid == pid), session(pid))
+    plain = LockBackend(
+        pid=pid, started_at=one.started_at, user=one.user, database=one.database, application=one.application,
+        backend_type="client backend", state=one.state, transaction_s=one.transaction_s, wait=one.wait,
+        waited_s=one.query_s if blocked_by else None, blocked_by=blocked_by, root=4711,
+        lock_type="relation" if blocked_by else None, lock_mode="AccessExclusiveLock" if blocked_by else None,
+        relation="orders" if blocked_by else None, query=one.query,
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+LOCKS = (lock_backend(4711), lock_backend(4712, 4711, lock_mode="ShareLock"), lock_backend(4713, 4712, 4711))
+
 BUSY = Snapshot(
     taken_at=NOW,
     target=TARGET,
@@ -123,6 +162,8 @@ BUSY = Snapshot(
     ),
     findings=FINDINGS,
     cost=Cost(5.8, 14, {"server": 0.3, "queues": 1.9, "outbox": 1.2, "cache": 0.9, "vectors": 0.8, "sessions": 0.4}),
+    locks=LOCKS,
+    session_list=SESSION_LIST,
 )  # fmt: skip
 
 CALM = replace(

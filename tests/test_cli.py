@@ -34,6 +34,8 @@ async def default(job):
 """
 RUNS_UNTIL_STOPPED = {"queue work", "outbox relay", "pubsub listen"}
 NEEDS_THE_EMBEDDED_SERVER = {"server start", "server stop", "server status", "server url", "demo", "bench"}
+SAYS_HOW_IT_IS = {"check"}
+NEEDS_A_SESSION = {"sessions cancel", "sessions terminate"}
 NEEDS_AN_INDEX = {"vector recall", "vector rebuild"}
 
 
@@ -66,7 +68,8 @@ EXAMPLES = [
     Example(path, (getattr(command, "epilog", None) or "").removeprefix("Example: "))
     for path, command in COMMANDS.items()
 ]
-QUICK = [example for example in EXAMPLES if example.path not in RUNS_UNTIL_STOPPED | NEEDS_THE_EMBEDDED_SERVER]
+APART = RUNS_UNTIL_STOPPED | NEEDS_THE_EMBEDDED_SERVER | NEEDS_A_SESSION | SAYS_HOW_IT_IS
+QUICK = [example for example in EXAMPLES if example.path not in APART]
 
 
 @pytest.fixture

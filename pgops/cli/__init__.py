@@ -11,7 +11,7 @@
     inputs.py     payloads from arguments and from stdin
     running.py    the worker and the relay, which run until they are told to stop
     schema.py status.py server.py queue.py cache.py limit.py kv.py doc.py vector.py outbox.py pubsub.py
-                  audit.py demo.py: one group each
+                  audit.py sessions.py check.py demo.py bench.py: one group each
 
 The rule: a command parses, calls a service or an act, and prints. It holds no SQL and no driver, and imports what
 is heavy only when it runs, so that help is instant. The dashboard is imported only by the function that opens it.

@@ -32,7 +32,7 @@ async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool) -> None:
         if not (cli.json and yes):
             show(look)
         ask(look.title, yes=yes)
-        report(cli, await actions.run(db, action))
+        report(cli, await actions.run(db, look.action))
 
 
 def agreed(cli: Cli, verb: str, title: str, *, matched: int, yes: bool, dry_run: bool) -> bool:

@@ -13,6 +13,7 @@ from pgops.cli import (
     audit,
     bench,
     cache,
+    check,
     demo,
     doc,
     endings,
@@ -24,6 +25,7 @@ from pgops.cli import (
     running,
     schema,
     server,
+    sessions,
     status,
     vector,
 )
@@ -40,11 +42,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (schema, status, demo, bench):
+for room in (schema, status, check, demo, bench):
     room.register(app)
 running.register(queue.app, outbox.app)
 for house in (server, queue, cache, limit, kv, doc, vector, outbox, pubsub, audit):
     app.add_typer(house.app)
+for tree in (sessions.app, sessions.locks_app):
+    app.add_typer(tree)
 
 
 def _version(asked: bool) -> None:
@@ -85,5 +89,7 @@ def run(argv: Sequence[str]) -> int:
         code = typer.main.get_command(app).main(list(argv), prog_name="pgops", standalone_mode=False)
         sys.stdout.flush()
     except Exception as error:
+        if check.meant(argv):
+            return check.failed(error, as_json="--json" in argv, target=None)
         return endings.tell(error, as_json="--json" in argv, target=None)
     return int(code or 0)

@@ -19,6 +19,7 @@ from pgops.cli.context import Cli, interruptible
 from pgops.errors import ExitCode
 
 Body = TypeVar("Body", bound=Callable[..., Coroutine[object, object, None] | None])
+Ending = Callable[[BaseException, Cli], int]
 Dsn = Annotated[
     str | None,
     typer.Option(
@@ -30,6 +31,10 @@ Profile = Annotated[
 ]
 ReadOnly = Annotated[bool, typer.Option("--read-only", help="Have the server refuse to change data.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _ending(error: BaseException, cli: Cli) -> int:
+    return endings.tell(error, as_json=cli.json, target=cli.target)
 
 
 def group(name: str, help: str) -> typer.Typer:
@@ -45,8 +50,8 @@ def group(name: str, help: str) -> typer.Typer:
     return app
 
 
-def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Body], Body]:
-    """Make the function below the command `name` of `app`."""
+def command(app: typer.Typer, name: str, *, example: str, ending: Ending = _ending) -> Callable[[Body], Body]:
+    """Make the function below the command `name` of `app`; `ending` says how it ends badly, and with what code."""
 
     def register(function: Body) -> Body:
         signature = inspect.signature(function, eval_str=True)
@@ -60,7 +65,7 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Body], Bo
                 profile=profile if profile is not None else root.get("profile"),
                 read_only=read_only or bool(root.get("read_only")),
             )  # fmt: skip
-            perform(cli, function, **values)
+            perform(cli, function, ending, **values)
 
         own = list(signature.parameters.values())[1:]
         call.__dict__["__signature__"] = signature.replace(parameters=[*own, *_common()], return_annotation=None)
@@ -71,7 +76,13 @@ def command(app: typer.Typer, name: str, *, example: str) -> Callable[[Body], Bo
     return register
 
 
-def perform(cli: Cli, function: Callable[..., Coroutine[object, object, None] | None], **values: object) -> None:
+def perform(
+    cli: Cli,
+    function: Callable[..., Coroutine[object, object, None] | None],
+    ending: Ending = _ending,
+    /,
+    **values: object,
+) -> None:
     """Run a command's function. Raises typer.Exit where it does not end well."""
     try:
         if inspect.iscoroutinefunction(function):
@@ -82,7 +93,7 @@ def perform(cli: Cli, function: Callable[..., Coroutine[object, object, None] | 
     except typer.Exit:
         raise
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
-        raise typer.Exit(endings.tell(error, as_json=cli.json, target=cli.target)) from None
+        raise typer.Exit(ending(error, cli)) from None
 
 
 async def _cancellable(answer: Coroutine[object, object, None]) -> None:

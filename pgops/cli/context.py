@@ -28,12 +28,15 @@ class Cli:
         self._told = False
 
     @asynccontextmanager
-    async def database(self, *, schema: bool = True, max_size: int = 4) -> AsyncIterator["AsyncPool"]:
-        """The target's database. Raises SchemaError first where its schema is not this program's."""
+    async def database(
+        self, *, schema: bool = True, max_size: int = 4, quiet: bool = False
+    ) -> AsyncIterator["AsyncPool"]:
+        """The target's database; `quiet` leaves stderr alone. Raises SchemaError first where its schema is not this
+        program's."""
         from pgops import migrate
         from pgops.database import AsyncPool
 
-        if not self.json:
+        if not self.json and not quiet:
             self._tell_target()
         with ExitStack() as held:
             dsn = self.target.dsn if self.target.dsn is not None else held.enter_context(_embedded_server())

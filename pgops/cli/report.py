@@ -10,6 +10,7 @@ from pgops.ops.snapshot import (
     DocumentsPart,
     KvPart,
     LimitsPart,
+    LockBackend,
     OutboxSubscription,
     PubsubPart,
     Queue,
@@ -44,6 +45,7 @@ def show(snapshot: Snapshot) -> None:
         say("Findings: none")
     _line("server", snapshot.server, _server)
     _line("sessions", snapshot.sessions, _sessions)
+    _line("locks", snapshot.locks, _locks)
     _line("cache", snapshot.cache, _cache)
     _line("pubsub", snapshot.pubsub, _pubsub)
     _line("limits", snapshot.limits, _limits)
@@ -91,6 +93,14 @@ def _sessions(part: Sessions) -> str:
         f"{part.total} of {part.max}: {part.active} active, {part.idle} idle, "
         f"{part.idle_in_transaction} idle in transaction, oldest transaction {duration(part.oldest_transaction_s)}"
     )
+
+
+def _locks(part: tuple[LockBackend, ...]) -> str:
+    waiting = [one for one in part if one.blocked_by]
+    if not waiting:
+        return "nobody waits"
+    longest_s = max(one.waited_s or 0.0 for one in waiting)
+    return f"{len(waiting)} waiting, the longest for {duration(longest_s)}: pgops locks list"
 
 
 def _cache(part: CachePart) -> str:

@@ -6,13 +6,14 @@ Floor 3. The values that dashboard and commands hand down and get back, and how 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from psycopg import sql
 
 ActionName = Literal[
     "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search",
-    "pause", "resume", "unsubscribe", "drop_collection", "drop_documents",
+    "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "cancel_backend", "terminate_backend",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -22,9 +23,10 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, a subscription, a collection, or "" for the whole cache, both
-    key-value stores or all limits; `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a
-    text, or a JSON array of numbers), `limit` and `exact` are for search."""
+    """What to do, and to what. `target` is a queue, a subscription, a collection, "" for the whole cache, both
+    key-value stores or all limits, or a backend's pid, which `started_at` tells from another backend with the same;
+    `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers),
+    `limit` and `exact` are for search."""
 
     name: ActionName
     target: str
@@ -33,11 +35,13 @@ class Action:
     query: str = ""
     limit: int = 10
     exact: bool = False
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What the action would hit: `matched` rows (`exact` false: at least so many), some samples, the SQL."""
+    """What the action would hit: `matched` rows (`exact` false: at least so many), some samples, the SQL. `action` is
+    what to run: the one that was asked for, for exactly what was found."""
 
     action: Action
     title: str

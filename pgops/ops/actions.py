@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError
-from pgops.ops import audit
+from pgops.ops import audit, backends
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.previews import check_purge, check_whole, preview
 from pgops.ops.previews_vectors import embed, rebuild_index
@@ -179,6 +179,18 @@ async def _drop_documents(db: AsyncPool, action: Action) -> Result:
     return Result(action, counted.count, counted.count, audit_id, False, said)
 
 
+async def _signal_backend(db: AsyncPool, action: Action) -> Result:
+    """The row first: where it cannot be written nothing is sent, and where nothing is sent it is rolled back."""
+    name: backends.Signal = "cancel_backend" if action.name == "cancel_backend" else "terminate_backend"
+    async with db.transaction() as tx:
+        found = await backends.find(tx, action.target, action.started_at)
+        detail: dict[str, JsonValue] = {"session": [*backends.about(found)]}
+        audit_id = await audit.record(tx, name, action.target, matched=1, changed=1, detail=detail)
+        await backends.signal(tx, name, found)
+    done = "cancelled the statement of" if name == "cancel_backend" else "terminated"
+    return Result(action, 1, 1, audit_id, False, f"{done} session {found.pid}")
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
@@ -197,4 +209,6 @@ _RUNS = {
     "unsubscribe": _unsubscribe,
     "drop_collection": _drop_collection,
     "drop_documents": _drop_documents,
+    "cancel_backend": _signal_backend,
+    "terminate_backend": _signal_backend,
 }

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, RefusedError, UnreachableError
-from pgops.ops import parts, rates
+from pgops.ops import connections, parts, rates
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.parts import Look, Session, StuckSeen
 from pgops.ops.snapshot import Cost, Queue, Snapshot, Unavailable, items
@@ -123,6 +123,8 @@ class Collector:
         self._thresholds = thresholds or Thresholds()
         self._server = _Part("server", parts.server, _nothing, every_s=SLOW_EVERY_S)
         self._sessions = _Part("sessions", parts.sessions, _needs_stats)
+        self._locks = _Part("locks", connections.locks, _needs_stats)
+        self._session_list = _Part("session_list", connections.session_list, _needs_stats)
         self._queues = _Part("queues", parts.queues, _needs_schema, rates.queues, longest_s=QUEUES_LONGEST_S)
         self._stuck = _Part("stuck", self._take_stuck, _needs_schema)
         self._workers = _Part("workers", parts.workers, _needs_schema)
@@ -150,6 +152,8 @@ class Collector:
             look = await parts.begin(session, statement_ms=STATEMENT_MS, lock_ms=LOCK_MS)
             server = await self._server.look(session, look, spent)
             sessions = await self._sessions.look(session, look, spent)
+            locks = await self._locks.look(session, look, spent)
+            session_list = await self._session_list.look(session, look, spent)
             queues = self._seen = await self._queues.look(session, look, spent)
             stuck = queues if isinstance(queues, Unavailable) else await self._stuck.look(session, look, spent)
             workers = await self._workers.look(session, look, spent)
@@ -179,6 +183,8 @@ class Collector:
             findings=(),
             cost=cost,
             documents=documents,
+            locks=locks,
+            session_list=session_list,
         )
         return self._judged(snapshot)
 
@@ -186,6 +192,8 @@ class Collector:
         """Take every part anew the next time, as after an act."""
         self._server.expire()
         self._sessions.expire()
+        self._locks.expire()
+        self._session_list.expire()
         self._queues.expire()
         self._stuck.expire()
         self._workers.expire()

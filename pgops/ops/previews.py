@@ -3,10 +3,13 @@
 Floor 3, under actions.py, which is where others import these names from. Nothing here changes data.
 """
 
+from dataclasses import replace
+
 from psycopg import sql
 
 from pgops.database import AsyncPool
 from pgops.errors import UsageError
+from pgops.ops import backends
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.previews_vectors import drop_collection, rebuild_index, search
 from pgops.ops.wording import age, many
@@ -157,6 +160,21 @@ async def drop_documents(db: AsyncPool, action: Action) -> Preview:
     )
 
 
+async def backend(db: AsyncPool, action: Action) -> Preview:
+    name: backends.Signal = "cancel_backend" if action.name == "cancel_backend" else "terminate_backend"
+    found = await backends.find(db, action.target, action.started_at)
+    verb = "cancel the statement of" if name == "cancel_backend" else "terminate"
+    return Preview(
+        action=replace(action, started_at=found.started_at),
+        title=f"{verb} session {found.pid}",
+        matched=1,
+        exact=True,
+        samples=backends.about(found),
+        sql=shown(backends.Q[name], {"pid": found.pid, "started_at": found.started_at}),
+        warning=backends.warning(name, found),
+    )
+
+
 def requeue_params(action: Action) -> dict[str, object]:
     return {"queue": action.target, "ids": [*action.ids], "all": not action.ids}
 
@@ -182,4 +200,6 @@ _PREVIEWS = {
     "unsubscribe": unsubscribe,
     "drop_collection": drop_collection,
     "drop_documents": drop_documents,
+    "cancel_backend": backend,
+    "terminate_backend": backend,
 }

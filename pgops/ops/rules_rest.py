@@ -244,8 +244,10 @@ def _transactions(part: Sessions, lines: Thresholds) -> Iterator[Finding]:
             evidence=f"{many(part.idle_in_transaction, 'session')} idle in transaction, the longest for {age(idle_s)}"
             + ("" if pid is None else f" (pid {pid})"),
             why=why,
-            remedy="mend the client, or end the session"
-            + ("" if pid is None else f": select pg_terminate_backend({pid})"),
+            remedy="mend the client, or end the session",
+            action=None if pid is None else "terminate_backend",
+            target=None if pid is None else str(pid),
+            command=None if pid is None else f"pgops sessions terminate {pid}",
         )
     elif oldest_s >= lines.transaction_warning_s:
         yield Finding(

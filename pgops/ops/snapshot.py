@@ -48,6 +48,49 @@ class Sessions:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One client connection. `client` is its address, or "local"; ages are since the transaction, the (last)
+    statement and the state began; `query` is the statement's first line, None where it cannot be read here."""
+
+    pid: int
+    started_at: datetime | None
+    user: str | None
+    database: str | None
+    application: str
+    client: str
+    state: str | None
+    transaction_s: float | None
+    query_s: float | None
+    state_s: float | None
+    wait: str | None
+    query: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LockBackend:
+    """One backend of a blocking tree: it waits for a lock, or is waited for, or both. `blocked_by` is empty for the
+    root of a tree, `root` None in a ring (a deadlock that is about to be broken). The pid 0 stands for prepared
+    transactions. `lock_type`, `lock_mode` and `relation` are what it waits for."""
+
+    pid: int
+    started_at: datetime | None
+    user: str | None
+    database: str | None
+    application: str | None
+    backend_type: str | None
+    state: str | None
+    transaction_s: float | None
+    wait: str | None
+    waited_s: float | None
+    blocked_by: tuple[int, ...]
+    root: int | None
+    lock_type: str | None
+    lock_mode: str | None
+    relation: str | None
+    query: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """`stuck` counts what `StuckJob`s tell of this queue; totals are since the queue was made; rates are by the
     second since the snapshot before, None in a first one."""
@@ -260,6 +303,8 @@ class Snapshot:
     findings: tuple[Finding, ...]
     cost: Cost
     documents: tuple[DocumentsPart, ...] | Unavailable = ()
+    locks: tuple[LockBackend, ...] | Unavailable = ()
+    session_list: tuple[SessionRow, ...] | Unavailable = ()
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":

@@ -31,3 +31,5 @@ class Thresholds:
     idle_in_transaction_warning_s: float = 60.0
     idle_in_transaction_critical_s: float = 600.0
     transaction_warning_s: float = 3_600.0
+    blocked_warning_s: float = 30.0
+    blocked_critical_s: float = 300.0

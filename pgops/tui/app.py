@@ -19,6 +19,7 @@ from pgops.tui.messages import Observed
 from pgops.tui.palette import Palette
 from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.base import Choice, Room
+from pgops.tui.screens.connections import ConnectionsRoom
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.help import Help
 from pgops.tui.screens.outbox import OutboxRoom
@@ -56,6 +57,7 @@ class PgopsApp(App[int]):
         self.add_mode("outbox", lambda: OutboxRoom(self))
         self.add_mode("stores", lambda: StoresRoom(self))
         self.add_mode("documents", lambda: DocumentsRoom(self))
+        self.add_mode("connections", lambda: ConnectionsRoom(self))
 
     def on_mount(self) -> None:
         self.set_interval(BEAT_S, self._beat)
@@ -112,11 +114,13 @@ class PgopsApp(App[int]):
             self.act(action)
 
     def act(self, action: Action) -> None:
+        question = Question(self.source, action)
+
         def answered(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._run(action), group="act", exit_on_error=False)
+                self.run_worker(self._run(question.action), group="act", exit_on_error=False)
 
-        self.push_screen(Question(self.source, action), answered)
+        self.push_screen(question, answered)
 
     async def _run(self, action: Action) -> None:
         name = f"{action.name} {action.target}".replace("_", " ").strip()

@@ -36,6 +36,8 @@ def _verbs(action: Action) -> list[str]:
         return ["vector", "rebuild", action.target, *lists]
     if action.name in _OF_A_NAME:
         return [*_OF_A_NAME[action.name], action.target]
+    if action.name in ("cancel_backend", "terminate_backend"):
+        return ["sessions", action.name.removesuffix("_backend"), action.target]
     exact = ["--exact"] if action.exact else []
     return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *exact]
 

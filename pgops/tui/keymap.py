@@ -30,6 +30,7 @@ GROUPS = (
             _key("outbox", "5", "app.room('outbox')", "Outbox", "Outbox subscriptions, and pub/sub", "5"),
             _key("stores", "6", "app.room('stores')", "Stores", "Cache, rate limits, and key-value stores", "6"),
             _key("documents", "7", "app.room('documents')", "Documents", "Document collections and indexes", "7"),
+            _key("connections", "4", "app.room('connections')", "Connections", "Sessions, and who waits for whom", "4"),
             _key("open", "enter", "select_cursor", "Open", "Open what the cursor is on", "enter", footer=True),
             _key("back", "escape", "back", "Back", "Close it, or go one screen back", "esc", footer=True),
             _key("help", "question_mark", "help", "Help", "All keys", "?", footer=True),
@@ -72,6 +73,8 @@ GROUPS = (
             _key("rebuild", "B", "rebuild", "Rebuild", "Build a vector index anew, blocking nobody", "B", footer=True),
             _key("unsubscribe", "D", "unsubscribe", "Drop", "Drop a subscription with its cursor", "D", footer=True),
             _key("drop", "D", "drop", "Drop", "Drop a collection with all that is in it", "D", footer=True),
+            _key("cancel", "C", "cancel_backend", "Cancel", "Cancel the statement of a session", "C", footer=True),
+            _key("terminate", "K", "terminate", "Terminate", "End a session, and its transaction", "K", footer=True),
             _key("confirm", "y", "confirm", "Do it", "In a question: yes, do it", "y"),
         ),
     ),
@@ -80,7 +83,7 @@ GROUPS = (
 KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not None}
 
 EVERYWHERE = (
-    "overview", "queues", "vectors", "outbox", "stores", "documents",
+    "overview", "queues", "vectors", "connections", "outbox", "stores", "documents",
     "palette", "pause", "now", "faster", "slower", "help", "quit",
 )  # fmt: skip
 

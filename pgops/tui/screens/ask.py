@@ -51,7 +51,7 @@ class Question(Note[bool]):
     def __init__(self, source: Source, action: Action) -> None:
         super().__init__("nothing is changed yet")
         self._source = source
-        self._action = action
+        self.action = action
         self.ready = False
 
     def inside(self) -> ComposeResult:
@@ -68,12 +68,13 @@ class Question(Note[bool]):
     async def _look(self) -> None:
         said = self.query_one("#told", Static)
         try:
-            preview = await self._source.preview(self._action)
+            preview = await self._source.preview(self.action)
         except PgopsError as error:
             said.update(failure(error))
             return
         said.update(told(preview))
-        self.ready = bool(preview.matched) or self._action.name in OF_AN_EMPTY_ONE
+        self.action = preview.action
+        self.ready = bool(preview.matched) or self.action.name in OF_AN_EMPTY_ONE
         self.query_one("#do", Button).disabled = not self.ready
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
@@ -84,7 +85,7 @@ class Question(Note[bool]):
             self.dismiss(True)
 
     def action_copy_command(self) -> None:
-        command = act_command(self._action)
+        command = act_command(self.action)
         self.app.copy_to_clipboard(command)
         self.notify(command, title="Copied as a command", markup=False, timeout=4)
 

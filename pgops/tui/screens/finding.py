@@ -19,6 +19,8 @@ ACT_WORDS: dict[ActionName, str] = {
     "requeue_dead": "Let dead jobs start over",
     "purge_expired": "Purge expired entries",
     "rebuild_index": "Rebuild the index",
+    "cancel_backend": "Cancel its statement",
+    "terminate_backend": "Terminate the session",
 }
 
 
