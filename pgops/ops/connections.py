@@ -32,6 +32,8 @@ def _session(row: Row) -> SessionRow:
 
 async def locks(session: Session, look: Look) -> tuple[LockBackend, ...]:
     """Every backend of a blocking tree; of more than WAITING_CAP that wait, those that began first."""
+    if not (await session.one(Q["anybody_waits"]))[0]:
+        return ()
     rows = await session.all(Q["locks"], {"cap": WAITING_CAP})
     return rooted(_backend(row) for row in rows)
 

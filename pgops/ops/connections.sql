@@ -16,6 +16,10 @@ cross join (select encoding from pg_database where datname = current_database())
 where a.backend_type = 'client backend'
 order by a.xact_start nulls last, a.query_start nulls last limit %(cap)s
 
+-- name: anybody_waits
+-- Mostly nobody does, and this is soon said.
+select exists (select from pg_stat_activity where wait_event_type = 'Lock')
+
 -- name: locks
 -- Who waits for a lock, those it waits for, and what it waits for. pg_blocking_pids and pg_locks halt the lock manager
 -- for a moment, so they are asked for the waiting alone. A wait for a row is one for the transaction that holds it:
