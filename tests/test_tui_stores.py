@@ -321,6 +321,7 @@ async def test_live_a_document_collection_is_opened_and_dropped(dsn: str) -> Non
             await pilot.press("enter")
             await until(pilot, lambda: "customer.name" in screen(pilot) and "CREATE INDEX" in screen(pilot))
             await do(pilot, "D", "1")
+            await until(pilot, lambda: "✕ there is no collection 'orders'" in screen(pilot))
             await pilot.press("escape")
             await until(pilot, lambda: "No collection yet." in screen(pilot))
         with pytest.raises(NotFoundError):

@@ -46,8 +46,13 @@ class LiveSource:
         return await actions.preview(pg.db, action)
 
     async def run(self, action: Action) -> Result:
-        pg, _ = await self._connected()
-        return await actions.run(pg.db, action)
+        """What it did is seen by the next snapshot, also in parts that are taken seldom."""
+        pg, collector = await self._connected()
+        try:
+            return await actions.run(pg.db, action)
+        finally:
+            if action.name != "search":
+                collector.expire()
 
     async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
         pg, _ = await self._connected()

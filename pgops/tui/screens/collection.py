@@ -4,7 +4,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.errors import PgopsError
+from pgops.errors import NotFoundError, PgopsError
 from pgops.ops.actions import Action
 from pgops.services.models import DocumentIndex
 from pgops.tui import formats
@@ -77,6 +77,7 @@ class CollectionRoom(Room):
             found = await self.helm.source.document_indexes(self._collection)
         except PgopsError as error:
             self.query_one("#definition", Static).update(failure(error))
+            self.query_one("#doc-indexes", Ledger).set_class(isinstance(error, NotFoundError), "-hidden")
             return
         self._indexes = {one.name: one for one in found}
         self.query_one("#doc-indexes", Ledger).set_class(not found, "-hidden")
