@@ -17,7 +17,10 @@ from pgops.tui.live import LiveSource
 HERE = Path(__file__).resolve().parent
 WIDE, NARROW = (120, 40), (80, 24)
 SETTLE_S = 2.5
-ROOMS = {"overview": ["1"], "queues": ["2"], "jobs": ["enter"], "vectors": ["3"], "help": ["1", "question_mark"]}
+ROOMS = {
+    "overview": ["1"], "queues": ["2"], "jobs": ["enter"], "vectors": ["3"], "connections": ["4"], "outbox": ["5"],
+    "stores": ["6"], "documents": ["7"], "help": ["1", "question_mark"],
+}  # fmt: skip
 
 
 async def photograph(target: Target, seconds: float) -> None:

@@ -45,6 +45,28 @@ async def list_(cli: Cli) -> None:
     cli.items(items, heads, [_row(item) for item in items])
 
 
+@command(app, "parked", example="pgops outbox parked billing --json")
+async def parked(cli: Cli, name: Name, limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 100) -> None:
+    """Events that a subscription's sink would not take, with its error, and those that wait behind them."""
+    async with cli.connect() as pg:
+        await pg.events.subscription(name)
+        found = await pg.events.parked(name, limit)
+    heads = ("event", "topic", "key", "type", "attempts", "parked", "error")
+    rows = [
+        (
+            str(one.event.event_id),
+            one.event.topic,
+            one.event.key,
+            one.event.type,
+            one.attempts,
+            one.parked_at,
+            one.error,
+        )
+        for one in found
+    ]
+    cli.items(found, heads, rows)
+
+
 def _row(item: dict[str, object]) -> tuple[object, ...]:
     topics, relays, age = item["topics"], item["relays"], item["lag_s"]
     return (

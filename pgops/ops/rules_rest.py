@@ -31,7 +31,7 @@ def outbox(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterato
                 title=f"{one.name} has parked events",
                 evidence=f"{at_least(one.parked, one.exact.get('parked', True))} parked",
                 why="The sink would not take them; later events of the same keys wait behind them.",
-                remedy=f"read why (pgops outbox parked {one.name}) and mend the sink or the event",
+                remedy=f"read why (pgops outbox parked {quote(one.name)}) and mend the sink or the event",
                 target=one.name,
             )
 
