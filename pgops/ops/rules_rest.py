@@ -4,6 +4,7 @@ Floor 3, pure, under findings.py.
 """
 
 from collections.abc import Iterator
+from shlex import quote
 
 from pgops.ops.snapshot import (
     CachePart,
