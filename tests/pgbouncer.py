@@ -35,10 +35,10 @@ log_disconnections = 0
 """
 
 
-def requires(program: str) -> str:
-    """The path of a program that a test needs. Without it the test is skipped with that reason; where CI=true it fails,
-    so that nothing goes untested unnoticed."""
-    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/lib/postgresql/15/bin")
+def requires(program: str, at: str = "") -> str:
+    """The path of a program that a test needs; `at` is where a package keeps it aside. Without it the test is skipped
+    with that reason; where CI=true it fails, so that nothing goes untested unnoticed."""
+    path = shutil.which(at or program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/lib/postgresql/15/bin")
     if path is None:
         reason = f"{program} is not installed (on Debian: apt-get install {program})"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
