@@ -17,7 +17,7 @@ from pgops.bench.contract import Note
 from pgops.bench.limit import Load, Told, check, hit, hitters
 from pgops.bench.measure import interleaved, paced, quantile, rate
 from pgops.bench.site import open_server
-from pgops.cli.app import app
+from pgops.cli.app import tree
 from pgops.config import Target
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, UsageError
@@ -245,7 +245,7 @@ def test_an_unknown_scenario_is_told_what_there_is(pgops: Run) -> None:
 def test_the_list_and_the_help_name_every_scenario(pgops: Run) -> None:
     listed = [one["scenario"] for one in pgops("bench", "--json").document["items"]]
     assert listed == [scenario.name for scenario in SCENARIOS]
-    commands = getattr(typer.main.get_command(app), "commands", {})
+    commands = getattr(typer.main.get_command(tree()), "commands", {})
     assert all(name in commands["bench"].help for name in listed)
 
 

@@ -16,7 +16,7 @@ import typer
 from cli_call import Run, caller, spawned
 from psycopg.conninfo import make_conninfo
 
-from pgops.cli.app import app
+from pgops.cli.app import tree
 from pgops.config import Target
 from pgops.server import Server
 from pgops.services.client import AsyncPgops
@@ -62,7 +62,7 @@ def leaves(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, o
             yield from leaves(each, (*path, name))
 
 
-COMMANDS = dict(leaves(typer.main.get_command(app)))
+COMMANDS = dict(leaves(typer.main.get_command(tree())))
 EXAMPLES = [
     Example(path, (getattr(command, "epilog", None) or "").removeprefix("Example: "))
     for path, command in COMMANDS.items()

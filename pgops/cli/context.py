@@ -56,7 +56,7 @@ class Cli:
         async with self.database() as db:
             pg = AsyncPgops(db, self.target)
             yield pg
-            await pg.cache.flush()
+            await pg.flush()
 
     def document(self, body: Mapping[str, object], *, one_line: bool = False) -> None:
         """Print `body` in its envelope."""
