@@ -4,6 +4,7 @@
     feed.py         what is known now: last snapshot, history, lost or live, when to look again; pure
     source.py       Source: where snapshots, jobs and acts come from
     live.py         LiveSource: the one over a database
+    starting.py     the embedded server, started in a thread
     keymap.py       every key, once; footer, help and palette are made from it
     palette.py      the command palette
     messages.py     what goes between app and screens

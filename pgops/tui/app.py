@@ -77,6 +77,9 @@ class PgopsApp(App[int]):
         if self.feed.due(now):
             self.feed.started(now)
             self.run_worker(self._observe(), group="observe", exit_on_error=False)
+        if self.source.doing != self.feed.doing:
+            self.feed.doing = self.source.doing
+            self._spread()
         if int(now) != self._last_second:
             self._last_second = int(now)
             if self.now_view.lost is not None:
