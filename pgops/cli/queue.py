@@ -111,16 +111,16 @@ async def requeue(
 
 
 @command(app, "pause", example="pgops queue pause email --json")
-async def pause(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
-    """Let no worker claim from a queue; jobs that run go on."""
+async def pause(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Let no worker claim from a queue; jobs that run go on. It asks nothing."""
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("pause", queue), yes=True, dry_run=dry_run)
 
 
 @command(app, "resume", example="pgops queue resume email --json")
-async def resume(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
-    """Let workers claim from a queue again."""
+async def resume(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Let workers claim from a queue again. It asks nothing."""
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("resume", queue), yes=True, dry_run=dry_run)

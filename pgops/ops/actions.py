@@ -107,7 +107,7 @@ async def _purge_all(db: AsyncPool, action: Action, stores: Sequence[AsyncKv | A
 
 async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
     """An invalid index cannot be rebuilt: its remains are dropped and it is built."""
-    await rebuild_index(db, action)
+    action = (await rebuild_index(db, action)).action
     vectors = AsyncVectors(db)
     before = await vectors.stats(action.target)
     detail: dict[str, JsonValue] = {"lists": action.lists, "lists_before": before.lists_built or before.lists_set}
