@@ -294,6 +294,7 @@ class LiteralSource:
 
     def __init__(self, *script: Snapshot | PgopsError, target: str = TARGET, jobs: tuple[JobRow, ...] = JOBS) -> None:
         self.target = target
+        self.doing = ""
         self.script = list(script)
         self.previewed: list[Action] = []
         self.ran: list[Action] = []

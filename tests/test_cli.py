@@ -16,7 +16,7 @@ import typer
 from cli_call import Run, caller, spawned
 from psycopg.conninfo import make_conninfo
 
-from pgops.cli.app import app
+from pgops.cli.app import tree
 from pgops.config import Target
 from pgops.server import Server
 from pgops.services.client import AsyncPgops
@@ -33,7 +33,6 @@ async def default(job):
     pass
 """
 RUNS_UNTIL_STOPPED = {"queue work", "outbox relay", "pubsub listen"}
-NEEDS_THE_EMBEDDED_SERVER = {"server start", "server stop", "server status", "server url", "demo", "bench"}
 SAYS_HOW_IT_IS = {"check"}
 NEEDS_A_SESSION = {"sessions cancel", "sessions terminate"}
 NEEDS_AN_INDEX = {"vector recall", "vector rebuild"}
@@ -63,11 +62,12 @@ def leaves(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, o
             yield from leaves(each, (*path, name))
 
 
-COMMANDS = dict(leaves(typer.main.get_command(app)))
+COMMANDS = dict(leaves(typer.main.get_command(tree())))
 EXAMPLES = [
     Example(path, (getattr(command, "epilog", None) or "").removeprefix("Example: "))
     for path, command in COMMANDS.items()
 ]
+NEEDS_THE_EMBEDDED_SERVER = {"demo", "bench"} | {path for path in COMMANDS if path.startswith("server ")}
 APART = RUNS_UNTIL_STOPPED | NEEDS_THE_EMBEDDED_SERVER | NEEDS_A_SESSION | SAYS_HOW_IT_IS
 QUICK = [example for example in EXAMPLES if example.path not in APART]
 

@@ -16,15 +16,9 @@ from typing import Annotated
 import typer
 
 from pgops.cli import output
-from pgops.cli.command import command
 from pgops.cli.context import Cli
 
 REPORT_EVERY_S = 10.0
-
-
-def register(queue: typer.Typer, outbox: typer.Typer) -> None:
-    command(queue, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(work)
-    command(outbox, "relay", example="pgops outbox relay --subscription billing --to stdout")(relay)
 
 
 async def work(

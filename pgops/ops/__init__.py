@@ -8,8 +8,9 @@ rates.py       what two snapshots say together
 findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; pure
 rules_*.py     its rules, by subsystem; thresholds.py the lines they draw
 actions.py     Action -> preview -> run -> Result; the same from key and from command
-previews.py    what an Action would hit; backends.py: one backend, and whether it may be hit
+previews*.py   what an Action would hit; backends.py: one backend, and whether it may be hit
 audit.py       the trail of every act
+embedded.py    what the embedded server holds, before it is removed
 wording.py     numbers as findings and previews say them
 catalog.sql    the statements, as one can paste them into psql
 """

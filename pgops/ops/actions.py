@@ -12,6 +12,7 @@ from pgops.errors import RefusedError
 from pgops.ops import audit, backends
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.previews import check_purge, check_whole, preview
+from pgops.ops.previews_documents import drop_index
 from pgops.ops.previews_vectors import embed, rebuild_index
 from pgops.ops.wording import at_least, many
 from pgops.services.cache import AsyncCache
@@ -106,7 +107,7 @@ async def _purge_all(db: AsyncPool, action: Action, stores: Sequence[AsyncKv | A
 
 async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
     """An invalid index cannot be rebuilt: its remains are dropped and it is built."""
-    await rebuild_index(db, action)
+    action = (await rebuild_index(db, action)).action
     vectors = AsyncVectors(db)
     before = await vectors.stats(action.target)
     detail: dict[str, JsonValue] = {"lists": action.lists, "lists_before": before.lists_built or before.lists_set}
@@ -179,6 +180,15 @@ async def _drop_documents(db: AsyncPool, action: Action) -> Result:
     return Result(action, counted.count, counted.count, audit_id, False, said)
 
 
+async def _drop_index(db: AsyncPool, action: Action) -> Result:
+    await drop_index(db, action)
+    collection, _, name = action.target.partition(".")
+    async with audit.long_act(db, action.name, action.target, matched=1) as act:
+        await AsyncDocuments(db).drop_index(collection, name)
+        act.changed = 1
+    return Result(action, 1, 1, act.id, False, f"dropped {name}")
+
+
 async def _signal_backend(db: AsyncPool, action: Action) -> Result:
     """The row first: where it cannot be written nothing is sent, and where nothing is sent it is rolled back."""
     name: backends.Signal = "cancel_backend" if action.name == "cancel_backend" else "terminate_backend"
@@ -209,6 +219,7 @@ _RUNS = {
     "unsubscribe": _unsubscribe,
     "drop_collection": _drop_collection,
     "drop_documents": _drop_documents,
+    "drop_index": _drop_index,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
 }

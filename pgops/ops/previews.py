@@ -5,19 +5,16 @@ Floor 3, under actions.py, which is where others import these names from. Nothin
 
 from dataclasses import replace
 
-from psycopg import sql
-
 from pgops.database import AsyncPool
 from pgops.errors import UsageError
 from pgops.ops import backends
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
+from pgops.ops.previews_documents import drop_documents, drop_index
 from pgops.ops.previews_vectors import drop_collection, rebuild_index, search
 from pgops.ops.wording import age, many
 from pgops.queries import load
 from pgops.services.cache import SLICE_PAGES, AsyncCache
 from pgops.services.cache import Q as CACHE
-from pgops.services.document_query import fill as fill_documents
-from pgops.services.documents import AsyncDocuments
 from pgops.services.events import AsyncEvents
 from pgops.services.events import Q as EVENTS
 from pgops.services.kv import AsyncKv
@@ -143,23 +140,6 @@ async def unsubscribe(db: AsyncPool, action: Action) -> Preview:
     return Preview(action, title, 1, True, samples, shown(EVENTS["unsubscribe"], {"name": found.name}))
 
 
-async def drop_documents(db: AsyncPool, action: Action) -> Preview:
-    documents = AsyncDocuments(db)
-    found = await documents.describe(action.target)
-    counted = await documents.count(action.target, cap=COUNT_CAP)
-    sample = sql.SQL(Q["sample_documents"].decode()).format(documents=sql.Identifier("pgops", f"doc_{action.target}"))
-    rows = await db.all(sample, {"shown": SAMPLES})
-    return Preview(
-        action=action,
-        title=f"drop collection {action.target} with its documents and indexes",
-        matched=counted.count,
-        exact=counted.count_exact,
-        samples=(f"{found.bytes + found.index_bytes:,} bytes", *(f"{id}: {first_line(data)}" for id, data in rows)),
-        sql=fill_documents("drop_table", action.target).decode(),
-        warning="there is no way back: export what you need first",
-    )
-
-
 async def backend(db: AsyncPool, action: Action) -> Preview:
     name: backends.Signal = "cancel_backend" if action.name == "cancel_backend" else "terminate_backend"
     found = await backends.find(db, action.target, action.started_at)
@@ -200,6 +180,7 @@ _PREVIEWS = {
     "unsubscribe": unsubscribe,
     "drop_collection": drop_collection,
     "drop_documents": drop_documents,
+    "drop_index": drop_index,
     "cancel_backend": backend,
     "terminate_backend": backend,
 }

@@ -4,6 +4,7 @@ Floor 3, under previews.py. Nothing here changes data.
 """
 
 import json
+from dataclasses import replace
 
 from psycopg import sql
 
@@ -32,7 +33,7 @@ async def rebuild_index(db: AsyncPool, action: Action) -> Preview:
     built = "unknown" if index.lists_built is None else f"{index.lists_built:,}"
     recall = "never measured" if index.recall is None else f"{index.recall:.0%} at the last measurement"
     return Preview(
-        action=action,
+        action=replace(action, lists=lists),
         title=f"rebuild index {name} with {many(lists, 'list')}",
         matched=1,
         exact=True,

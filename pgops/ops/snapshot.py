@@ -50,7 +50,8 @@ class Sessions:
 @dataclass(frozen=True, slots=True)
 class SessionRow:
     """One client connection. `client` is its address, or "local"; ages are since the transaction, the (last)
-    statement and the state began; `query` is the statement's first line, None where it cannot be read here."""
+    statement and the state began; `query` is the statement's first line that is no comment, None where it cannot be
+    read here."""
 
     pid: int
     started_at: datetime | None

@@ -17,7 +17,7 @@
     vectors.py       collections with a vector index; vector_index.py builds and measures it,
                      vector_found.py and vector_rules.py hold its rows and its arithmetic
     embedders.py     text to vector without a model
-    client.py        joins them: AsyncPgops (and, generated, Pgops)
+    client.py        joins them: AsyncPgops (and, generated, Pgops); first_use.py imports them one by one
 
 Siblings never import each other. Each method checks its arguments, runs one named statement of the .sql file
 beside it, and returns a value. Everything here is async once; pgops/sync is generated from it.

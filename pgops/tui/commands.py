@@ -34,6 +34,9 @@ def _verbs(action: Action) -> list[str]:
     if action.name == "rebuild_index":
         lists = ["--lists", str(action.lists)] if action.lists else []
         return ["vector", "rebuild", action.target, *lists]
+    if action.name == "drop_index":
+        collection, _, index = action.target.partition(".")
+        return ["doc", "index", collection, "--drop", index]
     if action.name in _OF_A_NAME:
         return [*_OF_A_NAME[action.name], action.target]
     if action.name in ("cancel_backend", "terminate_backend"):

@@ -185,25 +185,28 @@ class VectorsRoom(Room):
             self.app.push_screen(MatchNote(line.key, line.value))
 
     def action_rebuild(self) -> None:
-        index = self._index
-        choices: list[Choice] = []
-        if index is not None and index.collection is not None and index.method == "ivfflat":
-            usual, wanted = lists_for(index.rows), index.lists_set
-            choices.append(_rebuild(index.collection, usual, f"usual for {index.rows:,} rows"))
-            if wanted and wanted != usual:
-                choices.append(_rebuild(index.collection, wanted, "as it is set now"))
+        choices = rebuild_choices(self._index) if self._index is not None else []
         self.helm.choose("Rebuild with", choices, "There is no ivfflat index of a pgops collection under the cursor.")
 
     def action_drop(self) -> None:
-        name = self._index.collection if self._index is not None else None
-        choices = [Choice(f"drop {formats.clean(name, 60)}", Action("drop_collection", name))] if name else []
-        self.helm.choose("Drop", choices, "There is no index of a pgops collection under the cursor.")
+        self.helm.offer("drop", self._index.collection if self._index is not None else None)
 
     def as_command(self) -> str:
         words, index = self.query_one("#prompt", Input).value.strip(), self._index
         if words and index is not None and index.collection is not None:
             return act_command(Action("search", index.collection, query=words, limit=SHOWN))
         return "pgops vector list"
+
+
+def rebuild_choices(index: VectorIndexPart) -> list[Choice]:
+    """With how many lists an index could be rebuilt, if it is one that can."""
+    if index.collection is None or index.method != "ivfflat":
+        return []
+    usual, wanted = lists_for(index.rows), index.lists_set
+    choices = [_rebuild(index.collection, usual, f"usual for {index.rows:,} rows")]
+    if wanted and wanted != usual:
+        choices.append(_rebuild(index.collection, wanted, "as it is set now"))
+    return choices
 
 
 def _rebuild(collection: str, lists: int, why: str) -> Choice:
