@@ -256,6 +256,12 @@ class AsyncPool:
             raise translate(error) from error
 
     @asynccontextmanager
+    async def lend(self) -> AsyncIterator[Connection]:
+        """The driver's own connection, for whoever brings his own statements; its errors are the driver's."""
+        async with self._pool.connection() as conn:
+            yield conn
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncBound]:
         async with self.session() as session, session.transaction():
             yield session

@@ -2,7 +2,8 @@
 
 -- name: claim
 -- One index scan a priority, in the order of `turns` and only as far as there is room: the outer limit stops the loop.
--- Each scan starts above its floor; rows that others hold are stepped over.
+-- Each scan starts above its floor; rows that others hold are stepped over. "is true": the rows are reached by their
+-- ctid alone. A plan made while the table is empty would find the queue's index cheaper, and read all of it once it fills.
 with queue as materialized (
   select max_attempts, lease, limited,
          case when paused and coalesce(resume_at > statement_timestamp(), true) then 0
@@ -11,7 +12,7 @@ with queue as materialized (
   from pgops.queues where queue = %(queue)s
 ), claimed as (
   delete from pgops.job_available
-  where queue = %(queue)s and ctid = any(array(
+  where (queue = %(queue)s) is true and ctid = any(array(
     select head.ctid
     from unnest(%(turns)s::int2[]) as turn (priority)
     cross join lateral (
@@ -89,7 +90,9 @@ with failed as materialized (
   returning *
 ), ended as materialized (
   select g.*,
-         case when f.verdict = 'retry' and g.attempt >= coalesce(g.max_attempts, q.max_attempts, 10) then 'dead'
+         case when f.verdict in ('retry', 'snooze') and exists (
+                select from pgops.job_cancel c where c.queue = %(queue)s and c.id = g.id) then 'cancelled'
+              when f.verdict = 'retry' and g.attempt >= coalesce(g.max_attempts, q.max_attempts, 10) then 'dead'
               else f.verdict end as verdict,
          case when f.verdict = 'snooze' then g.errors else coalesce(g.errors, '[]') || jsonb_build_object(
            'attempt', g.attempt, 'error', f.error, 'traceback', f.traceback, 'worker', g.owner,
@@ -249,7 +252,10 @@ with keys as (
   delete from pgops.job_unique where queue = %(queue)s and until <= statement_timestamp()
 ), wishes as (
   delete from pgops.job_cancel c
-  where c.queue = %(queue)s and not exists (select from pgops.job_running r where r.queue = %(queue)s and r.id = c.id)
+  where c.queue = %(queue)s
+    and not exists (select from pgops.job_running r where r.queue = %(queue)s and r.id = c.id)
+    and not exists (select from pgops.job_available a where a.queue = %(queue)s and a.id = c.id)
+    and not exists (select from pgops.job_scheduled s where s.queue = %(queue)s and s.id = c.id)
 )
 update pgops.queues set paused = false, resume_at = null
 where queue = %(queue)s and paused and resume_at <= statement_timestamp()

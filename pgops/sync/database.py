@@ -257,6 +257,12 @@ class Pool:
             raise translate(error) from error
 
     @contextmanager
+    def lend(self) -> Iterator[Connection]:
+        """The driver's own connection, for whoever brings his own statements; its errors are the driver's."""
+        with self._pool.connection() as conn:
+            yield conn
+
+    @contextmanager
     def transaction(self) -> Iterator[Bound]:
         with self.session() as session, session.transaction():
             yield session

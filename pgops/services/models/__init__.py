@@ -29,7 +29,7 @@ from pgops.services.models.events import (
     Rejected,
     Subscription,
 )
-from pgops.services.models.jsonvalue import JsonValue
+from pgops.services.models.jsonvalue import JsonValue, read_json
 from pgops.services.models.kv import KvEntry, KvPage
 from pgops.services.models.limits import Algorithm, Decision
 from pgops.services.models.pubsub import Channel, Message, Missed
@@ -111,4 +111,5 @@ __all__ = [
     "Verdict",
     "Where",
     "WorkerState",
+    "read_json",
 ]

@@ -5,7 +5,7 @@ A job is claimed with a batch's token and a lease on the database's clock. Only 
 extends or releases a job; a late worker changes nothing and is told so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pgops.queries import load
 from pgops.services.arguments import encode_json, error_text
@@ -48,9 +48,11 @@ class Leases:
         limit: int,
         floors: Floors = NO_FLOORS,
         turns: Sequence[int] = IN_TURN,
+        make: Callable[..., Job] = Job,
     ) -> Claim:
         """Up to `limit` ready jobs above `floors`, leased to `owner` under `token` (a random 63-bit number, new for
-        each call), priorities in the order of `turns`. An unknown or paused queue gives none."""
+        each call), priorities in the order of `turns`; `make` makes a Job of its fields. An unknown or paused queue
+        gives none."""
         rows = self._db.all(
             Q["claim"],
             {
@@ -62,7 +64,7 @@ class Leases:
         for row in rows:
             highest[row[0] - 1] = row[1]  # rows come in order of seq within a priority
         jobs = tuple(
-            Job(queue, id, kind, attempt, of, payload, at, token, headers, group_key, unique_key)
+            make(queue, id, kind, attempt, of, payload, at, token, headers, group_key, unique_key)
             for _, _, id, kind, attempt, of, payload, at, headers, group_key, unique_key, *_ in rows
         )
         return Claim(queue, token, jobs, (highest[0], highest[1], highest[2], highest[3]))
@@ -92,7 +94,7 @@ class Leases:
                 "verdicts": [job.verdict for job in failed],
                 "errors": [error_text(job.error) for job in failed],
                 "tracebacks": [error_text(job.traceback) for job in failed],
-                "retry_in_s": [job.retry_in_s for job in failed],
+                "retry_in_s": [None if job.retry_in_s is None else float(job.retry_in_s) for job in failed],
             },
         )
         ended: dict[int, str] = {row[0]: row[1] for row in rows}

@@ -6,7 +6,6 @@ deltas, never counted. See schema/0002_queue.sql for the tables, runtime/worker.
 complete.
 """
 
-import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -21,7 +20,7 @@ from pgops.services.arguments import (
     encode_json,
     error_text,
 )
-from pgops.services.models import Cancelled, JobRow, JobState, JsonValue, PastJob, QueueSettings
+from pgops.services.models import Cancelled, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
 from pgops.sync.database import Row
 from pgops.sync.services.enqueue import Producers
 from pgops.sync.services.leases import Leases
@@ -181,16 +180,16 @@ def _job_row(queue: str, row: Row) -> JobRow:
     created_at, run_at, started_at, lease_until, owner = times
     return JobRow(
         queue=queue, id=id, state=state, kind=kind, priority=priority, attempt=attempt, max_attempts=of,
-        payload=json.loads(payload), errors=tuple(json.loads(errors)) if errors else (), created_at=created_at,
+        payload=read_json(payload), errors=tuple(read_json(errors) or ()), created_at=created_at,
         run_at=run_at, started_at=started_at, lease_until=lease_until, owner=owner, group_key=group_key,
-        unique_key=unique_key, progress=json.loads(progress) if progress else None,
+        unique_key=unique_key, progress=read_json(progress),
     )  # fmt: skip
 
 
 def _past_job(queue: str, row: Row) -> PastJob:
     outcome, id, kind, attempt, payload, errors, result, created_at, started_at, finished_at = row
     return PastJob(
-        queue=queue, id=id, outcome=outcome, kind=kind, attempt=attempt, payload=json.loads(payload),
-        errors=tuple(json.loads(errors)) if errors else (), result=json.loads(result) if result else None,
+        queue=queue, id=id, outcome=outcome, kind=kind, attempt=attempt, payload=read_json(payload),
+        errors=tuple(read_json(errors) or ()), result=read_json(result),
         created_at=created_at, started_at=started_at, finished_at=finished_at,
     )  # fmt: skip
