@@ -266,12 +266,13 @@ class AsyncPool:
         async with self.session() as session, session.transaction():
             yield session
 
-    async def listen(self, channels: Sequence[str]) -> AsyncListener:
-        """A connection of its own that listens to `channels`, whose names were checked; the caller closes it.
+    async def listen(self, channels: Sequence[str], *, dsn: str | None = None) -> AsyncListener:
+        """A connection of its own that listens to `channels`, whose names were checked; the caller closes it. `dsn` is
+        a direct way to the same database, where this pool's leads through a pooler.
 
         Raises UnreachableError, and RefusedError where a pooler keeps notifications back or on a standby.
         """
-        return await AsyncListener.open(self._dsn, self._kwargs, channels)
+        return await AsyncListener.open(dsn or self._dsn, self._kwargs, channels)
 
 
 async def _begin_read_only(conn: Connection) -> None:

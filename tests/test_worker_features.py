@@ -369,3 +369,51 @@ async def test_a_unique_group_of_jobs_runs_in_order_through_a_real_worker(db: As
     assert list(dict.fromkeys(ran)) == ids
     assert await scalar(db, b"select count(*) from pgops.job_unique") == 0
     assert await scalar(db, b"select count(*) from pgops.job_group") == 0
+
+
+async def test_an_idle_worker_is_told_of_new_jobs(
+    db: AsyncPool, queue: AsyncQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgops.runtime.feed.POLL_MAX_S", 30.0)
+    monkeypatch.setattr("pgops.runtime.feed.POLL_MIN_S", 30.0)
+    registry, ran = Registry(), []
+
+    @registry.job()
+    async def work(job: RunningJob) -> None:
+        ran.append(job.id)
+
+    async with working(worker(db, registry)) as its:
+        await until(lambda: its._hints.wanted and its._feed.waiting)
+
+        async def asks() -> int:
+            return await scalar(db, b"select count(*) from pgops.queues where hints_until > statement_timestamp()")
+
+        await until(asks)
+        one = await queue.enqueue("q", {})
+        await until(lambda: ran == [one], 5)
+        async with db.transaction() as tx:
+            silent = await AsyncQueue(tx).enqueue("q", {})
+        await asyncio.sleep(0.3)
+        assert silent not in ran, "a caller's transaction tells nobody by itself"
+        async with db.transaction() as tx:
+            told = await AsyncQueue(tx).enqueue("q", {}, hint=True)
+        await until(lambda: {silent, told} <= set(ran), 5)
+        its._feed._heard.set()
+
+
+async def test_hints_are_few_and_only_for_who_waits(dsn: str, db: AsyncPool, queue: AsyncQueue) -> None:
+    listener = await db.listen(["pgops_queue"])
+    try:
+        await queue.enqueue("q", {})
+        assert await listener.receive(0.2) == [], "nobody waits"
+        await queue.want_hints(["q"], 60)
+        began = time.monotonic()
+        for _ in range(100):
+            await queue.enqueue("q", {})
+        took = time.monotonic() - began
+        heard = 0
+        while said := await listener.receive(0.2):
+            heard += len(said)
+        assert 1 <= heard <= took * 50 + 1
+    finally:
+        await listener.close()

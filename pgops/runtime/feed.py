@@ -36,7 +36,10 @@ class Feed:
         buffer: "asyncio.Queue[Job | None]",
         outcomes: Outcomes,
         desk: Desk,
+        heard: asyncio.Event,
     ) -> None:
+        self.waiting = True
+        self._heard = heard
         self.limited: set[str] = set()
         self._db = db
         self._desk = desk
@@ -65,12 +68,22 @@ class Feed:
                 got = 0
                 for queue in self._floors:
                     got += await self._claim(leases, queue)
+                self.waiting = not got and self._room() > 0
                 if got:
                     wait_s = POLL_MIN_S
-                if not got or self._room() == 0:
+                if self.waiting:
+                    wait_s = POLL_MIN_S if await self._told(wait_s) else min(wait_s * 1.5, POLL_MAX_S)
+                elif self._room() == 0:
                     await asyncio.sleep(wait_s)
-                if not got and self._room():
-                    wait_s = min(wait_s * 1.5, POLL_MAX_S)
+
+    async def _told(self, wait_s: float) -> bool:
+        """Wait for a hint, but no longer than `wait_s`; whether one came."""
+        try:
+            await asyncio.wait_for(self._heard.wait(), wait_s)
+        except TimeoutError:
+            return False
+        self._heard.clear()
+        return True
 
     async def _claim(self, leases: AsyncQueue, queue: str) -> int:
         room = self._room()

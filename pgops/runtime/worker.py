@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, UsageError
 from pgops.runtime.feed import Feed
+from pgops.runtime.hints import WANTED_FOR_S, Hints
 from pgops.runtime.job import Desk
 from pgops.runtime.maintenance import Maintenance
 from pgops.runtime.outcomes import Outcomes, Stats
@@ -39,7 +40,8 @@ LISTEN_TO_WISHES_S = 1.0
 
 
 class Worker:
-    """Runs the jobs of `queues` through the handlers of `registry`, `concurrency` at a time."""
+    """Runs the jobs of `queues` through the handlers of `registry`, `concurrency` at a time. `direct_dsn` is a way
+    around a pooler, for hints of new jobs."""
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class Worker:
         *,
         concurrency: int = 10,
         grace_s: float = 25.0,
+        direct_dsn: str | None = None,
     ) -> None:
         if not queues or concurrency < 1:
             raise UsageError("a worker needs at least one queue and a concurrency of 1", "for example: -q email")
@@ -64,7 +67,8 @@ class Worker:
         self._buffer: asyncio.Queue[Job | None] = asyncio.Queue()
         self._desk = Desk(db)
         self._outcomes = Outcomes(self.stats)
-        self._feed = Feed(db, queues, concurrency, self._buffer, self._outcomes, self._desk)
+        self._hints = Hints(db, queues, direct_dsn)
+        self._feed = Feed(db, queues, concurrency, self._buffer, self._outcomes, self._desk, self._hints.heard)
         self._runners = Runners(registry, self._buffer, self._outcomes, self._desk, concurrency)
 
     def stop(self) -> None:
@@ -86,9 +90,10 @@ class Worker:
                 wishes = tasks.create_task(self._keep(self._hear, self._ended))
                 duties = Maintenance(self._db, self._queues)
                 maintenance = tasks.create_task(self._keep(lambda: duties.run(self._stopping), self._stopping))
+                hints = tasks.create_task(self._keep(lambda: self._hints.run(self._stopping), self._stopping))
                 self._runners.start(tasks)
                 await self._stopping.wait()
-                await asyncio.gather(feed, maintenance)
+                await asyncio.gather(feed, maintenance, hints)
                 await self._hand_back()
                 await self._runners.wind_down(self._grace_s)
                 self._ended.set()
@@ -114,6 +119,8 @@ class Worker:
         while not self._ended.is_set():
             await self._read_settings()
             await self._queue.beat_worker(self._desk.owner, self._state())
+            if self._hints.wanted and self._feed.waiting:
+                await self._queue.want_hints(self._queues, WANTED_FOR_S)
             await self._outcomes.extend(self._queue, self._lease_s / 3)
             await _wait(self._ended, min(self._lease_s / 6, 5.0))
 

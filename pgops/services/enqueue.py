@@ -5,6 +5,7 @@ Everything here is one statement in whoever's transaction; see schema/0002_queue
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from time import monotonic
 
 from pgops.database import AsyncDatabase
 from pgops.queries import load
@@ -25,6 +26,7 @@ from pgops.services.models import Enqueued, JsonValue, KeyState, NewJob
 Q = load("pgops.services", "enqueue.sql")
 
 WHILE_ALIVE: tuple[KeyState, ...] = ("available", "scheduled", "running")
+HINT_EVERY_S = 0.02
 _COPY_CHUNK = 1_000
 
 
@@ -33,6 +35,7 @@ class AsyncProducers:
 
     _db: AsyncDatabase
     _own: bool
+    _hinted: dict[str, float]
 
     async def enqueue(
         self,
@@ -49,11 +52,15 @@ class AsyncProducers:
         unique_key: str | None = None,
         unique_states: Collection[KeyState] = WHILE_ALIVE,
         unique_for_s: float | None = None,
+        hint: bool = False,
     ) -> int:
         """Add one job and return its id; a new queue is made with defaults. `priority` 1 is first, 4 last.
 
         Jobs of one `group_key` run one at a time, in order of arrival. While a job with the same `unique_key` is in one
         of `unique_states`, but for at most `unique_for_s` seconds, none is added and that job's id is returned.
+
+        Workers that wait are told at once, or else find the job when they look next, within 50 ms. In a caller's own
+        transaction only `hint=True` tells them, since it makes his commit take its turn with everybody's NOTIFY.
 
         Raises UsageError for a bad name, key, priority, delay, a naive `run_at`, or a payload that is no
         JSON or over 1 MB.
@@ -81,6 +88,11 @@ class AsyncProducers:
             values |= {"delay_s": check_delay(delay_s), "run_at": check_moment(run_at)}
             row = await self._db.one(Q["schedule"], values)
         assert row is not None
+        if not self._own:
+            if hint:
+                await self._db.execute(Q["hint_in_transaction"], {"queue": queue})
+        elif len(row) > 2 and row[2]:
+            await self._hint(queue)
         return int(row[0])
 
     async def enqueue_many(
@@ -90,8 +102,11 @@ class AsyncProducers:
         prefix = f"{copy_text(check_queue(queue))}\t{copy_text(check_kind(kind))}\t{check_priority(priority)}\t"
         async with self._db.transaction() as tx:
             jobs = await tx.copy_text(Q["copy_jobs"], _copy_chunks(prefix, payloads))
+            row = None
             if jobs:
-                await tx.execute(Q["count_enqueued"], {"queue": queue, "jobs": jobs, "own": self._own})
+                row = await tx.one(Q["count_enqueued"], {"queue": queue, "jobs": jobs, "own": self._own})
+        if self._own and row is not None and row[2]:
+            await self._hint(queue)
         return jobs
 
     async def enqueue_jobs(
@@ -118,6 +133,13 @@ class AsyncProducers:
             "unique_for_s": unique_for_s,
         }
         return [Enqueued(*row) for row in await self._db.all(Q["enqueue_jobs"], values)]
+
+    async def _hint(self, queue: str) -> None:
+        """Tell the workers that wait for this queue, at most 50 times a second. Correctness does not rest on it."""
+        now = monotonic()
+        if now - self._hinted.get(queue, 0.0) >= HINT_EVERY_S:
+            self._hinted[queue] = now
+            await self._db.execute(Q["hint"], {"queue": queue})
 
 
 def _copy_chunks(prefix: str, payloads: Iterable[JsonValue]) -> Iterator[bytes]:

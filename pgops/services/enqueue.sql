@@ -15,7 +15,7 @@ with made as (
 )
 insert into pgops.job_available (queue, kind, payload, priority, max_attempts)
 values (%(queue)s, %(kind)s, %(payload)s, %(priority)s, %(max_attempts)s)
-returning seq, (select count(*) from relaxed)
+returning seq, (select count(*) from relaxed), (select hints_until > statement_timestamp() from pgops.queues where queue = %(queue)s)
 
 -- name: schedule
 -- The same for later; a moment that has passed already is promoted at the next look.
@@ -33,7 +33,8 @@ returning id
 
 -- name: enqueue_job
 -- The same for a job with keys, headers or states: the database's own function, as SQL producers call it.
-select id, existing from pgops.enqueue_job(
+select id, existing, (select hints_until > statement_timestamp() from pgops.queues where queue = %(queue)s)
+from pgops.enqueue_job(
   %(queue)s, %(payload)s::jsonb, %(kind)s, %(priority)s,
   coalesce(%(run_at)s::timestamptz, statement_timestamp() + make_interval(secs => nullif(%(delay_s)s::float8, 0))),
   %(max_attempts)s, %(headers)s::jsonb, %(group_key)s, %(unique_key)s, %(unique_states)s::text[],
@@ -64,4 +65,12 @@ with made as (
   where queue = %(queue)s and durability = 'relaxed' and %(own)s
 )
 insert into pgops.queue_delta (queue, available, enqueued) values (%(queue)s, %(jobs)s, %(jobs)s)
-returning (select count(*) from relaxed)
+returning (select count(*) from relaxed), 0, (select hints_until > statement_timestamp() from pgops.queues where queue = %(queue)s)
+
+-- name: hint
+-- Tells workers that wait; nothing is lost with it, so its commit waits for no disk.
+select set_config('synchronous_commit', 'off', true), pg_notify('pgops_queue', %(queue)s)
+
+-- name: hint_in_transaction
+-- The same in a caller's transaction: it goes out with his commit.
+select pg_notify('pgops_queue', %(queue)s)

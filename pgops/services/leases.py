@@ -28,6 +28,7 @@ Floors = tuple[int, int, int, int]
 NO_FLOORS: Floors = (0, 0, 0, 0)
 IN_TURN = (1, 2, 3, 4)
 HISTORY_DAYS = 28
+HINTS = "pgops_queue"
 
 
 class AsyncLeases:
@@ -37,6 +38,7 @@ class AsyncLeases:
     def __init__(self, db: AsyncDatabase, *, own: bool | None = None) -> None:
         self._db = db
         self._own = isinstance(db, AsyncPool) if own is None else own
+        self._hinted: dict[str, float] = {}
 
     async def claim(
         self,
@@ -127,6 +129,10 @@ class AsyncLeases:
     async def cancelled(self, queues: Sequence[str]) -> list[CancelRequest]:
         """Which running jobs of `queues` somebody wants to end."""
         return [CancelRequest(*row) for row in await self._db.all(Q["cancelled"], {"queues": list(queues)})]
+
+    async def want_hints(self, queues: Sequence[str], for_s: float) -> None:
+        """Ask producers to say when they add to `queues`, for so many seconds."""
+        await self._db.execute(Q["want_hints"], {"queues": list(queues), "for_s": for_s})
 
     # --- maintenance -------------------------------------------------------------------------------------------
 

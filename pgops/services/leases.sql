@@ -240,6 +240,11 @@ where g.queue = %(queue)s and g.key = lost.key and g.head = lost.head
 -- Which of the queues' running jobs somebody wants to end; few, and in a table of their own.
 select queue, id, reason from pgops.job_cancel where queue = any(%(queues)s)
 
+-- name: want_hints
+-- A worker waits. Producers look at it with the row that they read anyway.
+update pgops.queues set hints_until = statement_timestamp() + make_interval(secs => %(for_s)s)
+where queue = any(%(queues)s)
+
 -- name: report_progress
 -- In no index, so heap-only.
 update pgops.job_running r set progress = p.progress

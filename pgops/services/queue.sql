@@ -15,7 +15,9 @@ with gone as (
   insert into pgops.queue_delta (queue, available, dead)
   select %(queue)s, count(*) filter (where group_key is null), -count(*) from gone having count(*) > 0
 )
-select count(*) + pgops.redrive_unique(%(queue)s, %(ids)s::bigint[], %(all)s),
+select count(*) + case when exists (
+         select from pgops.job_dead where queue = %(queue)s and (%(all)s or id = any(%(ids)s)) and unique_key is not null)
+       then pgops.redrive_unique(%(queue)s, %(ids)s::bigint[], %(all)s) else 0 end,
        count(case when group_key is not null then pgops.admit(
          (queue, group_key, null, id, priority, 0, max_attempts, kind, payload, headers, errors, null, created_at)
          ::pgops.job_waiting) end)

@@ -267,12 +267,13 @@ class Pool:
         with self.session() as session, session.transaction():
             yield session
 
-    def listen(self, channels: Sequence[str]) -> Listener:
-        """A connection of its own that listens to `channels`, whose names were checked; the caller closes it.
+    def listen(self, channels: Sequence[str], *, dsn: str | None = None) -> Listener:
+        """A connection of its own that listens to `channels`, whose names were checked; the caller closes it. `dsn` is
+        a direct way to the same database, where this pool's leads through a pooler.
 
         Raises UnreachableError, and RefusedError where a pooler keeps notifications back or on a standby.
         """
-        return Listener.open(self._dsn, self._kwargs, channels)
+        return Listener.open(dsn or self._dsn, self._kwargs, channels)
 
 
 def _begin_read_only(conn: Connection) -> None:

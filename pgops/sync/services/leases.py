@@ -29,6 +29,7 @@ Floors = tuple[int, int, int, int]
 NO_FLOORS: Floors = (0, 0, 0, 0)
 IN_TURN = (1, 2, 3, 4)
 HISTORY_DAYS = 28
+HINTS = "pgops_queue"
 
 
 class Leases:
@@ -38,6 +39,7 @@ class Leases:
     def __init__(self, db: Database, *, own: bool | None = None) -> None:
         self._db = db
         self._own = isinstance(db, Pool) if own is None else own
+        self._hinted: dict[str, float] = {}
 
     def claim(
         self,
@@ -128,6 +130,10 @@ class Leases:
     def cancelled(self, queues: Sequence[str]) -> list[CancelRequest]:
         """Which running jobs of `queues` somebody wants to end."""
         return [CancelRequest(*row) for row in self._db.all(Q["cancelled"], {"queues": list(queues)})]
+
+    def want_hints(self, queues: Sequence[str], for_s: float) -> None:
+        """Ask producers to say when they add to `queues`, for so many seconds."""
+        self._db.execute(Q["want_hints"], {"queues": list(queues), "for_s": for_s})
 
     # --- maintenance -------------------------------------------------------------------------------------------
 
