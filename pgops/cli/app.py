@@ -28,6 +28,7 @@ from pgops.cli import (
     sessions,
     status,
     vector,
+    worker,
 )
 from pgops.cli.command import Dsn, Profile, ReadOnly, perform
 from pgops.cli.context import Cli, at_terminal
@@ -44,7 +45,8 @@ app = typer.Typer(
 )
 for room in (schema, status, check, demo, bench):
     room.register(app)
-running.register(queue.app, outbox.app)
+running.register(outbox.app)
+worker.register(queue.app)
 for house in (server, queue, cache, limit, kv, doc, vector, outbox, pubsub, audit):
     app.add_typer(house.app)
 for tree in (sessions.app, sessions.locks_app):

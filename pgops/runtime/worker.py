@@ -71,6 +71,16 @@ class Worker:
         self._feed = Feed(db, queues, concurrency, self._buffer, self._outcomes, self._desk, self._hints.heard)
         self._runners = Runners(registry, self._buffer, self._outcomes, self._desk, concurrency)
 
+    @property
+    def running(self) -> int:
+        """How many jobs handlers have."""
+        return len(self._runners.serving)
+
+    @property
+    def prefetched(self) -> int:
+        """How many are claimed and not started."""
+        return self._buffer.qsize()
+
     def stop(self) -> None:
         """Begin to stop; `run` returns when all is handed back or finished. May be called from a signal handler."""
         self._stopping.set()
@@ -167,7 +177,7 @@ class Worker:
     def _state(self) -> WorkerState:
         return WorkerState(
             host=socket.gethostname(), pid=os.getpid(), queues=self._queues, concurrency=self._concurrency,
-            lease_s=self._lease_s, running=self._outcomes.held - self._buffer.qsize(),
+            lease_s=self._lease_s, running=self.running,
             stopping=self._stopping.is_set(), floors=self._feed.floors,
         )  # fmt: skip
 
