@@ -154,7 +154,7 @@ async def test_a_preview_shows_why_jobs_died_and_sql_that_runs(db: AsyncPool, ds
     assert look.title == "let dead letters of queue email start over"
     assert look.samples == (f"job {ids[0]} send: died 0 s ago after 1 attempt: no such host",)
     with psycopg.connect(dsn, autocommit=True) as conn:
-        assert conn.execute(look.sql.encode()).fetchall() == [(1,)]
+        assert conn.execute(look.sql.encode()).fetchall() == [(1, 0)]
     assert await states(db) == {"available": 1, "dead": 2}
 
 

@@ -14,17 +14,18 @@ import pytest
 from pgops.queries import load
 
 LEASES = load("pgops.services", "leases.sql")
-QUEUE = load("pgops.services", "queue.sql")
 ROWS = 1_000_000
 
+ENQUEUE = load("pgops.services", "enqueue.sql")
 VALUES: dict[str, object] = {
     "queue": "q", "limit": 100, "floors": [0, 0, 0, 0], "token": 1, "owner": 1, "ids": [1, 2, 3], "full": False,
     "errors": ["a", "b", "c"], "tracebacks": ["", "", ""], "retry_in_s": [None, None, None], "everyone": False,
+    "verdicts": ["retry", "dead", "snooze"], "turns": [1, 2, 3, 4], "results": "{}", "own": True,
     "kind": "k", "payload": "{}", "priority": 2, "max_attempts": None, "id": 1,
 }  # fmt: skip
 HOT = {
     "claim": LEASES, "complete": LEASES, "fail": LEASES, "release": LEASES, "heartbeat": LEASES, "promote": LEASES,
-    "fold": LEASES, "enqueue": QUEUE,
+    "fold": LEASES, "enqueue": ENQUEUE, "turns": LEASES, "behead": LEASES,
 }  # fmt: skip
 JOB_TABLES = {"job_available", "job_scheduled", "job_running", "job_dead", "queue_delta"}
 

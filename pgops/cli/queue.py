@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pgops.cli import acts, inputs, running
+from pgops.cli import acts, inputs, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
@@ -130,4 +130,4 @@ def _attempt(job: JobRow) -> str:
     return str(job.attempt) if job.max_attempts is None else f"{job.attempt}/{job.max_attempts}"
 
 
-command(app, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(running.work)
+command(app, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(worker.work)

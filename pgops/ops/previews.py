@@ -129,7 +129,7 @@ async def pause(db: AsyncPool, action: Action) -> Preview:
     await AsyncQueue(db).require(action.target)
     title = f"pause queue {action.target}" if paused else f"resume queue {action.target}"
     sample = "no worker claims from it; what runs goes on" if paused else "workers claim from it again"
-    params = {"queue": action.target, "paused": paused}
+    params = {"queue": action.target, "paused": paused, "for_s": None}
     return Preview(action, title, 1, True, (sample,), shown(QUEUE["set_paused"], params))
 
 

@@ -48,16 +48,22 @@ class Maintenance:
         for queue in self._queues:
             while await leases.promote(queue, limit=BATCH) == BATCH:
                 pass
+            await leases.behead(queue, limit=BATCH)
             if reap or net:
                 reaped = await leases.reap(queue, everyone=net, limit=BATCH)
                 if reaped.requeued or reaped.dead:
                     lost = reaped.requeued + reaped.dead
                     log.warning("%s: %d leases ran out, %d of them for the last time", queue, lost, reaped.dead)
+            if net:
+                await leases.mend_groups(queue)
+            if fold:
+                await leases.forget_keys(queue)
         if fold or net:
             for settings in await leases.queues():  # every queue: one without workers would never be folded
                 await leases.fold(settings.queue, full=net)
         if net:
             await leases.forget_lost_workers()
+            await leases.trim_history()
 
     def _is_due(self, duty: str, every_s: float) -> bool:
         now = monotonic()

@@ -29,20 +29,27 @@ from pgops.services.models.events import (
     Rejected,
     Subscription,
 )
-from pgops.services.models.jsonvalue import JsonValue
+from pgops.services.models.jsonvalue import JsonValue, read_json
 from pgops.services.models.kv import KvEntry, KvPage
 from pgops.services.models.limits import Algorithm, Decision
 from pgops.services.models.pubsub import Channel, Message, Missed
 from pgops.services.models.queue import (
+    Cancelled,
+    CancelRequest,
     Claim,
+    Enqueued,
     Failed,
     FailedJob,
     Job,
     JobRow,
     JobState,
+    KeyState,
     Mark,
+    NewJob,
+    PastJob,
     QueueSettings,
     Reaped,
+    Verdict,
     WorkerState,
 )
 from pgops.services.models.vectors import Collection, Match, Metric, RebuildResult, Recall, VectorIndex, VectorRow
@@ -52,6 +59,8 @@ __all__ = [
     "Algorithm",
     "Batch",
     "CacheStats",
+    "CancelRequest",
+    "Cancelled",
     "Channel",
     "Claim",
     "Collection",
@@ -62,6 +71,7 @@ __all__ = [
     "DocumentCount",
     "DocumentIndex",
     "DocumentPage",
+    "Enqueued",
     "Event",
     "Failed",
     "FailedJob",
@@ -71,6 +81,7 @@ __all__ = [
     "JobRow",
     "JobState",
     "JsonValue",
+    "KeyState",
     "KvEntry",
     "KvPage",
     "Lag",
@@ -82,9 +93,11 @@ __all__ = [
     "Missed",
     "NewDocument",
     "NewEvent",
+    "NewJob",
     "Operator",
     "ParkedEvent",
     "PartCursor",
+    "PastJob",
     "Path",
     "Purged",
     "QueueSettings",
@@ -95,6 +108,8 @@ __all__ = [
     "Subscription",
     "VectorIndex",
     "VectorRow",
+    "Verdict",
     "Where",
     "WorkerState",
+    "read_json",
 ]
