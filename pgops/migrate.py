@@ -118,8 +118,8 @@ async def require(db: AsyncPool) -> None:
     refuse(steps)
     missing = [step.name for step in steps if step.state == "pending"]
     if missing:
-        have = len(steps) - len(missing)
-        message = "the database has no pgops schema" if have == 0 else f"the schema is older: {missing[0]} is missing"
+        older = any(step.state == "applied" for step in steps)
+        message = f"the schema is older: {missing[0]} is missing" if older else "the database has no pgops schema"
         raise SchemaError(message, "run: pgops migrate")
 
 

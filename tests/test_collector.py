@@ -312,6 +312,7 @@ async def _collection(db: AsyncPool, rows: int = 200) -> AsyncVectors:
     return vectors
 
 
+@pytest.mark.vectors
 async def test_the_rows_of_a_small_collection_are_counted(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=2)
@@ -324,6 +325,7 @@ async def test_the_rows_of_a_small_collection_are_counted(db: AsyncPool) -> None
     assert (one.rows, one.exact) == (70_000, {"rows": False}), "a large one is estimated, and says so"
 
 
+@pytest.mark.vectors
 async def test_every_vector_index_of_the_database_is_seen(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=3)
@@ -338,6 +340,7 @@ async def test_every_vector_index_of_the_database_is_seen(db: AsyncPool) -> None
     assert (theirs.table, theirs.method, theirs.collection, theirs.lists_set) == ("public.theirs", "hnsw", None, None)
 
 
+@pytest.mark.vectors
 async def test_lists_as_set_and_as_built_are_told_apart(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=2)
@@ -408,6 +411,7 @@ async def test_without_the_schema_server_and_sessions_still_work(empty_dsn: str)
     assert snapshot.vectors == ()
 
 
+@pytest.mark.vectors
 async def test_vector_indexes_are_seen_without_the_schema(empty_dsn: str) -> None:
     async with AsyncPool.open(empty_dsn) as db:
         await db.execute(b"create extension vector")
@@ -461,6 +465,7 @@ async def test_a_monitor_that_may_use_the_schema_but_not_read_it_sees_what_to_gr
     assert not isinstance(snapshot.sessions, Unavailable)
 
 
+@pytest.mark.vectors
 async def test_a_monitor_with_select_sees_everything_but_the_built_lists(db: AsyncPool, dsn: str) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=2)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import this_server
 
 from pgops import migrate
 from pgops.database import AsyncPool
@@ -26,6 +27,7 @@ TABLES = {
     "0006_documents": ["collections"],
     "0007_vectors": ["vector_collections"],
 }
+POSSIBLE = [name for name in TABLES if name != "0007_vectors" or this_server.has_pgvector()]
 
 
 def states(steps: list[Step]) -> set[str]:
@@ -36,16 +38,16 @@ async def test_an_empty_database_gets_every_file_and_its_tables(empty_dsn: str) 
     async with AsyncPool.open(empty_dsn) as db:
         before = await migrate.plan(db)
         assert [step.name for step in before] == list(TABLES)
-        assert states(before) == {"pending"}
+        assert {step.name for step in before if step.state == "pending"} == set(POSSIBLE)
         done = await migrate.apply(db)
-        assert states(done) == {"applied"}
-        assert all(step.duration_s is not None for step in done)
-        for tables in TABLES.values():
+        assert {step.name for step in done if step.state == "applied"} == set(POSSIBLE)
+        assert {step.name for step in done if step.duration_s is not None} == set(POSSIBLE)
+        for name, tables in TABLES.items():
             for table in tables:
                 row = await db.one(b"select to_regclass(%s) is not null", [f"pgops.{table}"])
-                assert row == (True,), table
+                assert row == (name in POSSIBLE,), table
         again = await migrate.apply(db)
-        assert states(again) == {"applied"}
+        assert [step.state for step in again] == [step.state for step in done]
         assert all(step.duration_s is None for step in again), "nothing is done twice"
         await migrate.require(db)
 
@@ -59,9 +61,9 @@ async def test_planning_changes_nothing(empty_dsn: str) -> None:
 async def test_two_at_once_are_safe(empty_dsn: str) -> None:
     async with AsyncPool.open(empty_dsn) as one, AsyncPool.open(empty_dsn) as two:
         first, second = await asyncio.gather(migrate.apply(one), migrate.apply(two))
-        assert states(first) == states(second) == {"applied"}
-        by_whom = [(a.duration_s is None) + (b.duration_s is None) for a, b in zip(first, second, strict=True)]
-        assert by_whom == [1] * len(TABLES), "each file was applied by exactly one of them"
+        by_whom = {a.name: (a.duration_s is None) + (b.duration_s is None) for a, b in zip(first, second, strict=True)}
+        assert {name for name, misses in by_whom.items() if misses == 1} == set(POSSIBLE), "applied by exactly one"
+        assert {step.name for step in first if step.state == "applied"} == set(POSSIBLE)
 
 
 async def test_a_changed_file_is_refused_before_anything_is_done(empty_dsn: str) -> None:

@@ -164,7 +164,7 @@ WRITES = [
     ("pubsub", "publish", "orders", "1"),
     ("pubsub", "publish", "orders", "1", "--durable"),
     ("pubsub", "listen", "orders", "--durable", "s", "--timeout", "0.1"),
-    ("vector", "create", "docs", "3"),
+    pytest.param(("vector", "create", "docs", "3"), marks=pytest.mark.vectors),
     ("kv", "set", "k", "v"),
     ("limit", "hit", "k", "--limit", "1", "--per", "1"),
     ("demo", "--headless", "--yes"),
