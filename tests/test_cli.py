@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import shlex
 import signal
 import time
@@ -10,12 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pytest
 import this_server
 import typer
 from cli_call import Run, caller, spawned
-from psycopg.conninfo import make_conninfo
 
 from pgops.cli.app import app
 from pgops.config import Target

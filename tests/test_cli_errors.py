@@ -16,7 +16,6 @@ import psycopg
 import pytest
 import this_server
 from cli_call import PGOPS, Done, Run, caller, interrupted, spawned
-from psycopg.conninfo import make_conninfo
 
 from pgops.database import AsyncPool
 from pgops.services.client import AsyncPgops

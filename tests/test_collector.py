@@ -386,7 +386,7 @@ async def test_a_collection_whose_table_is_gone_is_left_out_and_a_missing_regist
     snapshot = await collect(db)
     assert isinstance(snapshot.documents, Unavailable)
     assert snapshot.documents.remedy == "run: pgops migrate"
-    assert snapshot.vectors == ()
+    assert items(snapshot.vectors) == ()
 
 
 async def test_sessions_are_counted_by_state(db: AsyncPool, dsn: str) -> None:
@@ -408,7 +408,9 @@ async def test_without_the_schema_server_and_sessions_still_work(empty_dsn: str)
     assert isinstance(snapshot.documents, Unavailable)
     assert not isinstance(snapshot.server, Unavailable)
     assert not isinstance(snapshot.sessions, Unavailable)
-    assert snapshot.vectors == ()
+    assert isinstance(snapshot.vectors, Unavailable)
+    assert "extension vector" in snapshot.vectors.reason
+    assert snapshot.vectors.remedy.endswith("run: pgops migrate")
 
 
 @pytest.mark.vectors
@@ -453,7 +455,7 @@ async def test_a_role_without_any_right_sees_what_to_grant(dsn: str) -> None:
     assert isinstance(snapshot.sessions, Unavailable)
     assert snapshot.sessions.remedy.startswith("grant pg_monitor to")
     assert not isinstance(snapshot.server, Unavailable)
-    assert snapshot.vectors == ()
+    assert items(snapshot.vectors) == ()
 
 
 async def test_a_monitor_that_may_use_the_schema_but_not_read_it_sees_what_to_grant(dsn: str) -> None:

@@ -295,6 +295,12 @@ join pg_namespace n on n.oid = t.relnamespace
 where m.amname in ('ivfflat', 'hnsw') and i.relkind = 'i'
 order by 1, 2, 3 limit 500
 
+-- name: vector_extension
+-- Asked where there is no vector index: whether there could be one.
+select exists (select from pg_extension where extname = 'vector'),
+       exists (select from pg_available_extensions where name = 'vector'),
+       current_setting('server_version_num')::integer / 10000
+
 -- name: count_rows
 -- An estimate of a small table is off by much, and its count costs little.
 select count(*) from (select from {table} limit %(cap)s) counted
