@@ -106,23 +106,25 @@ def seed(dsn: str, path: str = "") -> None:
     a greeting, user:1 but no leader and no lock, a limit that was hit, the subscription billing, the documents e1 and
     e2 of events, and docs, with an index for the commands that need one."""
 
-    async def fill() -> None:
-        async with AsyncPgops.open(dsn) as pg:
-            if not await pg.queue.queues():
-                await pg.queue.enqueue("email", {"to": "a@example.org"})
-                await pg.queue.enqueue("email", {"to": "b@example.org"}, max_attempts=1, priority=1)
-                claim = await pg.queue.claim("email", owner=1, token=7, limit=1)
-                await pg.queue.fail("email", 7, [FailedJob(claim.jobs[0].id, "it broke")])
-            await pg.cache.set("greeting", b"hello")
-            await pg.kv.set("user:1", "Ann", ttl_s=600)
-            await pg.kv.delete("leader", "lock:report")
-            await pg.limits.hit("login:ann", 1_000, 600)
-            await pg.events.subscribe("billing", topics=["orders"], start="beginning")
-            await _seed_documents(pg, path)
-            if this_server.has_pgvector() or path.startswith("vector "):
-                await _seed_vectors(pg, path)
+    asyncio.run(planted(dsn, path))
 
-    asyncio.run(fill())
+
+async def planted(dsn: str, path: str = "") -> None:
+    """What `seed` makes."""
+    async with AsyncPgops.open(dsn) as pg:
+        if not await pg.queue.queues():
+            await pg.queue.enqueue("email", {"to": "a@example.org"})
+            await pg.queue.enqueue("email", {"to": "b@example.org"}, max_attempts=1, priority=1)
+            claim = await pg.queue.claim("email", owner=1, token=7, limit=1)
+            await pg.queue.fail("email", 7, [FailedJob(claim.jobs[0].id, "it broke")])
+        await pg.cache.set("greeting", b"hello")
+        await pg.kv.set("user:1", "Ann", ttl_s=600)
+        await pg.kv.delete("leader", "lock:report")
+        await pg.limits.hit("login:ann", 1_000, 600)
+        await pg.events.subscribe("billing", topics=["orders"], start="beginning")
+        await _seed_documents(pg, path)
+        if this_server.has_pgvector() or path.startswith("vector "):
+            await _seed_vectors(pg, path)
 
 
 async def _seed_documents(pg: AsyncPgops, path: str) -> None:

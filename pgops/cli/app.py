@@ -17,6 +17,7 @@ from pgops.cli import (
     demo,
     doc,
     endings,
+    grants,
     kv,
     limit,
     outbox,
@@ -42,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (schema, status, check, demo, bench):
+for room in (schema, grants, status, check, demo, bench):
     room.register(app)
 running.register(queue.app, outbox.app)
 for house in (server, queue, cache, limit, kv, doc, vector, outbox, pubsub, audit):

@@ -10,6 +10,7 @@ findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; 
 rules_*.py     its rules, by subsystem; thresholds.py the lines they draw
 actions.py     Action -> preview -> run -> Result; the same from key and from command
 previews.py    what an Action would hit; backends.py: one backend, and whether it may be hit
+grants.py      what a role needs to look and to act, as SQL; grants.sql its statements
 audit.py       the trail of every act
 wording.py     numbers as findings and previews say them
 catalog.sql    the statements, as one can paste them into psql

@@ -40,7 +40,7 @@ SAMPLE_PAGES = 64
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the first statement of an observation tells: the moment, and what this role may see."""
+    """What the first statement of an observation tells: the moment, and what this role (quoted) may see."""
 
     taken_at: datetime
     role: str
