@@ -56,8 +56,10 @@ async def test_a_chain_of_three_is_seen_with_its_root_and_its_table(db: AsyncPoo
     assert middle.application == "chain middle"
 
 
-async def test_where_nobody_waits_there_is_no_tree(db: AsyncPool) -> None:
-    assert (await collect(db)).locks == ()
+async def test_where_nobody_waits_there_is_no_tree(db: AsyncPool, dsn: str) -> None:
+    """Of this database: other tests wait in theirs, and they are seen too."""
+    mine = conninfo_to_dict(dsn)["dbname"]
+    assert [one for one in items((await collect(db)).locks) if one.database == mine] == []
 
 
 async def test_a_prepared_transaction_that_blocks_has_the_pid_zero() -> None:

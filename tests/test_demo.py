@@ -13,6 +13,7 @@ from random import Random
 
 import psycopg
 import pytest
+import this_server
 from psycopg.conninfo import make_conninfo
 
 from pgops.config import Target
@@ -213,7 +214,7 @@ def check_all_counters(snapshot: Snapshot) -> None:
     assert isinstance(snapshot.cache, CachePart)
     assert snapshot.cache.hits > 0
     assert snapshot.cache.misses > 0
-    assert sum(index.searches_total for index in items(snapshot.vectors)) > 0
+    assert sum(index.searches_total for index in items(snapshot.vectors)) > 0 or not this_server.has_pgvector()
     assert isinstance(snapshot.kv, KvPart)
     assert isinstance(snapshot.limits, LimitsPart)
     assert isinstance(snapshot.pubsub, PubsubPart)

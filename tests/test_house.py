@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import psycopg
 import pytest
+import this_server
 from pgbouncer import requires
 
 from pgops.queries import parse
@@ -73,6 +75,19 @@ def test_what_is_made_on_first_use_is_one_for_all_threads() -> None:
         first, second = pool.map(lambda _: owner.slow, range(2))
     assert first is second is owner.slow
     assert Owner.slow.__doc__ == "Made once."
+
+
+def test_a_test_that_needs_pgvector_is_excused_exactly_where_the_server_has_none(
+    server_dsn: str, request: pytest.FixtureRequest
+) -> None:
+    with psycopg.connect(server_dsn) as conn:
+        there = conn.execute("select from pg_available_extensions where name = 'vector'").fetchone() is not None
+        newest = conn.info.server_version >= 180_000
+    assert this_server.has_pgvector() is there
+    excused = [item for item in request.session.items if item.get_closest_marker("xfail")]
+    assert there is (excused == [])
+    if this_server.EMBEDDED:
+        assert there and newest, "on the embedded server nothing is excused"
 
 
 def test_a_newer_variant_of_a_statement_wins_where_it_fits() -> None:

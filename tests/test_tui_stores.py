@@ -334,6 +334,7 @@ async def test_live_a_document_collection_is_opened_and_dropped(dsn: str) -> Non
             await pg.documents.describe("orders")
 
 
+@pytest.mark.vectors
 async def test_live_a_vector_collection_is_dropped(dsn: str) -> None:
     async with AsyncPgops.open(dsn) as pg:
         await pg.vectors.create("docs", 3)

@@ -8,7 +8,7 @@ select set_config('transaction_read_only', 'on', true), set_config('statement_ti
        set_config('lock_timeout', %(lock_ms)s::text, true), set_config('jit', 'off', true),
        set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true),
        set_config('max_parallel_workers_per_gather', '0', true),
-       statement_timestamp(), current_user::text, n.oid is not null, coalesce(has_schema_privilege(n.oid, 'usage'), false),
+       statement_timestamp(), quote_ident(current_user), n.oid is not null, coalesce(has_schema_privilege(n.oid, 'usage'), false),
        pg_has_role('pg_read_all_stats', 'usage'), current_setting('is_superuser') = 'on'
 from (select) as one left join pg_namespace n on n.nspname = 'pgops'
 
@@ -294,6 +294,12 @@ join pg_class t on t.oid = x.indrelid
 join pg_namespace n on n.oid = t.relnamespace
 where m.amname in ('ivfflat', 'hnsw') and i.relkind = 'i'
 order by 1, 2, 3 limit 500
+
+-- name: vector_extension
+-- Asked where there is no vector index: whether there could be one.
+select exists (select from pg_extension where extname = 'vector'),
+       exists (select from pg_available_extensions where name = 'vector'),
+       current_setting('server_version_num')::integer / 10000
 
 -- name: count_rows
 -- An estimate of a small table is off by much, and its count costs little.
