@@ -448,6 +448,28 @@ async def test_what_a_killed_rebuild_left_is_cleaned_by_the_next(db: AsyncPool, 
     assert await indexes(db) == [("vec_docs_ivf", True)]
 
 
+async def test_a_rebuild_builds_what_an_interrupted_build_left_invalid(db: AsyncPool, dsn: str) -> None:
+    vectors = await filled(db, 2_000)
+    build = b"create index concurrently vec_docs_ivf on pgops.vec_docs using ivfflat (embedding vector_cosine_ops) " \
+            b"with (lists = 8)"  # fmt: skip
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as victim:
+        async with db.transaction() as blocker:
+            await blocker.execute(HOLD)
+            task = asyncio.create_task(victim.execute(build))
+            for _ in range(100):
+                await asyncio.sleep(0.05)
+                if await indexes(db):
+                    break
+            await db.execute(b"select pg_terminate_backend(%s)", [victim.info.backend_pid])
+            with pytest.raises(psycopg.OperationalError):
+                await task
+    assert await indexes(db) == [("vec_docs_ivf", False)]
+    result = await vectors.rebuild("docs", lists=4)
+    assert (result.index, result.lists_before, result.lists_after) == ("vec_docs_ivf", 8, 4)
+    assert await indexes(db) == [("vec_docs_ivf", True)]
+    assert (await vectors.stats("docs")).lists_built == 4
+
+
 async def test_two_rebuilds_at_once_are_one_and_a_refusal(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=5)
     results = await asyncio.gather(

@@ -105,22 +105,15 @@ async def _purge_all(db: AsyncPool, action: Action, stores: Sequence[AsyncKv | A
 
 
 async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
-    """An invalid index cannot be rebuilt: its remains are dropped and it is built."""
     await rebuild_index(db, action)
     vectors = AsyncVectors(db)
     before = await vectors.stats(action.target)
     detail: dict[str, JsonValue] = {"lists": action.lists, "lists_before": before.lists_built or before.lists_set}
     async with audit.long_act(db, action.name, action.target, matched=1, detail=detail) as act:
-        if before.valid:
-            done = await vectors.rebuild(action.target, lists=action.lists)
-            lists, index = done.lists_after, done.index
-            act.detail = {"lists_after": lists, "seconds": round(done.seconds, 3)}
-        else:
-            built = await vectors.build_index(action.target, lists=action.lists)
-            lists, index = built.lists_set or 0, built.index or ""
-            act.detail = {"lists_after": lists}
+        done = await vectors.rebuild(action.target, lists=action.lists)
+        act.detail = {"lists_after": done.lists_after, "seconds": round(done.seconds, 3)}
         act.changed = 1
-    return Result(action, 1, 1, act.id, False, f"rebuilt {index} with {many(lists, 'list')}")
+    return Result(action, 1, 1, act.id, False, f"rebuilt {done.index} with {many(done.lists_after, 'list')}")
 
 
 async def _search(db: AsyncPool, action: Action) -> Result:

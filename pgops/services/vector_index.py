@@ -65,7 +65,8 @@ class AsyncIndexes:
         return await self.stats(name)
 
     async def rebuild(self, name: str, *, lists: int | None = None) -> RebuildResult:
-        """Build the index anew with `lists` (by default by the rows) while searches and writes go on.
+        """Build the index anew with `lists` (by default by the rows) while searches and writes go on. An invalid one,
+        which an interrupted build has left, is dropped and built.
 
         On failure the option is restored and the half-built index dropped. Raises as build_index does, and
         NotFoundError where there is no index yet.
@@ -81,13 +82,15 @@ class AsyncIndexes:
         try:
             async with pool.session() as session, self._alone(session, found):
                 await self._drop_leftovers(session, found)
-                await self._set_lists(session, found, wanted)
+                if found.valid:
+                    await self._set_lists(session, found, wanted)
                 changed = True
+                statement = found.statement("reindex" if found.valid else "create_index", lists=sql.Literal(wanted))
                 async with self._memory(session, build_bytes(wanted, found.dimensions)):
-                    await session.execute(found.statement("reindex"))
+                    await session.execute(statement)
         except BaseException:
             if changed:
-                await self._clean_up(pool, found, wanted)
+                await self._clean_up(pool, found, wanted if found.valid else None)
             raise
         self._known.pop(name, None)
         return RebuildResult(found.index, before, wanted, monotonic() - started)

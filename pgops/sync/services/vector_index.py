@@ -66,7 +66,8 @@ class Indexes:
         return self.stats(name)
 
     def rebuild(self, name: str, *, lists: int | None = None) -> RebuildResult:
-        """Build the index anew with `lists` (by default by the rows) while searches and writes go on.
+        """Build the index anew with `lists` (by default by the rows) while searches and writes go on. An invalid one,
+        which an interrupted build has left, is dropped and built.
 
         On failure the option is restored and the half-built index dropped. Raises as build_index does, and
         NotFoundError where there is no index yet.
@@ -82,13 +83,15 @@ class Indexes:
         try:
             with pool.session() as session, self._alone(session, found):
                 self._drop_leftovers(session, found)
-                self._set_lists(session, found, wanted)
+                if found.valid:
+                    self._set_lists(session, found, wanted)
                 changed = True
+                statement = found.statement("reindex" if found.valid else "create_index", lists=sql.Literal(wanted))
                 with self._memory(session, build_bytes(wanted, found.dimensions)):
-                    session.execute(found.statement("reindex"))
+                    session.execute(statement)
         except BaseException:
             if changed:
-                self._clean_up(pool, found, wanted)
+                self._clean_up(pool, found, wanted if found.valid else None)
             raise
         self._known.pop(name, None)
         return RebuildResult(found.index, before, wanted, monotonic() - started)
