@@ -18,7 +18,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 TWINNED = ["listener", "database", "services/leases", "services/queue", "services/events", "services/cache",
            "services/purging", "services/kv", "services/limits", "services/document_index", "services/document_find",
-           "services/documents", "services/vector_index", "services/vectors", "services/live", "services/durable",
+           "services/documents", "services/vector_register", "services/vector_recall", "services/vector_index",
+           "services/vectors", "services/live", "services/durable",
            "services/pubsub", "services/client"]  # fmt: skip
 NAMES = {
     "AsyncConnection": "Connection",

@@ -12,6 +12,7 @@ from pgops import migrate
 from pgops.database import AsyncBound, AsyncPool, Packed
 from pgops.errors import NotFoundError, PgopsError, RefusedError, UnavailableError, UsageError
 from pgops.services import vector_rules as rules
+from pgops.services import vector_wire as wire
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.models import Metric, VectorRow
 from pgops.services.vectors import AsyncVectors
@@ -228,8 +229,8 @@ async def test_the_nearest_of_5000_are_found_by_the_index(db: AsyncPool) -> None
 
 async def plan(db: AsyncPool, vectors: AsyncVectors, statement: str, probes: int = 1) -> str:
     known = await vectors._knows("docs")
-    packed = Packed(rules.pack_vector([1.0] * 16, 16, "cosine"))
-    params = {"embedding": packed, "limit": 10, "probes": probes, "filter": None}
+    packed = Packed(wire.pack_vector([1.0] * 16, 16, "cosine"))
+    params = {"embedding": packed, "limit": 10, "probes": probes, "ef_search": 40, "filter": None}
     async with db.transaction() as tx:
         rows = await tx.all(b"explain (analyze, buffers, timing off) " + known.statement(statement), params)
     return "\n".join(row[0] for row in rows)
@@ -564,9 +565,9 @@ def test_wilson_intervals_as_tabulated() -> None:
 
 
 def test_a_packed_vector_reads_the_same_as_text() -> None:
-    packed = rules.pack_vector([1.5, -2, 0.1], 3, "l2")
+    packed = wire.pack_vector([1.5, -2, 0.1], 3, "l2")
     assert packed[:8] == b"\x00\x03\x00\x00\x3f\xc0\x00\x00"
-    assert rules.vector_text(packed) == "[1.5,-2,0.100000001]"
+    assert wire.vector_text(packed) == "[1.5,-2,0.100000001]"
 
 
 def test_texts_that_share_words_are_near_and_vectors_never_change() -> None:

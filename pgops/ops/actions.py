@@ -113,7 +113,7 @@ async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
         done = await vectors.rebuild(action.target, lists=action.lists)
         act.detail = {"lists_after": done.lists_after, "seconds": round(done.seconds, 3)}
         act.changed = 1
-    return Result(action, 1, 1, act.id, False, f"rebuilt {done.index} with {many(done.lists_after, 'list')}")
+    return Result(action, 1, 1, act.id, False, f"rebuilt {done.index} with {many(done.lists_after or 0, 'list')}")
 
 
 async def _search(db: AsyncPool, action: Action) -> Result:

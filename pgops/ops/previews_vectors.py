@@ -14,8 +14,8 @@ from pgops.ops.wording import many
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.models import VectorIndex
 from pgops.services.vector_found import Q as VECTORS
-from pgops.services.vector_found import fill
-from pgops.services.vector_rules import check_lists, lists_for, probes_for
+from pgops.services.vector_found import fill, options
+from pgops.services.vector_rules import check_lists, ef_search_for, lists_for, probes_for
 from pgops.services.vectors import AsyncVectors
 
 HASHED = "the text is embedded by the built-in hashing embedder: sensible where the collection was filled with it"
@@ -52,8 +52,8 @@ def _rebuild_sql(collection: str, index: VectorIndex, lists: int) -> str:
     if not index.valid:
         return f"drop index concurrently {name.as_string(None)};\n-- then it is created anew, with {lists} lists"
     steps = [
-        sql.SQL(VECTORS[step].decode()).format(index=name, lists=sql.Literal(lists)).as_string(None)
-        for step in ("set_lists", "reindex")
+        sql.SQL(VECTORS[step].decode()).format(index=name, options=options({"lists": lists})).as_string(None)
+        for step in ("set_options", "reindex")
     ]
     return ";\n".join(steps)
 
@@ -65,11 +65,11 @@ async def search(db: AsyncPool, action: Action) -> Preview:
     row = await db.one(VECTORS["vector_schema"])
     assert row is not None
     name = "search_exact" if action.exact else "search"
-    statement = fill(VECTORS[name], action.target, collection.metric, row[0], {})
+    statement = fill(VECTORS[name], action.target, collection.metric, row[0], {}, collection.type)
     numbers = [*embedding[:3], *([] if len(embedding) <= 3 else ["…"])]
     params = {
         "embedding": f"[{', '.join(str(number) for number in numbers)}]", "limit": action.limit,
-        "probes": probes_for(collection.lists or 1), "filter": None,
+        "probes": probes_for(collection.lists or 1), "ef_search": ef_search_for(action.limit), "filter": None,
     }  # fmt: skip
     return Preview(
         action=action,

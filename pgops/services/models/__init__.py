@@ -45,7 +45,18 @@ from pgops.services.models.queue import (
     Reaped,
     WorkerState,
 )
-from pgops.services.models.vectors import Collection, Match, Metric, RebuildResult, Recall, VectorIndex, VectorRow
+from pgops.services.models.vectors import (
+    Collection,
+    IndexMethod,
+    Match,
+    Metric,
+    RebuildResult,
+    Recall,
+    TextRow,
+    VectorIndex,
+    VectorRow,
+    VectorType,
+)
 
 __all__ = [
     "Advanced",
@@ -66,6 +77,7 @@ __all__ = [
     "Failed",
     "FailedJob",
     "IndexKind",
+    "IndexMethod",
     "IndexType",
     "Job",
     "JobRow",
@@ -93,8 +105,10 @@ __all__ = [
     "Recall",
     "Rejected",
     "Subscription",
+    "TextRow",
     "VectorIndex",
     "VectorRow",
+    "VectorType",
     "Where",
     "WorkerState",
 ]

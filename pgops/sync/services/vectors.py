@@ -14,22 +14,14 @@ from typing import get_args
 from psycopg import sql
 
 from pgops.errors import SchemaError, UnavailableError, UsageError
-from pgops.services.models import Collection, JsonValue, Match, Metric, VectorRow
+from pgops.services.models import Collection, JsonValue, Match, Metric, VectorRow, VectorType
 from pgops.services.vector_found import Found, Known, Q, fill
-from pgops.services.vector_rules import (
-    MAX_DIMENSIONS,
-    check_name,
-    pack_metadata,
-    pack_row,
-    pack_vector,
-    score,
-    vector_text,
-)
+from pgops.services.vector_rules import check_dimensions, check_name, check_settings, ef_search_for, score
+from pgops.services.vector_wire import pack_metadata, pack_row, pack_vector, vector_text
 from pgops.sync.database import Database, Packed, Pool
 from pgops.sync.services.vector_index import Indexes
 
 MAX_LIMIT = 10_000
-MAX_PROBES = 32_768
 KNOWN_FOR_S = 30.0
 
 
@@ -40,31 +32,37 @@ class Vectors(Indexes):
         super().__init__(db)
         self._own = isinstance(db, Pool)
 
-    def create(self, name: str, dimensions: int, *, metric: Metric = "cosine") -> Collection:
-        """Make an empty collection of vectors with so many dimensions.
+    def create(
+        self, name: str, dimensions: int, *, metric: Metric = "cosine", type: VectorType = "vector"
+    ) -> Collection:
+        """Make an empty collection of vectors with so many dimensions, at most 16,000. `type` halfvec takes 16 bits a
+        number in place of 32, and an index of it up to 4,000 dimensions in place of 2,000.
 
-        Raises UsageError for a bad name, dimension or metric and where the name is taken, UnavailableError
-        without the extension vector.
+        Raises UsageError for a bad name, dimension, metric or type and where the name is taken, UnavailableError
+        without the extension vector or, for halfvec, with one before 0.7.
         """
         check_name(name)
+        check_dimensions(dimensions)
         if metric not in get_args(Metric):
             raise UsageError(f"there is no metric {str(metric)[:40]!r}", "cosine, l2 or ip")
-        if not isinstance(dimensions, int) or not 1 <= dimensions <= MAX_DIMENSIONS:
-            raise UsageError(
-                f"dimensions are 1 to {MAX_DIMENSIONS:,}, not {dimensions}", "as many as the model's embeddings have"
-            )
+        if type not in get_args(VectorType):
+            raise UsageError(f"there is no type of vector {str(type)[:40]!r}", "vector or halfvec")
         rows = self._rows(Q["vector_schema"])
         if not rows:
             raise UnavailableError(
                 "vectors need the extension vector, which this database does not have",
                 "install pgvector, let a superuser run: create extension vector, then run: pgops migrate",
             )
+        if type == "halfvec" and not rows[0][1]:
+            raise UnavailableError(
+                "this pgvector is too old for halfvec", "install 0.7 or later, then run: alter extension vector update"
+            )
         with self._db.transaction() as tx:
-            params = {"name": name, "dimensions": dimensions, "metric": metric}
+            params = {"name": name, "dimensions": dimensions, "type": type, "metric": metric, "embedder": None}
             if tx.one(Q["register_collection"], params) is None:
                 raise UsageError(f"there is a collection {name!r} already", "choose another name, or drop it first")
             more = {"dimensions": sql.Literal(dimensions)}
-            tx.execute(fill(Q["create_table"], name, metric, rows[0][0], more))
+            tx.execute(fill(Q["create_table"], name, metric, rows[0][0], more, type))
         return self.get(name)
 
     def list(self) -> tuple[Collection, ...]:
@@ -98,7 +96,7 @@ class Vectors(Indexes):
             return 0
         with_ids = isinstance(first, VectorRow) and first.id is not None
         packed: Iterator[Sequence[object]] = (
-            pack_row(row, found.dimensions, found.metric, with_ids) for row in chain((first,), incoming)
+            pack_row(row, found.dimensions, found.metric, with_ids, found.type) for row in chain((first,), incoming)
         )
         if not self._own:
             packed = iter([*packed])
@@ -118,29 +116,32 @@ class Vectors(Indexes):
         limit: int = 10,
         exact: bool = False,
         probes: int | None = None,
+        ef_search: int | None = None,
         filter: Mapping[str, JsonValue] | None = None,
     ) -> tuple[Match, ...]:
         """The `limit` nearest rows, nearest first; with `filter` only those whose metadata contain it.
 
         `exact` reads every row and misses nothing. Else the index is used where the planner finds it worth it,
-        with `probes` lists read (default: the square root of the lists). On a bound connection nothing is set: the
-        caller's own `set local ivfflat.probes` counts there.
+        with `probes` lists of an ivfflat index read (default: the square root of the lists) or `ef_search` candidates
+        of an hnsw one kept (default: 40, or the limit), and further until the limit is full; hnsw looks at 20,000 rows
+        at most (hnsw.max_scan_tuples), so that a rare filter wants `exact` there. On a bound connection nothing is
+        set: the caller's own `set local ivfflat.probes` counts there.
 
-        Raises UsageError for a vector, limit or probes that do not fit, NotFoundError for an unknown collection.
+        Raises UsageError for a vector, limit or setting that does not fit, NotFoundError for an unknown collection.
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise UsageError(f"a limit is 1 to {MAX_LIMIT:,}, not {limit}", "page by metadata beyond that")
-        if probes is not None and not self._own:
-            raise UsageError("probes are not set on a bound connection", "run: set local ivfflat.probes = …")
-        if probes is not None and not 1 <= probes <= MAX_PROBES:
-            raise UsageError(f"probes are 1 to {MAX_PROBES:,}, not {probes}", "leave them out for the usual number")
+        if (probes is not None or ef_search is not None) and not self._own:
+            raise UsageError("nothing is set on a bound connection", "run there: set local ivfflat.probes = …")
         known = self._knows(name)
         found = known.found
-        packed = pack_vector(embedding, found.dimensions, found.metric)
+        check_settings(found.method, probes, ef_search)
+        packed = pack_vector(embedding, found.dimensions, found.metric, found.type)
         params = {
-            "embedding": Packed(packed) if self._own else vector_text(packed),
+            "embedding": Packed(packed) if self._own else vector_text(packed, found.type),
             "limit": limit,
             "probes": probes or found.probes,
+            "ef_search": ef_search or ef_search_for(limit),
             "filter": None if filter is None else pack_metadata(filter),
         }
         statement = known.statement("search_exact" if exact else "search" if self._own else "search_as_set")
@@ -173,4 +174,7 @@ class Vectors(Indexes):
             recall=found.recall,
             recall_at=found.recall_at,
             created_at=found.created_at,
+            type=found.type,
+            method=found.method,
+            embedder=found.embedder,
         )
