@@ -13,7 +13,6 @@ from pgops.errors import UsageError
 from pgops.services.models import IndexMethod, VectorType
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
-EMBEDDER_NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 OPERATORS: Mapping[str, str] = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
 SUFFIXES: Mapping[str, str] = {"ivfflat": "ivf", "hnsw": "hnsw"}
 MAX_DIMENSIONS = 16_000

@@ -70,7 +70,7 @@ def pack_text(row: VectorRow | TextRow, with_id: bool) -> tuple[object, ...]:
     """All of a row but its embedding. Raises UsageError for what the table could not hold."""
     if (row.id is not None) != with_id:
         raise UsageError("some rows have an id and some have none", "give every row of one call an id, or none")
-    rest = (_utf8(row.content, "the content"), b"\1" + pack_metadata(row.metadata).encode())
+    rest = (utf8(row.content, "the content"), b"\1" + pack_metadata(row.metadata).encode())
     if row.id is None:
         return rest
     if not isinstance(row.id, int) or not 0 < row.id <= _MAX_ID:
@@ -91,7 +91,7 @@ def pack_metadata(metadata: Mapping[str, JsonValue]) -> str:
     return text
 
 
-def _utf8(text: object, what: str) -> bytes:
+def utf8(text: object, what: str) -> bytes:
     if not isinstance(text, str):
         raise UsageError(f"{what} is a text, not {type(text).__name__}", "use str(…) or an f-string")
     try:
