@@ -560,7 +560,9 @@ def use_again(dsn: str) -> None:
 
 def test_retry_after_is_a_number_or_a_date() -> None:
     now = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-    cases = [("7", 7.0), (" 0 ", 0.0), ("Sun, 01 Mar 2026 12:00:09 GMT", 9.0), ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
-             ("soon", None), ("", None), (None, None), ("-3", None), ("1.5", None), ("9" * 400, 999_999_999.0)]  # fmt: skip
+    cases = [
+        ("7", 7.0), (" 0 ", 0.0), ("Sun, 01 Mar 2026 12:00:09 GMT", 9.0), ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
+        ("soon", None), ("", None), (None, None), ("-3", None), ("1.5", None), ("9" * 400, 999_999_999.0),
+    ]  # fmt: skip
     for header, seconds in cases:
         assert embedder_answer.retry_after(header, now) == seconds, header

@@ -287,6 +287,20 @@ async def test_an_index_of_somebody_else_is_left_alone(db: AsyncPool, vectors: A
         await vectors.build_index("docs", method="hnsw")
 
 
+async def test_a_measurement_of_another_index_is_none_and_names_it(db: AsyncPool, vectors: AsyncVectors) -> None:
+    await vectors.create("docs", DIMENSIONS)
+    await vectors.add_many("docs", clustered(1_000))
+    await vectors.build_index("docs", lists=1)
+    await db.execute(b"create index better on pgops.vec_docs using ivfflat (embedding vector_cosine_ops) "
+                     b"with (lists = 50)")  # fmt: skip
+    with pytest.raises(PgopsError, match="did not take vec_docs_ivf but better") as refused:
+        await vectors.measure_recall("docs")
+    assert "drop better" in refused.value.hint
+    assert (await vectors.stats("docs")).recall is None
+    await db.execute(b"drop index pgops.better")
+    assert (await vectors.measure_recall("docs")).recall == 1.0
+
+
 # --- a filter ----------------------------------------------------------------------------------------------------
 
 

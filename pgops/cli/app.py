@@ -28,6 +28,7 @@ from pgops.cli import (
     sessions,
     status,
     vector,
+    vector_index,
 )
 from pgops.cli.command import Dsn, Profile, ReadOnly, perform
 from pgops.cli.context import Cli, at_terminal
@@ -45,6 +46,7 @@ app = typer.Typer(
 for room in (schema, status, check, demo, bench):
     room.register(app)
 running.register(queue.app, outbox.app)
+vector_index.register(vector.app)
 for house in (server, queue, cache, limit, kv, doc, vector, outbox, pubsub, audit):
     app.add_typer(house.app)
 for tree in (sessions.app, sessions.locks_app):

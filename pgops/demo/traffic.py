@@ -19,6 +19,7 @@ from pgops.demo.content import documents, row
 from pgops.demo.process import keep_child
 from pgops.demo.site import Site
 from pgops.demo.visitors import Visitors
+from pgops.embedder_settings import HASHING
 from pgops.errors import PgopsError
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import FunctionSink
@@ -155,7 +156,7 @@ class Traffic:
         if self._searchable.is_set():
             return await self._add(name, 4) or 3600.0
         if name not in {known.name for known in await self._pg.vectors.list()}:
-            await self._pg.vectors.create(name, self._embedder.dimensions)
+            await self._pg.vectors.create(name, self._embedder.dimensions, embedder=HASHING)
             await self._add(name, FIRST_DOCUMENTS)
         if (await self._pg.vectors.stats(name)).index is None:
             await self._pg.vectors.build_index(name, lists=LISTS)

@@ -36,12 +36,7 @@ class AsyncEmbedding:
 
         Raises UsageError where there is none, for a name that config.toml does not know, and for what it says of it.
         """
-        chosen = found.embedder if given is None else given
-        if chosen is None:
-            raise UsageError(
-                f"collection {found.name!r} has no embedder, which a text needs",
-                f"name one with --embedder, or for good: pgops vector set-embedder {found.name} NAME",
-            )
+        chosen = embedder_of(found.name, found.embedder) if given is None else given
         if not isinstance(chosen, str):
             if not callable(getattr(chosen, "embed", None)):
                 raise UsageError(f"{type(chosen).__name__} is no embedder", "it has a method embed(texts), or a name")
@@ -91,6 +86,16 @@ class AsyncEmbedding:
             ) from error
         except UsageError as error:
             raise EmbedderError(f"embedder {self._name}: {error}", error.hint) from error
+
+
+def embedder_of(collection: str, own: str | None) -> str:
+    """The collection's own embedder. Raises UsageError where it has none."""
+    if own is None:
+        raise UsageError(
+            f"collection {collection!r} has no embedder, which a text needs",
+            f"name one with --embedder, or for good: pgops vector set-embedder {collection} NAME",
+        )
+    return own
 
 
 async def check_embedder(name: str | None, dimensions: int) -> str | None:

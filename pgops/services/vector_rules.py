@@ -3,6 +3,7 @@
 Floor 2, pure. Sources: pgvector's README for bounds, lists and probes, its src/ivfbuild.c for the memory of a build.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from pgops.errors import UsageError
-from pgops.services.models import IndexMethod, VectorType
+from pgops.services.models import IndexMethod, JsonValue, VectorType
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 OPERATORS: Mapping[str, str] = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
@@ -62,6 +63,22 @@ def check_indexed(dimensions: int, type: VectorType) -> None:
         f"an index of {type} takes at most {most:,} dimensions, not {dimensions:,}",
         hint if most < dimensions <= half else without,
     )
+
+
+def parse_filter(text: str) -> tuple[str, JsonValue]:
+    """What metadata must hold, as a person writes it: category=books, year=2024, tags=["a"]. The value is JSON where it
+    can be read as that, a text elsewhere. Raises UsageError."""
+    key, equals, value = text.partition("=")
+    if not key.strip() or not equals:
+        raise UsageError(f"{text[:80]!r} is no filter", "a key of the metadata and a value: category=books")
+    try:
+        return key.strip(), json.loads(value, parse_constant=_no_json)
+    except (ValueError, RecursionError):
+        return key.strip(), value
+
+
+def _no_json(name: str) -> JsonValue:
+    raise ValueError(name)
 
 
 def lists_for(rows: int) -> int:

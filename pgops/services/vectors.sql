@@ -213,8 +213,10 @@ order by embedding {operator} (select embedding from {table} where id = %(id)s)
 limit %(k)s
 
 -- name: index_scans_here
--- Scans of the index in this very transaction: proof that it was used.
-select pg_stat_get_xact_numscans(to_regclass(%(index)s))
+-- Scans of each vector index of the table in this very transaction: proof of which one was used.
+select i.relname::text, pg_stat_get_xact_numscans(i.oid)
+from pg_index as x join pg_class as i on i.oid = x.indexrelid join pg_am as m on m.oid = i.relam
+where x.indrelid = to_regclass(%(table)s) and m.amname in ('ivfflat', 'hnsw')
 
 -- name: record_recall
 update pgops.vector_collections

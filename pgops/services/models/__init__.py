@@ -48,6 +48,7 @@ from pgops.services.models.queue import (
 from pgops.services.models.vectors import (
     Collection,
     IndexMethod,
+    IndexPlan,
     Match,
     Metric,
     RebuildResult,
@@ -78,6 +79,7 @@ __all__ = [
     "FailedJob",
     "IndexKind",
     "IndexMethod",
+    "IndexPlan",
     "IndexType",
     "Job",
     "JobRow",

@@ -93,6 +93,18 @@ class VectorIndex:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """What building a collection's index would do: the index as it would be, and the SQL."""
+
+    index: str
+    method: IndexMethod
+    lists: int | None
+    m: int | None
+    ef_construction: int | None
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
 class RebuildResult:
     """A rebuilt index. `lists_before` as built where that can be read, else as set; both are None for hnsw, which has
     `m` and `ef_construction`."""

@@ -12,7 +12,7 @@ from time import monotonic
 from psycopg import sql
 
 from pgops.errors import NotFoundError, PgopsError, RefusedError
-from pgops.services.models import IndexMethod, RebuildResult, VectorIndex
+from pgops.services.models import IndexMethod, IndexPlan, RebuildResult, VectorIndex
 from pgops.services.vector_found import Found, Q, index_name, options
 from pgops.services.vector_rules import Build, build_bytes, check_build, check_indexed
 from pgops.sync.database import Bound, Pool
@@ -42,10 +42,7 @@ class Indexes(Recalls):
         """
         pool = self._pool("build_index")
         found = self._find(name)
-        if found.valid:
-            raise RefusedError(f"collection {name!r} has an index already", "rebuild it to change its options")
-        check_indexed(found.dimensions, found.type)
-        build = check_build(method, (self._count(found))[0], lists=lists, m=m, ef_construction=ef_construction)
+        build = self._checked(found, method, lists, m, ef_construction)
         try:
             with pool.session() as session, self._alone(session, found):
                 self._drop_leftovers(session, found)
@@ -75,37 +72,84 @@ class Indexes(Recalls):
         """
         pool = self._pool("rebuild")
         found = self._find(name)
-        if found.index is None or found.method is None:
-            raise NotFoundError(f"collection {name!r} has no index", "build it first")
-        method = method or found.method
-        if method == found.method == "hnsw":
-            m = found.option("m") if m is None else m
-            ef_construction = found.option("ef_construction") if ef_construction is None else ef_construction
-        build = check_build(method, (self._count(found))[0], lists=lists, m=m, ef_construction=ef_construction)
+        build = self._rechecked(found, method, lists, m, ef_construction)
+        index = index_name(name, build.method)
         before = self._lists_built(found) or found.lists_set
         started = monotonic()
         changed: Mapping[str, int] = {}
         try:
             with pool.session() as session, self._alone(session, found):
                 self._drop_leftovers(session, found)
-                if not found.valid or method != found.method:
-                    self._drop_others(session, found, found.index)
+                if _is_new(found, build):
+                    self._drop_others(session, found, found.index or "")
                     self._create(session, found, build)
                 else:
                     self._set_options(session, found, build.options)
                     changed = build.options
                     with self._memory(session, found, build):
                         session.execute(found.statement("reindex"))
-                self._drop_others(session, found, index_name(name, method))
+                self._drop_others(session, found, index)
         except BaseException:
             self._clean_up(pool, found, changed)
             raise
         self._known.pop(name, None)
         made = build.options
         return RebuildResult(
-            index_name(name, method), before, made.get("lists"), monotonic() - started, method, made.get("m"),
+            index, before, made.get("lists"), monotonic() - started, build.method, made.get("m"),
             made.get("ef_construction"),
         )  # fmt: skip
+
+    def plan_index(
+        self,
+        name: str,
+        *,
+        rebuild: bool = False,
+        method: IndexMethod | None = None,
+        lists: int | None = None,
+        m: int | None = None,
+        ef_construction: int | None = None,
+    ) -> IndexPlan:
+        """What build_index, or with `rebuild` rebuild, would do; nothing is changed. Raises as they do."""
+        found = self._find(name)
+        check = self._rechecked if rebuild else self._checked
+        build = check(found, method, lists, m, ef_construction)
+        index = index_name(name, build.method)
+        steps = [found.create_index(build)]
+        if rebuild and not _is_new(found, build):
+            steps = [found.statement("set_options", options=options(build.options)), found.statement("reindex")]
+        elif found.index is not None:
+            drop = found.statement("drop_index")
+            steps = [*steps, drop] if found.valid else [drop, *steps]
+        made = build.options
+        return IndexPlan(
+            index, build.method, made.get("lists"), made.get("m"), made.get("ef_construction"),
+            ";\n".join(step.decode() for step in steps),
+        )  # fmt: skip
+
+    def _checked(
+        self, found: Found, method: IndexMethod | None, lists: int | None, m: int | None, ef_construction: int | None
+    ) -> Build:
+        """How to build an index where there is none."""
+        if found.valid:
+            raise RefusedError(f"collection {found.name!r} has an index already", "rebuild it to change its options")
+        check_indexed(found.dimensions, found.type)
+        rows, _ = self._count(found)
+        return check_build(method or "ivfflat", rows, lists=lists, m=m, ef_construction=ef_construction)
+
+    def _rechecked(
+        self, found: Found, method: IndexMethod | None, lists: int | None, m: int | None, ef_construction: int | None
+    ) -> Build:
+        """How to build the index anew."""
+        if found.method is None:
+            raise NotFoundError(
+                f"collection {found.name!r} has no index", f"build one: pgops vector build {found.name}"
+            )
+        method = method or found.method
+        if method == found.method == "hnsw":
+            m = found.option("m") if m is None else m
+            ef_construction = found.option("ef_construction") if ef_construction is None else ef_construction
+        rows, _ = self._count(found)
+        return check_build(method, rows, lists=lists, m=m, ef_construction=ef_construction)
 
     def _create(self, session: Bound, found: Found, build: Build) -> None:
         with self._memory(session, found, build):
@@ -185,3 +229,8 @@ class Indexes(Recalls):
                 row = session.one(Q["index_oid"], {"index": f"pgops.{found.index}"}) if changed else None
                 if row is not None and row[0] == found.index_oid:
                     self._set_options(session, found, {name: found.option(name) for name in changed or {}})
+
+
+def _is_new(found: Found, build: Build) -> bool:
+    """Whether the index is to be created, and not only to be built anew."""
+    return not found.valid or build.method != found.method

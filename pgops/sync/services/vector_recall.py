@@ -50,12 +50,14 @@ class Recalls(Register):
             for id in ids:
                 more = self._hits(tx, found, {"id": id, "k": k, **settings})
                 hits, trials = hits + more[0], trials + more[1]
-            scans = tx.one(Q["index_scans_here"], {"index": f"pgops.{found.index}"})
+            scans: dict[str | None, int] = dict(tx.all(Q["index_scans_here"], {"table": found.table}))
         if trials == 0:
             raise UsageError(f"collection {name!r} has too few rows to measure", "it needs at least 2")
-        if scans is None or scans[0] < len(ids):
+        if scans.get(found.index, 0) < len(ids):
+            other = next((name for name, count in scans.items() if count > 0 and name != found.index), None)
             raise PgopsError(
-                "the planner did not take the index, so this was no measurement", "run analyze, or rebuild"
+                f"the planner did not take {found.index}{f' but {other}' if other else ''}, so this was no measurement",
+                f"both serve the same searches: drop {other}" if other else "run analyze, or rebuild",
             )
         low, high = wilson(hits, trials)
         params = {"name": name, "recall": hits / trials, "low": low, "high": high}
