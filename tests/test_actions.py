@@ -58,7 +58,7 @@ async def expired_entries(db: AsyncPool, number: int = 3) -> None:
 
 async def collection(db: AsyncPool, rows: int = 200, lists: int | None = 2) -> AsyncVectors:
     vectors = AsyncVectors(db)
-    await vectors.create("docs", 16)
+    await vectors.create("docs", 16, embedder="hashing")
     texts = [f"text number {n}" for n in range(rows)]
     embedded = HashingEmbedder(16).embed(texts)
     await vectors.add_many("docs", [VectorRow(t, e) for t, e in zip(texts, embedded, strict=True)])

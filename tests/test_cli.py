@@ -145,7 +145,7 @@ async def _seed_vectors(pg: AsyncPgops, path: str) -> None:
         if known.pop(stale, None):
             await pg.vectors.drop(stale)
     if "docs" not in known:
-        await pg.vectors.create("docs", 16)
+        await pg.vectors.create("docs", 16, embedder="hashing")
         texts = [f"text number {number}" for number in range(250)]
         vectors = HashingEmbedder(16).embed(texts)
         await pg.vectors.add_many(
@@ -279,7 +279,7 @@ def test_a_requeue_shows_first_then_does_it(pgops: Run, dsn: str) -> None:
 
 @pytest.mark.vectors
 def test_a_drop_needs_a_yes(shared: Run) -> None:
-    shared("vector", "create", "gone", "16")
+    shared("vector", "create", "gone", "16", "--embedder", "hashing")
     assert shared("vector", "add", "gone", stdin='{"content": "a"}\n{"content": "b"}\n').code == 0
     assert shared("vector", "drop", "gone").code == 4
     assert shared("vector", "drop", "gone", "--dry-run", "--json").document["changed"] == 0

@@ -12,6 +12,7 @@ from pgops import migrate
 from pgops.database import AsyncBound, AsyncPool, Packed
 from pgops.errors import NotFoundError, PgopsError, RefusedError, UnavailableError, UsageError
 from pgops.services import vector_rules as rules
+from pgops.services import vector_wire as wire
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.models import Metric, VectorRow
 from pgops.services.vectors import AsyncVectors
@@ -242,8 +243,8 @@ async def test_the_nearest_of_5000_are_found_by_the_index(db: AsyncPool) -> None
 
 async def plan(db: AsyncPool, vectors: AsyncVectors, statement: str, probes: int = 1) -> str:
     known = await vectors._knows("docs")
-    packed = Packed(rules.pack_vector([1.0] * 16, 16, "cosine"))
-    params = {"embedding": packed, "limit": 10, "probes": probes, "filter": None}
+    packed = Packed(wire.pack_vector([1.0] * 16, 16, "cosine"))
+    params = {"embedding": packed, "limit": 10, "probes": probes, "ef_search": 40, "filter": None}
     async with db.transaction() as tx:
         rows = await tx.all(b"explain (analyze, buffers, timing off) " + known.statement(statement), params)
     return "\n".join(row[0] for row in rows)
@@ -478,6 +479,29 @@ async def test_what_a_killed_rebuild_left_is_cleaned_by_the_next(db: AsyncPool, 
 
 
 @pytest.mark.vectors
+async def test_a_rebuild_builds_what_an_interrupted_build_left_invalid(db: AsyncPool, dsn: str) -> None:
+    vectors = await filled(db, 2_000)
+    build = b"create index concurrently vec_docs_ivf on pgops.vec_docs using ivfflat (embedding vector_cosine_ops) " \
+            b"with (lists = 8)"  # fmt: skip
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as victim:
+        async with db.transaction() as blocker:
+            await blocker.execute(HOLD)
+            task = asyncio.create_task(victim.execute(build))
+            for _ in range(100):
+                await asyncio.sleep(0.05)
+                if await indexes(db):
+                    break
+            await db.execute(b"select pg_terminate_backend(%s)", [victim.info.backend_pid])
+            with pytest.raises(psycopg.OperationalError):
+                await task
+    assert await indexes(db) == [("vec_docs_ivf", False)]
+    result = await vectors.rebuild("docs", lists=4)
+    assert (result.index, result.lists_before, result.lists_after) == ("vec_docs_ivf", 8, 4)
+    assert await indexes(db) == [("vec_docs_ivf", True)]
+    assert (await vectors.stats("docs")).lists_built == 4
+
+
+@pytest.mark.vectors
 async def test_two_rebuilds_at_once_are_one_and_a_refusal(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=5)
     results = await asyncio.gather(
@@ -576,9 +600,9 @@ def test_wilson_intervals_as_tabulated() -> None:
 
 
 def test_a_packed_vector_reads_the_same_as_text() -> None:
-    packed = rules.pack_vector([1.5, -2, 0.1], 3, "l2")
+    packed = wire.pack_vector([1.5, -2, 0.1], 3, "l2")
     assert packed[:8] == b"\x00\x03\x00\x00\x3f\xc0\x00\x00"
-    assert rules.vector_text(packed) == "[1.5,-2,0.100000001]"
+    assert wire.vector_text(packed) == "[1.5,-2,0.100000001]"
 
 
 def test_texts_that_share_words_are_near_and_vectors_never_change() -> None:

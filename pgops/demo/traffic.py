@@ -19,6 +19,7 @@ from pgops.demo.content import documents, row
 from pgops.demo.process import keep_child
 from pgops.demo.site import Site
 from pgops.demo.visitors import Visitors
+from pgops.embedder_settings import HASHING
 from pgops.errors import PgopsError, UnavailableError
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import FunctionSink
@@ -162,7 +163,7 @@ class Traffic:
             log.warning("%s; there is no search", error)
             return LONG_S
         if name not in known:
-            await self._pg.vectors.create(name, self._embedder.dimensions)
+            await self._pg.vectors.create(name, self._embedder.dimensions, embedder=HASHING)
             await self._add(name, FIRST_DOCUMENTS)
         if (await self._pg.vectors.stats(name)).index is None:
             await self._pg.vectors.build_index(name, lists=LISTS)

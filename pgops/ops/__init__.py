@@ -4,7 +4,7 @@ snapshot.py    what is known at one moment: frozen values, the contract of `pgop
 collector.py   Collector(db).collect() -> Snapshot: one read-only transaction, a part that fails harms no other
 parts.py       what is asked for each part, and how its rows become values
 connections.py the same for sessions and the blocking tree; connections.sql its statements
-vector_indexes.py  the same for vector indexes
+vector_parts.py  the same for vector indexes
 rates.py       what two snapshots say together
 findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; pure
 rules_*.py     its rules, by subsystem; thresholds.py the lines they draw

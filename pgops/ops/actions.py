@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgops.database import AsyncPool
+from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
 from pgops.ops import audit, backends
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.previews import check_purge, check_whole, preview
 from pgops.ops.previews_documents import drop_index
-from pgops.ops.previews_vectors import embed, rebuild_index
+from pgops.ops.previews_vectors import HASHED, embedded_by, index_words, numbers_of, plan_of
 from pgops.ops.wording import at_least, many
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
@@ -105,39 +106,57 @@ async def _purge_all(db: AsyncPool, action: Action, stores: Sequence[AsyncKv | A
     return Result(action, max(matched, act.changed), act.changed, act.id, False, f"removed {many(act.changed, what)}")
 
 
-async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
-    """An invalid index cannot be rebuilt: its remains are dropped and it is built."""
-    action = (await rebuild_index(db, action)).action
+async def _build_index(db: AsyncPool, action: Action) -> Result:
     vectors = AsyncVectors(db)
-    before = await vectors.stats(action.target)
-    detail: dict[str, JsonValue] = {"lists": action.lists, "lists_before": before.lists_built or before.lists_set}
+    plan = await plan_of(vectors, action)
+    detail: dict[str, JsonValue] = {"index": plan.index, "with": index_words(plan)}
     async with audit.long_act(db, action.name, action.target, matched=1, detail=detail) as act:
-        if before.valid:
-            done = await vectors.rebuild(action.target, lists=action.lists)
-            lists, index = done.lists_after, done.index
-            act.detail = {"lists_after": lists, "seconds": round(done.seconds, 3)}
-        else:
-            built = await vectors.build_index(action.target, lists=action.lists)
-            lists, index = built.lists_set or 0, built.index or ""
-            act.detail = {"lists_after": lists}
+        await vectors.build_index(
+            action.target, method=plan.method, lists=plan.lists, m=plan.m, ef_construction=plan.ef_construction
+        )
         act.changed = 1
-    return Result(action, 1, 1, act.id, False, f"rebuilt {index} with {many(lists, 'list')}")
+    return Result(action, 1, 1, act.id, False, f"built {plan.index} with {index_words(plan)}")
+
+
+async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
+    vectors = AsyncVectors(db)
+    plan = await plan_of(vectors, action)
+    detail: dict[str, JsonValue] = {"lists": action.lists, "index": plan.index, "with": index_words(plan)}
+    async with audit.long_act(db, action.name, action.target, matched=1, detail=detail) as act:
+        done = await vectors.rebuild(
+            action.target, method=plan.method, lists=plan.lists, m=plan.m, ef_construction=plan.ef_construction
+        )
+        act.detail = {
+            "lists_before": done.lists_before, "lists_after": done.lists_after, "seconds": round(done.seconds, 3),
+        }  # fmt: skip
+        act.changed = 1
+    return Result(action, 1, 1, act.id, False, f"rebuilt {done.index} with {index_words(plan)}")
 
 
 async def _search(db: AsyncPool, action: Action) -> Result:
     """A read: where the session may not write, it is found all the same, and no row says so."""
     vectors = AsyncVectors(db)
-    collection = await vectors.get(action.target)
-    embedding, warning = embed(action, collection.dimensions)
-    found = await vectors.search(action.target, embedding, limit=action.limit, exact=action.exact)
+    numbers = numbers_of(action)
+    filter = dict(action.filter) or None
+    by = ""
+    if numbers is not None:
+        found = await vectors.search(action.target, numbers, limit=action.limit, exact=action.exact, filter=filter)
+    else:
+        by = embedded_by(action, await vectors.get(action.target))
+        found = await vectors.search_text(
+            action.target, action.query.strip(), embedder=by, limit=action.limit, exact=action.exact, filter=filter
+        )
     try:
-        detail = {"limit": action.limit, "exact": action.exact}
+        detail: dict[str, JsonValue] = {"limit": action.limit, "exact": action.exact}
+        detail |= {"embedder": by} if by else {}
         audit_id = await audit.record(db, action.name, action.target, matched=len(found), changed=0, detail=detail)
     except RefusedError:
         audit_id = None
     said = f"{len(found):,} {'match' if len(found) == 1 else 'matches'} in {action.target}"
-    if warning:
-        said = f"{said} ({warning})"
+    if action.filter:
+        said += f" where {', '.join(f'{name} = {value}' for name, value in action.filter)}"
+    if by:
+        said += f" ({HASHED if by == HASHING else f'the text was embedded by {by}'})"
     rows = tuple((one.id, one.score, one.content) for one in found)
     return Result(action, len(found), 0, audit_id, False, said, rows)
 
@@ -212,6 +231,7 @@ _RUNS = {
     "purge_expired": _purge_expired,
     "purge_kv": _purge_kv,
     "purge_limits": _purge_limits,
+    "build_index": _build_index,
     "rebuild_index": _rebuild_index,
     "search": _search,
     "pause": _pause,

@@ -275,7 +275,7 @@ from store s, counted c, sampled m
 
 -- name: vector_indexes
 -- Every ivfflat and hnsw index of the database; one that is dropped meanwhile has no size. Without an option ivfflat
--- is built with 100 lists.
+-- is built with 100 lists. Type and dimensions are the index's own, which may be of an expression of another type.
 select n.nspname::text, t.relname::text, i.relname::text, m.amname::text,
        greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0),
        case when m.amname = 'ivfflat' then coalesce(
@@ -285,13 +285,16 @@ select n.nspname::text, t.relname::text, i.relname::text, m.amname::text,
        coalesce(pg_stat_get_numscans(i.oid), 0),
        exists (select from pg_stat_progress_create_index p
                where p.relid = t.oid and (p.index_relid = i.oid or p.command in ('CREATE INDEX CONCURRENTLY', 'REINDEX CONCURRENTLY'))),
-       quote_ident(ni.nspname) || '.' || quote_ident(i.relname)
+       quote_ident(ni.nspname) || '.' || quote_ident(i.relname), y.typname::text, o.opcname::text, a.atttypmod
 from pg_index x
 join pg_class i on i.oid = x.indexrelid
 join pg_namespace ni on ni.oid = i.relnamespace
 join pg_am m on m.oid = i.relam
 join pg_class t on t.oid = x.indrelid
 join pg_namespace n on n.oid = t.relnamespace
+join pg_attribute a on a.attrelid = i.oid and a.attnum = 1
+join pg_type y on y.oid = a.atttypid
+join pg_opclass o on o.oid = x.indclass[0]
 where m.amname in ('ivfflat', 'hnsw') and i.relkind = 'i'
 order by 1, 2, 3 limit 500
 
@@ -328,8 +331,16 @@ order by c.name limit 500
 -- name: sample_documents
 select id, data::text from {documents} order by updated_at desc limit %(shown)s
 
+-- name: register_readable
+-- Asked first: to fail each time would fill the server's log where the extension is missing.
+select coalesce(has_table_privilege(to_regclass('pgops.vector_collections'), 'select'), false)
+
 -- name: collections
-select name, recall, recall_low, recall_high, recall_at from pgops.vector_collections
+-- The register of vector collections, those whose table is there.
+select v.name, v.recall, v.recall_low, v.recall_high, v.recall_at, v.type, v.dimensions, v.metric, v.embedder,
+       greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0)
+from pgops.vector_collections v join pg_class t on t.oid = to_regclass('pgops.vec_' || v.name)
+order by v.name limit 500
 
 -- name: inspect_schema
 -- Where pageinspect is; its functions are a superuser's.

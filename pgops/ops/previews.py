@@ -10,7 +10,7 @@ from pgops.errors import UsageError
 from pgops.ops import backends
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.previews_documents import drop_documents, drop_index
-from pgops.ops.previews_vectors import drop_collection, rebuild_index, search
+from pgops.ops.previews_vectors import build_index, drop_collection, rebuild_index, search
 from pgops.ops.wording import age, many
 from pgops.queries import load
 from pgops.services.cache import SLICE_PAGES, AsyncCache
@@ -173,6 +173,7 @@ _PREVIEWS = {
     "purge_expired": purge_expired,
     "purge_kv": purge_kv,
     "purge_limits": purge_limits,
+    "build_index": build_index,
     "rebuild_index": rebuild_index,
     "search": search,
     "pause": pause,

@@ -213,18 +213,20 @@ class KvPart:
 
 @dataclass(frozen=True, slots=True)
 class VectorIndexPart:
-    """One ivfflat or hnsw index of the database. `lists_built` is what the index holds, `lists_set` what its
-    options say and a rebuild would build. Recall is the last one measured, never measured here."""
+    """One ivfflat or hnsw index of the database, or a collection of pgops that has none: `index`, `method` and `valid`
+    are None then. `collection` is set where it is a collection's own. `type` is vector, halfvec, sparsevec or bit, and
+    `metric` what near means to it. `lists_built` is what the index holds, `lists_set` what its options say and a
+    rebuild would build. Recall is the last one measured, never measured here."""
 
     table: str
-    index: str
-    method: str
+    index: str | None
+    method: str | None
     rows: int
     lists_built: int | None
     lists_set: int | None
     probes: int | None
     bytes: int
-    valid: bool
+    valid: bool | None
     searches_total: int
     searches_per_s: float | None = None
     recall: float | None = None
@@ -233,6 +235,10 @@ class VectorIndexPart:
     recall_at: datetime | None = None
     collection: str | None = None
     building: bool = False
+    type: str | None = None
+    dimensions: int | None = None
+    metric: str | None = None
+    embedder: str | None = None
     exact: Mapping[str, bool] = field(default_factory=dict)
 
 

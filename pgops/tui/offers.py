@@ -11,7 +11,7 @@ from pgops.ops.snapshot import SessionRow, Snapshot, items
 from pgops.tui import formats
 from pgops.tui.screens.base import Choice, requeue_choices
 from pgops.tui.screens.stores import purge_choices
-from pgops.tui.screens.vectors import rebuild_choices
+from pgops.tui.screens.vectors import builds
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def _rebuild(snapshot: Snapshot) -> list[Choice]:
     return [
         Choice(f"{formats.clean(one.collection or '', 60)}: {choice.words}", choice.action)
         for one in items(snapshot.vectors)
-        for choice in rebuild_choices(one)
+        for choice in builds(one)
     ]
 
 
@@ -82,7 +82,7 @@ OFFERS = {
     "purge": Offer("Purge the cache", _purge_cache, ""),
     "purge_stores": Offer("Purge a store", purge_choices, "There is nothing here to purge."),
     "hold": Offer("Pause or resume a queue", _hold, "There is no queue."),
-    "rebuild": Offer("Rebuild a vector index", _rebuild, "There is no ivfflat index of a pgops collection."),
+    "rebuild": Offer("Build or rebuild a vector index", _rebuild, "There is no collection of vectors."),
     "unsubscribe": Offer("Drop a subscription", _unsubscribe, "There is no subscription."),
     "drop": Offer("Drop a vector collection", _drop_collection, "There is no index of a pgops collection."),
     "drop_documents": Offer("Drop a document collection", _drop_documents, "There is no collection."),

@@ -52,7 +52,19 @@ from pgops.services.models.queue import (
     Verdict,
     WorkerState,
 )
-from pgops.services.models.vectors import Collection, Match, Metric, RebuildResult, Recall, VectorIndex, VectorRow
+from pgops.services.models.vectors import (
+    Collection,
+    IndexMethod,
+    IndexPlan,
+    Match,
+    Metric,
+    RebuildResult,
+    Recall,
+    TextRow,
+    VectorIndex,
+    VectorRow,
+    VectorType,
+)
 
 __all__ = [
     "Advanced",
@@ -76,6 +88,8 @@ __all__ = [
     "Failed",
     "FailedJob",
     "IndexKind",
+    "IndexMethod",
+    "IndexPlan",
     "IndexType",
     "Job",
     "JobRow",
@@ -106,8 +120,10 @@ __all__ = [
     "Recall",
     "Rejected",
     "Subscription",
+    "TextRow",
     "VectorIndex",
     "VectorRow",
+    "VectorType",
     "Verdict",
     "Where",
     "WorkerState",
