@@ -6,13 +6,13 @@ Floor 2, pure. What a server says is told with the key taken out of it, also whe
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http.client import responses
+from http import HTTPStatus
 
 from pgops.embedder_settings import EmbedderSettings
 from pgops.errors import EmbedderError
 
 TRY_AGAIN = frozenset({429, 500, 502, 503, 504, 529})
+_PHRASES = {one.value: one.phrase for one in HTTPStatus}
 _TOLD = 200
 _TELLING = 6
 
@@ -40,7 +40,7 @@ def refusal(
     settings: EmbedderSettings, status: int, content: bytes, *, key: str, attempts: int, after_s: float | None
 ) -> EmbedderError:
     """The error that an answer with this status is."""
-    said = f"embedder {settings.name} answered {status} {responses.get(status, '')}".rstrip()
+    said = f"embedder {settings.name} answered {status} {_PHRASES.get(status, '')}".rstrip()
     if status in (401, 403):
         named = f"check the key in {settings.api_key_env}, and what it may do"
         missing = f'name the variable that holds the key: api_key_env = "…" below [embedders.{settings.name}]'
@@ -62,6 +62,8 @@ def retry_after(header: str | None, now: datetime | None = None) -> float | None
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    from email.utils import parsedate_to_datetime
+
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
