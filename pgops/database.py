@@ -227,16 +227,25 @@ class AsyncPool:
             await pool.close()
 
     async def one(self, query: Query, params: Params = None) -> Row | None:
-        async with self.session() as session:
-            return await session.one(query, params)
+        conn = await self._borrow()
+        try:
+            return await self._bound(conn).one(query, params)
+        finally:
+            await self._pool.putconn(conn)
 
     async def all(self, query: Query, params: Params = None) -> list[Row]:
-        async with self.session() as session:
-            return await session.all(query, params)
+        conn = await self._borrow()
+        try:
+            return await self._bound(conn).all(query, params)
+        finally:
+            await self._pool.putconn(conn)
 
     async def execute(self, query: Query, params: Params = None) -> int:
-        async with self.session() as session:
-            return await session.execute(query, params)
+        conn = await self._borrow()
+        try:
+            return await self._bound(conn).execute(query, params)
+        finally:
+            await self._pool.putconn(conn)
 
     async def copy(self, query: Query, rows: Iterable[Sequence[object]], types: Sequence[str]) -> int:
         async with self.session() as session:
@@ -245,6 +254,13 @@ class AsyncPool:
     async def copy_text(self, query: Query, chunks: Iterable[bytes]) -> int:
         async with self.session() as session:
             return await session.copy_text(query, chunks)
+
+    async def _borrow(self) -> Connection:
+        """A connection for one statement: autocommit, so that `session` and its commit would be for nothing."""
+        try:
+            return await self._pool.getconn()
+        except psycopg.Error as error:
+            raise translate(error) from error
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncBound]:

@@ -228,16 +228,25 @@ class Pool:
             pool.close()
 
     def one(self, query: Query, params: Params = None) -> Row | None:
-        with self.session() as session:
-            return session.one(query, params)
+        conn = self._borrow()
+        try:
+            return self._bound(conn).one(query, params)
+        finally:
+            self._pool.putconn(conn)
 
     def all(self, query: Query, params: Params = None) -> list[Row]:
-        with self.session() as session:
-            return session.all(query, params)
+        conn = self._borrow()
+        try:
+            return self._bound(conn).all(query, params)
+        finally:
+            self._pool.putconn(conn)
 
     def execute(self, query: Query, params: Params = None) -> int:
-        with self.session() as session:
-            return session.execute(query, params)
+        conn = self._borrow()
+        try:
+            return self._bound(conn).execute(query, params)
+        finally:
+            self._pool.putconn(conn)
 
     def copy(self, query: Query, rows: Iterable[Sequence[object]], types: Sequence[str]) -> int:
         with self.session() as session:
@@ -246,6 +255,13 @@ class Pool:
     def copy_text(self, query: Query, chunks: Iterable[bytes]) -> int:
         with self.session() as session:
             return session.copy_text(query, chunks)
+
+    def _borrow(self) -> Connection:
+        """A connection for one statement: autocommit, so that `session` and its commit would be for nothing."""
+        try:
+            return self._pool.getconn()
+        except psycopg.Error as error:
+            raise translate(error) from error
 
     @contextmanager
     def session(self) -> Iterator[Bound]:
