@@ -14,8 +14,9 @@ from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, f
 from pgops.ops.previews_vectors import drop_collection, rebuild_index, search
 from pgops.ops.wording import age, many
 from pgops.queries import load
-from pgops.services.cache import SLICE_PAGES, AsyncCache
+from pgops.services.cache import AsyncCache
 from pgops.services.cache import Q as CACHE
+from pgops.services.cache_upkeep import SLICE_PAGES
 from pgops.services.document_query import fill as fill_documents
 from pgops.services.documents import AsyncDocuments
 from pgops.services.events import AsyncEvents

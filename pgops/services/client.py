@@ -14,7 +14,8 @@ from contextlib import ExitStack, asynccontextmanager
 from pgops.config import Target, resolve_target
 from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
 from pgops.server import Server
-from pgops.services.cache import AsyncCache, CacheCounts
+from pgops.services.cache import AsyncCache
+from pgops.services.cache_counts import CacheCounts
 from pgops.services.documents import AsyncDocuments
 from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv

@@ -14,8 +14,9 @@ from contextlib import ExitStack, contextmanager
 
 from pgops.config import Target, resolve_target
 from pgops.server import Server
+from pgops.services.cache_counts import CacheCounts
 from pgops.sync.database import Bound, Connection, Database, Pool
-from pgops.sync.services.cache import Cache, CacheCounts
+from pgops.sync.services.cache import Cache
 from pgops.sync.services.documents import Documents
 from pgops.sync.services.events import Events
 from pgops.sync.services.kv import Kv
