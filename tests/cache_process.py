@@ -1,5 +1,5 @@
-"""A process that asks for one value: python cache_process.py DSN KEY COMPUTE_SECONDS WAIT_SECONDS; once it gets a line on
-stdin. To compute it is to note its pid in the table computed, to take some time, and to give its pid."""
+"""A process that asks for one value once it gets a line on stdin: python cache_process.py DSN KEY COMPUTE_S WAIT_S.
+To compute it is to note its pid in the table computed, to take some time, and to give its pid."""
 
 import os
 import sys

@@ -237,20 +237,17 @@ async def test_one_value_may_be_computed_from_another(cache: AsyncCache) -> None
 # --- across processes --------------------------------------------------------------------------------------------
 
 
+def _start(dsn: str, *call: object) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(PROCESS), dsn, *map(str, call)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 @asynccontextmanager
 async def processes(dsn: str, *calls: tuple[str, float, float]) -> AsyncIterator[list["subprocess.Popen[str]"]]:
     """A process for each (key, compute seconds, wait seconds), ready to ask; gone after the block."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("create table if not exists computed (pid int)")
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(PROCESS), dsn, key, str(seconds), str(wait_s)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for key, seconds, wait_s in calls
-    ]
+    started = [_start(dsn, *call) for call in calls]
     try:
         for process in started:
             assert process.stdout is not None

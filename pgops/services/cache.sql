@@ -28,7 +28,7 @@ left join pgops.cache_store as s on s.key = %(key)s and s.namespace = %(namespac
 -- name: extend
 -- It is not done again before an eighth of the time has gone, by however many readers; nobody is waited for.
 update pgops.cache_store set expires_at = statement_timestamp() + sliding
-where ctid = any(array(
+where key = any(%(keys)s) and namespace = %(namespace)s and ctid = any(array(
   select ctid from pgops.cache_store
   where key = any(%(keys)s) and namespace = %(namespace)s
     and expires_at > statement_timestamp() and expires_at < statement_timestamp() + 0.875 * sliding
@@ -139,54 +139,67 @@ where ctid = any(array(
 ))
 
 -- name: evict
--- One step over an arc of the ring that has so many rows: what is over goes first, then what was written or extended
--- longest ago; as much as there is too much, but no more than a quarter of the arc, or the share that is too much of
--- the whole. How large the whole is the arc's density tells; where the arc is all of it, that is exact. Nobody is
--- waited for: a row that someone writes is skipped, and of several who would evict one does.
+-- One step, on a sample of about so many rows. The ring has 256 segments, and of each an arc at a random place is taken,
+-- so long that all together have as many rows as wanted; where the namespace is small they are all of it. Arcs that
+-- former steps have thinned are met as often as they are there, so the sample tells how large the whole is. Of the
+-- sample goes as much as the whole has too much, but no more than a quarter, or the share that is too much: what is
+-- over first, then what was written or extended longest ago. Nobody is waited for: a row that someone writes is
+-- skipped, and of several who would evict one does. The third column: there is more to do, or, as rows differ in size,
+-- there may be. The last: somebody else is at it.
 with cap as materialized (
   select generation, max_entries, max_bytes from pgops.cache_namespaces
   where namespace = %(namespace)s and (max_entries is not null or max_bytes is not null)
     and pg_try_advisory_xact_lock(7063770, hashtext(%(namespace)s))
-), onward as materialized (
-  select ctid as place, spot::bigint - %(spot)s::bigint as far, octet_length(key) + octet_length(value) as bytes,
-         coalesce(stale_until, expires_at) <= statement_timestamp() or generation < (select generation from cap) as dead,
-         coalesce(expires_at - sliding, created_at) as written_at
-  from pgops.cache_store
-  where namespace = %(namespace)s and spot >= %(spot)s::integer and exists (select from cap)
-  order by spot limit %(rows)s
-), around as materialized (
-  select ctid as place, spot::bigint - %(spot)s::bigint + 4294967296 as far, octet_length(key) + octet_length(value) as bytes,
-         coalesce(stale_until, expires_at) <= statement_timestamp() or generation < (select generation from cap) as dead,
-         coalesce(expires_at - sliding, created_at) as written_at
-  from pgops.cache_store
-  where namespace = %(namespace)s and spot < %(spot)s::integer and exists (select from cap)
-  order by spot limit %(rows)s - (select count(*) from onward)
+), probe as materialized (
+  select count(*) as rows, max(spot)::bigint - %(spot)s::bigint + 1 as length
+  from (
+    select spot from pgops.cache_store
+    where namespace = %(namespace)s and spot >= %(spot)s::integer and exists (select from cap)
+    order by spot limit 256
+  ) as first
+), scale as materialized (
+  select case when rows < 256 then 1
+         else greatest(1, 2 ^ floor(ln(256 * 4294967296::float8 / length / %(rows)s::float8) / ln(2::float8))) end::bigint as times
+  from probe
 ), arc as materialized (
-  select * from onward union all select * from around
-), size as materialized (
-  select count(*)::float8 as rows, sum(bytes)::float8 as bytes,
-         case when count(*) < %(rows)s then 1 else (max(far) + 1) / 4294967296::float8 end as share
-  from arc
+  select -2147483648 + segment * 16777216::bigint
+         + case when times > 1 then (hashint4extended(segment, %(spot)s) & 16777215) else 0 end as low,
+         16777216 / times as length
+  from scale cross join generate_series(0, 255) as segment where exists (select from cap)
+), sample as materialized (
+  select row.* from arc cross join lateral (
+    select ctid as place, octet_length(key) + octet_length(value) as bytes,
+           coalesce(stale_until, expires_at, 'infinity') <= statement_timestamp()
+           or generation < (select generation from cap) as dead,
+           coalesce(expires_at - sliding, created_at) as written_at
+    from pgops.cache_store
+    where namespace = %(namespace)s and spot >= arc.low::integer
+      and spot <= least(arc.low + arc.length - 1, 2147483647)::integer
+    offset 0
+  ) as row
+), whole as materialized (
+  select count(*)::float8 as sampled, count(*) * times::float8 as rows, sum(bytes) * times::float8 as bytes
+  from sample cross join scale group by times
 ), surplus as materialized (
-  select s.rows, s.rows / s.share as entries,
-         greatest(s.rows / s.share - c.max_entries, (s.bytes / s.share - c.max_bytes) / (s.bytes / s.rows), 0) as entries_over
-  from size as s, cap as c where s.rows > 0
+  select w.sampled, w.rows, w.bytes > c.max_bytes as in_bytes,
+         greatest(w.rows - c.max_entries, (w.bytes - c.max_bytes) * w.rows / w.bytes, 0) as over
+  from whole as w cross join cap as c
 ), portion as materialized (
-  select ceil(least(entries_over, greatest(rows / 4, rows * entries_over / entries)))::bigint as rows, entries_over
-  from surplus
+  select ceil(least(over, greatest(sampled / 4, sampled * over / rows)))::bigint as rows, over, in_bytes from surplus
 ), gone as (
   delete from pgops.cache_store
   where ctid = any(array(
     select ctid from pgops.cache_store
     where ctid = any(array(
-      select place from arc order by dead desc, written_at limit coalesce((select rows from portion), 0)
+      select place from sample order by dead desc, written_at, place limit coalesce((select rows from portion), 0)
     ))
     for update skip locked
   ))
-  returning coalesce(stale_until, expires_at) <= statement_timestamp() or generation < (select generation from cap) as dead
+  returning coalesce(stale_until, expires_at, 'infinity') <= statement_timestamp()
+            or generation < (select generation from cap) as dead
 )
-select count(*) filter (where dead), count(*) filter (where dead is not true),
-       coalesce((select entries_over > rows from portion), false)
+select count(*) filter (where dead), count(*) filter (where not dead),
+       coalesce((select over > rows or in_bytes from portion), false), not exists (select from cap)
 from gone
 
 -- name: count_pages
@@ -246,7 +259,8 @@ from pgops.cache_stats
 
 -- name: read_namespaces
 -- The most read first. Entries of a small table are counted. In a large one those of a namespace with a cap are told by
--- how dense the first rows of its ring are, those of the others by pages spread over the table (Tid Range Scans).
+-- about 1,000 rows spread over its ring, as by evict, those of the others by pages spread over the table (Tid Range
+-- Scans).
 with store as materialized (
   select pg_relation_size('pgops.cache_store') / current_setting('block_size')::bigint as pages
 ), seen as materialized (
@@ -276,19 +290,29 @@ with store as materialized (
 select k.namespace, coalesce(k.hits, 0), coalesce(k.misses, 0), coalesce(k.sets, 0), coalesce(k.expired, 0),
        coalesce(k.evicted, 0),
        case when s.pages <= %(exact_pages)s then coalesce(k.entries, 0)
-            when ring.rows > 0 then round(ring.rows / ring.share)
-            else round(coalesce(k.entries, 0) * s.pages::numeric / %(sample_pages)s) end::bigint,
+            when ring.rows > 0 then ring.rows * ring.times
+            else coalesce(k.entries, 0) * s.pages / %(sample_pages)s end,
        case when s.pages <= %(exact_pages)s then coalesce(k.bytes, 0)
-            when ring.rows > 0 then round(ring.bytes / ring.share)
-            else round(coalesce(k.bytes, 0) * s.pages::numeric / %(sample_pages)s) end::bigint,
+            when ring.rows > 0 then ring.bytes * ring.times
+            else coalesce(k.bytes, 0)::bigint * s.pages / %(sample_pages)s end::bigint,
        k.max_entries, k.max_bytes, k.invalidated_at, s.pages <= %(exact_pages)s
 from known as k cross join store as s
 left join lateral (
-  select count(*)::float8 as rows, sum(bytes)::float8 as bytes,
-         case when count(*) < %(ring_rows)s then 1 else (max(spot)::bigint + 2147483649) / 4294967296::float8 end as share
+  select count(r.bytes) as rows, sum(r.bytes) as bytes, g.times
   from (
-    select spot, octet_length(key) + octet_length(value) as bytes from pgops.cache_store
-    where namespace = k.namespace and spot is not null order by spot limit %(ring_rows)s
-  ) as first
+    select coalesce(greatest(1, 2 ^ floor(ln(k.max_entries / 1024.0) / ln(2.0))), 64)::bigint as times
+  ) as g
+  cross join generate_series(0, 127) as segment
+  cross join lateral (
+    select -2147483648 + segment * 33554432::bigint
+           + case when g.times > 1 then (hashint4extended(segment, 0) & 33554431) else 0 end as low
+  ) as arc
+  left join lateral (
+    select octet_length(key) + octet_length(value) as bytes from pgops.cache_store
+    where namespace = k.namespace and spot >= arc.low::integer
+      and spot <= least(arc.low + 33554432 / g.times - 1, 2147483647)::integer
+    offset 0
+  ) as r on true
+  group by g.times
 ) as ring on s.pages > %(exact_pages)s and (k.max_entries is not null or k.max_bytes is not null)
 order by coalesce(k.hits, 0) + coalesce(k.misses, 0) desc, k.namespace

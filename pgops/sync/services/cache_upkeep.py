@@ -12,6 +12,7 @@ from random import Random
 from time import monotonic
 
 from pgops.errors import PgopsError, UsageError
+from pgops.pause import pause
 from pgops.queries import load
 from pgops.services.cache_counts import COUNTERS, CacheCounts, Counts
 from pgops.services.cache_rules import check_cap, check_namespace
@@ -23,7 +24,8 @@ log = logging.getLogger("pgops.cache")
 SLICE_PAGES = 128
 EVICT_ROWS = 4_096
 EVICT_SECONDS = 1.0
-NAMESPACES = {"exact_pages": 256, "sample_pages": 64, "ring_rows": 512, "limit": 200}
+TURN_S = 0.01
+NAMESPACES = {"exact_pages": 256, "sample_pages": 64, "limit": 200}
 
 
 class CacheUpkeep:
@@ -105,20 +107,22 @@ class CacheUpkeep:
         count = 0 if row is None else int(row[0])
         return Counted(min(count, cap), count <= cap)
 
-    def _evict(self, namespace: str, deadline: float) -> tuple[int, bool]:
+    def _evict(self, namespace: str, deadline: float, *, patient: bool = False) -> tuple[int, bool]:
         """Evict step by step until the namespace is within its cap, or for as long as there is; how many live rows that
-        were, and whether it is through."""
+        were, and whether it is through. Where somebody else is at it, who is `patient` waits for his turn."""
         evicted = 0
         while True:
-            spot = self._rng.randint(-(2**31), 2**31 - 1)
-            row = self._db.one(Q["evict"], {"namespace": namespace, "spot": spot, "rows": EVICT_ROWS})
-            dead, alive, over = row or (0, 0, False)
+            params = {"namespace": namespace, "rows": EVICT_ROWS, "spot": self._rng.randint(-(2**31), 0)}
+            row = self._db.one(Q["evict"], params)
+            dead, alive, over, busy = row or (0, 0, False, False)
             self.counts.add(namespace, "expired", dead)
             self.counts.add(namespace, "evicted", alive)
             evicted += alive
-            if not over or not dead + alive:
+            if busy and patient and monotonic() < deadline:
+                pause(TURN_S)
+            elif not over or not dead + alive:
                 return evicted, True
-            if monotonic() >= deadline:
+            elif monotonic() >= deadline:
                 return evicted, False
 
     def _capped(self, among: Sequence[str] | None = None) -> list[str]:
@@ -168,7 +172,7 @@ class CacheUpkeep:
         written = [namespace for namespace, counts in taken.items() if counts["sets"]]
         try:
             for namespace in self._capped(written) if written else ():
-                self._evict(namespace, monotonic() + EVICT_SECONDS)
+                self._evict(namespace, monotonic() + EVICT_SECONDS, patient=True)
         except PgopsError as error:
             log.warning("nothing could be evicted: %s", error)
         self.counts.give_back(taken)
