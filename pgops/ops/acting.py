@@ -12,8 +12,9 @@ from typing import Literal
 from psycopg import sql
 
 ActionName = Literal[
-    "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search",
-    "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "cancel_backend", "terminate_backend",
+    "requeue_stuck", "requeue_dead", "purge_expired", "invalidate", "purge_kv", "purge_limits", "rebuild_index",
+    "search", "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "cancel_backend",
+    "terminate_backend",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -23,8 +24,9 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, a subscription, a collection, "" for the whole cache, both
-    key-value stores or all limits, or a backend's pid, which `started_at` tells from another backend with the same;
+    """What to do, and to what. `target` is a queue, a subscription, a collection, a namespace of the cache, "" for the
+    whole cache, both key-value stores or all limits, or a backend's pid, which `started_at` tells from another backend
+    with the same;
     `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers),
     `limit` and `exact` are for search."""
 

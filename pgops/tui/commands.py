@@ -5,6 +5,7 @@ import shlex
 from pgops.ops.actions import Action
 
 _OF_A_NAME = {
+    "invalidate": ("cache", "invalidate"),
     "pause": ("queue", "pause"),
     "resume": ("queue", "resume"),
     "unsubscribe": ("outbox", "unsubscribe"),
