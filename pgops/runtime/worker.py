@@ -26,6 +26,7 @@ from pgops.runtime.maintenance import Maintenance
 from pgops.runtime.outcomes import Outcomes, Stats
 from pgops.runtime.registry import Registered, Registry
 from pgops.runtime.sessions import worker_session
+from pgops.runtime.tidying import Tidying
 from pgops.services.models import Job, WorkerState
 from pgops.services.queue import AsyncQueue
 
@@ -81,6 +82,8 @@ class Worker:
                 pulse = tasks.create_task(self._keep(self._pulse, self._ended))
                 duties = Maintenance(self._db, self._queues)
                 maintenance = tasks.create_task(self._keep(lambda: duties.run(self._stopping), self._stopping))
+                tidying = Tidying(self._db)
+                tasks.create_task(self._keep(lambda: tidying.run(self._stopping), self._stopping))
                 runners = [tasks.create_task(self._run_jobs()) for _ in range(self._concurrency)]
                 await self._stopping.wait()
                 await asyncio.gather(feed, maintenance)
