@@ -259,6 +259,62 @@ async def test_a_purge_of_one_namespace_is_refused_and_not_widened(db: AsyncPool
     assert (await AsyncCache(db).count_expired()).count == 3
 
 
+async def test_a_purge_also_evicts_what_is_above_a_cap_and_says_so(db: AsyncPool) -> None:
+    cache = AsyncCache(db)
+    await cache.set_many({f"k{n}": b"1" for n in range(50)}, namespace="n")
+    await expired_entries(db, 3)
+    await cache.set_cap("n", entries=20)
+    result = await run(db, Action("purge_expired", ""))
+    assert result.changed == 33
+    assert result.message == "removed 3 expired entries from the cache, and 30 that were above a cap"
+    assert (await audit.list(db))[0].detail == {"evicted": 30}
+
+
+async def test_a_namespace_is_invalidated_with_a_trail(db: AsyncPool) -> None:
+    cache = AsyncCache(db)
+    await cache.set_many({f"k{n}": b"1" for n in range(7)}, namespace="pages")
+    await cache.set("gone", b"1", namespace="pages", ttl_s=0.01)
+    await cache.set("k1", b"1")
+    await asyncio.sleep(0.03)
+    look = await preview(db, Action("invalidate", "pages"))
+    assert (look.matched, look.exact) == (7, True)
+    assert "pages" in look.title and "k0: set" in look.samples[0] and "'pages'" in look.sql and look.warning
+    assert await cache.get("k1", namespace="pages") == b"1", "a look changes nothing"
+    result = await run(db, Action("invalidate", "pages"))
+    assert (result.matched, result.changed, result.message) == (7, 7, "forgot 7 entries of pages")
+    row = (await audit.list(db))[0]
+    assert (row.id, row.action, row.target, row.status) == (result.audit_id, "invalidate", "pages", "done")
+    assert row.detail == {"generation": 1}
+    assert await cache.get("k1", namespace="pages") is None
+    assert await cache.get("k1") == b"1"
+    purge = await preview(db, Action("purge_expired", ""))
+    assert purge.matched == 8 and any("in pages: invalidated" in sample for sample in purge.samples)
+    assert (await run(db, Action("invalidate", "pages"))).changed == 0, "it is known, though it holds nothing"
+
+
+async def test_an_unknown_namespace_is_not_invalidated(db: AsyncPool) -> None:
+    cache = AsyncCache(db)
+    await cache.set("k", b"1", namespace="sessions")
+    await cache.flush()
+    for attempt in (preview, run):
+        with pytest.raises(NotFoundError) as raised:
+            await attempt(db, Action("invalidate", "sesions"))
+        assert "did you mean sessions?" in raised.value.hint
+        with pytest.raises(UsageError):
+            await attempt(db, Action("invalidate", ""))
+    assert await audit.list(db) == ()
+
+
+async def test_of_a_large_cache_the_preview_says_at_least(db: AsyncPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(previews, "COUNT_PAGES", 4)
+    await AsyncCache(db).set_many({f"k{n}": b"x" * 100 for n in range(1_000)})
+    look = await preview(db, Action("invalidate", "default"))
+    assert 50 < look.matched < 1_000 and not look.exact
+    result = await run(db, Action("invalidate", "default"))
+    assert result.message.startswith("forgot at least ")
+    assert (await audit.list(db))[0].detail == {"exact": False, "generation": 1}
+
+
 # --- rebuild -----------------------------------------------------------------------------------------------------
 
 

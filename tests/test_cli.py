@@ -360,6 +360,40 @@ def test_a_value_comes_back_as_it_was(shared: Run) -> None:
     assert shared("cache", "delete", "k", "none", "--json").document["changed"] == 1
 
 
+def test_a_value_is_touched_and_its_time_may_slide(shared: Run) -> None:
+    assert shared("cache", "touch", "none", "--ttl", "60").code == 5
+    assert shared("cache", "set", "s", "x", "--ttl", "60", "--sliding", "--jitter", "0.1").code == 0
+    assert shared("cache", "touch", "s", "--json").document["action"] == "touch"
+    assert shared("cache", "touch", "s", "--ttl", "600").out == "touched s\n"
+
+
+def test_a_namespace_is_capped_shown_and_invalidated(pgops: Run) -> None:
+    capped = pgops("cache", "cap", "pages", "--entries", "1000", "--bytes", "5000000", "--json").document
+    assert (capped["action"], capped["max_entries"], capped["max_bytes"]) == ("cap", 1_000, 5_000_000)
+    for key in ("a", "b"):
+        assert pgops("cache", "set", key, "hello", "-n", "pages").code == 0
+    assert pgops("cache", "get", "a", "-n", "pages").out == "hello"
+    (pages,) = pgops("cache", "stats", "--json").document["namespaces"]
+    assert pages == {
+        "name": "pages", "hits": 1, "misses": 0, "hit_ratio": 1.0, "sets": 2, "expired": 0, "evicted": 0, "entries": 2,
+        "bytes": 12, "max_entries": 1_000, "max_bytes": 5_000_000, "invalidated_at": None,
+    }  # fmt: skip
+    assert "1,000 entries, 4.8 MB" in pgops("cache", "stats").out
+    look = pgops("cache", "invalidate", "pages", "--dry-run", "--json").document
+    assert (look["matched"], look["dry_run"]) == (2, True)
+    assert pgops("cache", "invalidate", "pages").code == 4, "not confirmed"
+    assert pgops("cache", "get", "a", "-n", "pages").code == 0
+    done = pgops("cache", "invalidate", "pages", "--yes", "--json").document
+    assert (done["action"], done["changed"], done["audit_id"]) == ("invalidate", 2, 1)
+    assert pgops("cache", "get", "a", "-n", "pages").code == 5
+    status = pgops("status", "--json").document
+    assert [one["name"] for one in status["cache_namespaces"]] == ["pages"]
+    assert status["cache"]["expired_backlog"] == 2
+    assert pgops("cache", "purge", "--yes", "--json").document["changed"] == 2
+    assert pgops("cache", "cap", "pages", "--none").out == "pages may grow\n"
+    assert pgops("cache", "stats", "--json").document["namespaces"][0]["max_entries"] is None
+
+
 def test_a_lost_race_a_missing_key_and_a_denial_are_a_well_formed_no(shared: Run) -> None:
     first = shared("kv", "set", "doc", "one", "--json").document["version"]
     second = shared("kv", "cas", "doc", str(first), "two", "--json").document["version"]

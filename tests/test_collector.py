@@ -247,19 +247,56 @@ async def test_the_cache_counts_itself_and_what_has_expired(db: AsyncPool) -> No
     assert not part.emptied_by_crash
 
 
-async def test_a_large_cache_is_estimated(db: AsyncPool) -> None:
+async def fill_cache(db: AsyncPool, rows: int) -> None:
+    """So many entries, a quarter of them expired."""
     await db.execute(
         b"insert into pgops.cache_store (key, value, expires_at) select i::text, '\\x00', "
         b"statement_timestamp() + case when i %% 4 = 0 then -1 else 1 end * interval '1 h' "
-        b"from generate_series(1, 60000) as i",
-        [],
+        b"from generate_series(1, %s::bigint) as i",
+        [rows],
     )
     await db.execute(b"analyze pgops.cache_store")
+
+
+async def test_a_large_cache_is_estimated(db: AsyncPool) -> None:
+    await fill_cache(db, 60_000)
     part = (await collect(db)).cache
     assert not isinstance(part, Unavailable)
     assert part.exact == {"entries": False, "expired_backlog": False}
     assert 55_000 <= part.entries <= 65_000
     assert 12_000 <= part.expired_backlog <= 18_000
+
+
+async def test_what_was_invalidated_waits_for_the_purge_and_what_is_stale_does_not(db: AsyncPool) -> None:
+    cache = AsyncCache(db)
+
+    async def compute() -> bytes:
+        return b"1"
+
+    await cache.set_many({"a": b"1", "b": b"1"}, namespace="gone")
+    await cache.get_or_compute("stale", compute, ttl_s=0.01, stale_s=60)
+    await cache.invalidate("gone")
+    await asyncio.sleep(0.03)
+    part = (await collect(db)).cache
+    assert not isinstance(part, Unavailable)
+    assert (part.entries, part.expired_backlog) == (3, 2)
+    await fill_cache(db, 60_000)
+    await cache.invalidate("default")
+    part = (await collect(db)).cache
+    assert not isinstance(part, Unavailable)
+    assert 50_000 <= part.expired_backlog <= 65_000
+
+
+async def test_the_namespaces_of_the_cache(db: AsyncPool) -> None:
+    cache = AsyncCache(db)
+    await cache.set_cap("pages", entries=10)
+    await cache.set_many({"a": b"1", "b": b"1"}, namespace="pages")
+    await cache.get("a", namespace="pages")
+    await cache.flush()
+    found = (await collect(db)).cache_namespaces
+    assert not isinstance(found, Unavailable)
+    (pages,) = found
+    assert (pages.name, pages.hits, pages.entries, pages.max_entries, pages.exact) == ("pages", 1, 2, 10, {})
 
 
 async def test_a_cache_that_a_crash_emptied_is_told_from_a_new_one(db: AsyncPool) -> None:

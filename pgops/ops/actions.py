@@ -74,13 +74,33 @@ async def _purge_expired(db: AsyncPool, action: Action) -> Result:
     cache = AsyncCache(db)
     waiting = await cache.count_expired()
     done = False
+    evicted = 0
     async with audit.long_act(db, action.name, action.target, matched=waiting.count) as act:
         while not done:
             purged = await cache.purge_expired(batch=PURGE_BATCH, budget_s=PURGE_SLICE_S)
-            act.changed, done = act.changed + purged.rows, purged.done
+            act.changed, done = act.changed + purged.rows + purged.evicted, purged.done
+            evicted += purged.evicted
+            act.detail = {"evicted": evicted} if evicted else {}
     await cache.flush()
-    said = f"removed {act.changed:,} expired {'entry' if act.changed == 1 else 'entries'} from the cache"
+    expired = act.changed - evicted
+    said = f"removed {expired:,} expired {'entry' if expired == 1 else 'entries'} from the cache"
+    if evicted:
+        said = f"{said}, and {evicted:,} that were above a cap"
     return Result(action, max(waiting.count, act.changed), act.changed, act.id, False, said)
+
+
+async def _invalidate(db: AsyncPool, action: Action) -> Result:
+    look = await preview(db, action)
+    detail: dict[str, JsonValue] = {} if look.exact else {"exact": False}
+    async with db.transaction() as tx:
+        detail["generation"] = await AsyncCache(tx).invalidate(action.target)
+        audit_id = await audit.record(
+            tx, action.name, action.target, matched=look.matched, changed=look.matched, detail=detail
+        )
+    said = (
+        f"forgot {at_least(look.matched, look.exact)} {'entry' if look.matched == 1 else 'entries'} of {action.target}"
+    )
+    return Result(action, look.matched, look.matched, audit_id, False, said)
 
 
 async def _purge_kv(db: AsyncPool, action: Action) -> Result:
@@ -229,6 +249,7 @@ _RUNS = {
     "requeue_stuck": _requeue_stuck,
     "requeue_dead": _requeue_dead,
     "purge_expired": _purge_expired,
+    "invalidate": _invalidate,
     "purge_kv": _purge_kv,
     "purge_limits": _purge_limits,
     "build_index": _build_index,

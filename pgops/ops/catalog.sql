@@ -192,26 +192,32 @@ select (select count(distinct pid) from listening),
        pg_total_relation_size('pgops.pubsub_payloads')
 
 -- name: cache
--- Entries and expired ones are counted in a small table; in a large one pages spread over it are read (Tid Range
--- Scans), so that the cost does not grow with it.
+-- Entries and those that wait for the purge (expired, or invalidated with their namespace) are counted in a small
+-- table; in a large one pages spread over it are read (Tid Range Scans), so that the cost does not grow with it.
 with store as materialized (
   select c.oid, pg_relation_size(c.oid) / current_setting('block_size')::bigint as pages,
          greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0) as estimated
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where n.nspname = 'pgops' and c.relname = 'cache_store'
+), invalidated as materialized (
+  select namespace, generation from pgops.cache_namespaces where generation > 0
 ), sampled as materialized (
   select sum(page.expired)::bigint as expired
   from store s
   cross join generate_series(0, case when s.pages > %(exact_pages)s then %(sample_pages)s::bigint - 1 else -1 end) as n
   cross join lateral (
-    select count(*) filter (where expires_at <= statement_timestamp()) as expired
-    from pgops.cache_store
-    where ctid >= ('(' || s.pages * n / %(sample_pages)s || ',0)')::tid
-      and ctid < ('(' || s.pages * n / %(sample_pages)s + 1 || ',0)')::tid
+    select count(*) filter (where coalesce(e.stale_until, e.expires_at) <= statement_timestamp()
+                                  or e.generation < i.generation) as expired
+    from pgops.cache_store e left join invalidated i on i.namespace = e.namespace
+    where e.ctid >= ('(' || s.pages * n / %(sample_pages)s || ',0)')::tid
+      and e.ctid < ('(' || s.pages * n / %(sample_pages)s + 1 || ',0)')::tid
   ) page
 ), counted as materialized (
-  select count(*) as entries, count(*) filter (where expires_at <= statement_timestamp()) as expired
-  from pgops.cache_store where (select pages from store) <= %(exact_pages)s
+  select count(*) as entries,
+         count(*) filter (where coalesce(e.stale_until, e.expires_at) <= statement_timestamp()
+                          or e.generation < i.generation) as expired
+  from pgops.cache_store e left join invalidated i on i.namespace = e.namespace
+  where (select pages from store) <= %(exact_pages)s
 )
 select coalesce(sum(t.hits), 0)::bigint, coalesce(sum(t.misses), 0)::bigint,
        (select blks_hit::float8 / nullif(blks_hit + blks_read, 0) from pg_stat_database where datname = current_database()),
@@ -405,5 +411,28 @@ from pgops.job_dead where queue = %(queue)s and (%(all)s or id = any(%(ids)s))
 order by died_at desc limit %(shown)s
 
 -- name: sample_expired
-select namespace, key, extract(epoch from statement_timestamp() - expires_at)::float8
-from pgops.cache_store where expires_at <= statement_timestamp() limit %(shown)s
+-- How long ago it expired; null where its namespace was invalidated first.
+select s.namespace, s.key,
+       case when coalesce(s.stale_until, s.expires_at) <= statement_timestamp()
+            then extract(epoch from statement_timestamp() - s.expires_at)::float8 end
+from pgops.cache_store as s left join pgops.cache_namespaces as n on n.namespace = s.namespace
+where coalesce(s.stale_until, s.expires_at) <= statement_timestamp() or s.generation < n.generation
+limit %(shown)s
+
+-- name: cache_names
+-- Every namespace that was used or configured.
+select namespace from pgops.cache_stats union select namespace from pgops.cache_namespaces order by 1
+
+-- name: sample_namespace
+-- What a namespace holds in the first pages of the table: how many, to a cap, and whether the table has no more pages.
+with first as materialized (
+  select s.key, extract(epoch from statement_timestamp() - s.created_at)::float8 as age_s
+  from pgops.cache_store as s
+  where s.ctid < %(pages)s::tid and s.namespace = %(namespace)s
+    and (s.expires_at is null or s.expires_at > statement_timestamp())
+    and s.generation = coalesce((select generation from pgops.cache_namespaces where namespace = %(namespace)s), 0)
+  limit %(cap)s::bigint + 1
+)
+select (select count(*) from first),
+       pg_relation_size('pgops.cache_store') / current_setting('block_size')::bigint, f.key, f.age_s
+from (select) as one left join (select * from first limit %(shown)s) as f on true

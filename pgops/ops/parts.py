@@ -26,6 +26,9 @@ from pgops.ops.snapshot import (
     Worker,
 )
 from pgops.queries import load
+from pgops.services.cache import Q as CACHE
+from pgops.services.cache_upkeep import NAMESPACES, cache_namespace
+from pgops.services.models import CacheNamespace
 
 Q = load("pgops.ops", "catalog.sql")
 
@@ -186,6 +189,11 @@ async def cache(session: Session, look: Look) -> CachePart:
         buffer_hit_ratio=buffers, entries=entries, expired_backlog=min(expired, max(entries, 0)), bytes=size,
         emptied_by_crash=bool(emptied), exact={} if exact else {"entries": False, "expired_backlog": False},
     )  # fmt: skip
+
+
+async def cache_namespaces(session: Session, look: Look) -> tuple[CacheNamespace, ...]:
+    """The namespaces of the cache, the most read first."""
+    return tuple([cache_namespace(row) for row in await session.all(CACHE["read_namespaces"], NAMESPACES)])
 
 
 async def limits(session: Session, look: Look) -> LimitsPart:

@@ -4,17 +4,20 @@ Floor 3, under actions.py, which is where others import these names from. Nothin
 """
 
 from dataclasses import replace
+from difflib import get_close_matches
 
 from pgops.database import AsyncPool
-from pgops.errors import UsageError
+from pgops.errors import NotFoundError, UsageError
 from pgops.ops import backends
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.previews_documents import drop_documents, drop_index
 from pgops.ops.previews_vectors import build_index, drop_collection, rebuild_index, search
 from pgops.ops.wording import age, many
 from pgops.queries import load
-from pgops.services.cache import SLICE_PAGES, AsyncCache
+from pgops.services.cache import AsyncCache
 from pgops.services.cache import Q as CACHE
+from pgops.services.cache_rules import check_namespace
+from pgops.services.cache_upkeep import SLICE_PAGES
 from pgops.services.events import AsyncEvents
 from pgops.services.events import Q as EVENTS
 from pgops.services.kv import AsyncKv
@@ -25,6 +28,7 @@ from pgops.services.queue import AsyncQueue
 from pgops.services.queue import Q as QUEUE
 
 Q = load("pgops.ops", "catalog.sql")
+COUNT_PAGES = 16_384
 
 
 async def preview(db: AsyncPool, action: Action) -> Preview:
@@ -81,9 +85,39 @@ async def purge_expired(db: AsyncPool, action: Action) -> Preview:
         title="remove expired entries from the cache",
         matched=found.count,
         exact=found.exact,
-        samples=tuple(f"{first_line(key)} in {namespace}: expired {age(age_s)} ago" for namespace, key, age_s in rows),
+        samples=tuple(
+            f"{first_line(key)} in {namespace}: {'invalidated' if age_s is None else f'expired {age(age_s)} ago'}"
+            for namespace, key, age_s in rows
+        ),
         sql=_purge_sql(CACHE["purge_slice"]),
     )
+
+
+async def invalidate(db: AsyncPool, action: Action) -> Preview:
+    """Of a large cache the first pages alone are counted: "at least"."""
+    namespace = check_namespace(action.target)
+    params = {"namespace": namespace, "pages": f"({COUNT_PAGES},0)", "cap": COUNT_CAP, "shown": SAMPLES}
+    rows = await db.all(Q["sample_namespace"], params)
+    count, pages = rows[0][:2]
+    if not count:
+        await _require_namespace(db, namespace)
+    return Preview(
+        action=action,
+        title=f"forget all of cache namespace {namespace}",
+        matched=min(count, COUNT_CAP),
+        exact=count <= COUNT_CAP and pages <= COUNT_PAGES,
+        samples=tuple(f"{first_line(key)}: set {age(age_s)} ago" for _, _, key, age_s in rows if key is not None),
+        sql=shown(CACHE["invalidate"], {"namespace": namespace}),
+        warning="whoever reads it computes it anew: expect the misses",
+    )
+
+
+async def _require_namespace(db: AsyncPool, namespace: str) -> None:
+    names = [row[0] for row in await db.all(Q["cache_names"])]
+    if namespace not in names:
+        near = get_close_matches(namespace, names, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see: pgops cache stats"
+        raise NotFoundError(f"the cache has no namespace {namespace!r}", hint)
 
 
 async def purge_kv(db: AsyncPool, action: Action) -> Preview:
@@ -171,6 +205,7 @@ _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
     "requeue_dead": requeue_dead,
     "purge_expired": purge_expired,
+    "invalidate": invalidate,
     "purge_kv": purge_kv,
     "purge_limits": purge_limits,
     "build_index": build_index,

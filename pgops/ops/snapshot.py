@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 
+from pgops.services.models import CacheNamespace
+
 T = TypeVar("T")
 Severity = Literal["critical", "warning", "info"]
 
@@ -172,7 +174,8 @@ class PubsubPart:
 @dataclass(frozen=True, slots=True)
 class CachePart:
     """`hits` and `misses` are the application's, counted by pgops over `window_s` (None: since the beginning);
-    `buffer_hit_ratio` is PostgreSQL's own, for the pages of this database: two different things."""
+    `buffer_hit_ratio` is PostgreSQL's own, for the pages of this database: two different things. `expired_backlog` is
+    what waits for the purge: expired, or invalidated with its namespace."""
 
     hits: int
     misses: int
@@ -312,6 +315,7 @@ class Snapshot:
     documents: tuple[DocumentsPart, ...] | Unavailable = ()
     locks: tuple[LockBackend, ...] | Unavailable = ()
     session_list: tuple[SessionRow, ...] | Unavailable = ()
+    cache_namespaces: tuple[CacheNamespace, ...] | Unavailable = ()
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":

@@ -28,6 +28,7 @@ from pgops.runtime.outcomes import Outcomes, Stats
 from pgops.runtime.registry import Registry
 from pgops.runtime.runners import Runners
 from pgops.runtime.sessions import worker_session
+from pgops.runtime.tidying import Tidying
 from pgops.runtime.watch import BlockWatch
 from pgops.services.models import Job, WorkerState
 from pgops.services.queue import AsyncQueue
@@ -102,6 +103,8 @@ class Worker:
                 maintenance = tasks.create_task(self._keep(lambda: duties.run(self._stopping), self._stopping))
                 hints = tasks.create_task(self._keep(lambda: self._hints.run(self._stopping), self._stopping))
                 self._runners.start(tasks)
+                tidying = Tidying(self._db)
+                tasks.create_task(self._keep(lambda: tidying.run(self._stopping), self._stopping))
                 await self._stopping.wait()
                 await asyncio.gather(feed, maintenance, hints)
                 await self._hand_back()

@@ -7,7 +7,8 @@
     events.py        the outbox and its subscriptions
     pubsub.py        messages, live and durable; above events.py, with live.py and durable.py for its listeners,
                      messages.py for the wire and batches.py for how far a batch is done
-    cache.py         values that may be lost
+    cache.py         values that may be lost; cache_flights.py computes what is missing once for all, cache_upkeep.py
+                     counts, purges and evicts, cache_counts.py and cache_rules.py hold counts and checks
     limits.py        whether one more is allowed now; limit_rules.py has its arithmetic
     kv.py            values by key that stay; kv_rules.py has its patterns and bounds
     keys.py          what a key, a value and a time to live may be

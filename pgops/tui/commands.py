@@ -8,6 +8,7 @@ from pgops.services.models import JsonValue
 from pgops.services.vector_rules import parse_filter
 
 _OF_A_NAME = {
+    "invalidate": ("cache", "invalidate"),
     "pause": ("queue", "pause"),
     "resume": ("queue", "resume"),
     "unsubscribe": ("outbox", "unsubscribe"),

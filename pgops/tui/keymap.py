@@ -69,6 +69,7 @@ GROUPS = (
             _key("requeue", "R", "requeue", "Requeue", "Make stuck or dead jobs available again", "R", footer=True),
             _key("purge", "P", "purge", "Purge cache", "Remove cache entries that have expired", "P", footer=True),
             _key("purge_stores", "P", "purge", "Purge", "Purge the cache, key stores, or limits", "P", footer=True),
+            _key("invalidate", "D", "invalidate", "Discard", "Discard all of a cache namespace", "D", footer=True),
             _key("hold", "P", "hold", "Pause", "Pause a queue, or let it go on", "P", footer=True),
             _key("rebuild", "B", "rebuild", "Rebuild", "Build a vector index, blocking nobody", "B", footer=True),
             _key("unsubscribe", "D", "unsubscribe", "Drop", "Drop a subscription with its cursor", "D", footer=True),

@@ -3,7 +3,7 @@
 Times are aware datetimes of the database's clock, durations seconds, sizes bytes.
 """
 
-from pgops.services.models.cache import CacheStats, Counted, Purged
+from pgops.services.models.cache import CacheNamespace, CacheStats, Counted, Purged
 from pgops.services.models.documents import (
     Document,
     DocumentCollection,
@@ -70,6 +70,7 @@ __all__ = [
     "Advanced",
     "Algorithm",
     "Batch",
+    "CacheNamespace",
     "CacheStats",
     "CancelRequest",
     "Cancelled",
