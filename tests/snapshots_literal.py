@@ -16,17 +16,15 @@ from pgops.ops.snapshot import (
     LockBackend,
     OutboxSubscription,
     PubsubPart,
-    Queue,
     ServerPart,
     SessionRow,
     Sessions,
     Snapshot,
-    StuckJob,
     Unavailable,
     VectorIndexPart,
-    Worker,
     items,
 )
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import CacheNamespace, DocumentIndex, JobRow, JobState
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
@@ -331,6 +329,9 @@ class LiteralSource:
         samples = tuple(f"{90_100 + at}  welcome  SMTPServerDisconnected: connection closed" for at in range(5))
         title = f"{action.name.replace('_', ' ')} {action.target}".strip()
         return Preview(action, title, self.matched, not self.matched, samples if self.matched else (), self.sql)
+
+    async def given(self, action: Action) -> str:
+        return '{"lease_s": 60}'
 
     async def run(self, action: Action) -> Result:
         self.ran.append(action)

@@ -15,7 +15,8 @@ from pgops.errors import UnreachableError
 from pgops.ops import parts, rates
 from pgops.ops.collector import LONGEST_S, SHARE, SLOW_EVERY_S, Collector, collect, rest_s
 from pgops.ops.parts import Q, Session
-from pgops.ops.snapshot import DocumentsPart, Queue, Snapshot, StuckJob, Unavailable, VectorIndexPart, items
+from pgops.ops.snapshot import DocumentsPart, Snapshot, Unavailable, VectorIndexPart, items
+from pgops.ops.snapshot_jobs import Queue, StuckJob
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
 from pgops.services.embedders import HashingEmbedder

@@ -84,11 +84,15 @@ async def subscription(pg: AsyncPgops) -> None:
     await pg.events.append("orders", {"id": 7})
 
 
-async def vectors(pg: AsyncPgops) -> None:
+async def unindexed(pg: AsyncPgops) -> None:
     await pg.vectors.create("docs", 16)
     texts = [f"text number {number}" for number in range(120)]
     embedded = HashingEmbedder(16).embed(texts)
     await pg.vectors.add_many("docs", [VectorRow(text, one) for text, one in zip(texts, embedded, strict=True)])
+
+
+async def vectors(pg: AsyncPgops) -> None:
+    await unindexed(pg)
     await pg.vectors.build_index("docs", lists=2)
 
 
@@ -107,9 +111,15 @@ INDEX = index_name("orders", "btree", "json", ("customer", "name"))
 WAYS: dict[ActionName, Way] = {
     "requeue_stuck": Way(stuck, "2 R", "pgops queue requeue email --stuck"),
     "requeue_dead": Way(dead, "2 R", "pgops queue requeue email --dead"),
+    "cancel_jobs": Way(stuck, "2 enter C", "pgops queue cancel email 1"),
+    "discard_dead": Way(dead, "2 D", "pgops queue discard email"),
+    "edit_job": Way(dead, "2 enter enter E f7 7 ctrl+s", "pgops queue edit email 3 7"),
+    "set_queue": Way(dead, '2 E f7 { " l e a s e _ s " : 6 0 } ctrl+s', "pgops queue set email '{\"lease_s\": 60}'"),
     "purge_expired": Way(expired, "1 P", "pgops cache purge"),
+    "invalidate": Way(expired, "6 D", "pgops cache invalidate default"),
     "purge_kv": Way(expired, "6 P", "pgops kv purge", "key-value stores"),
     "purge_limits": Way(expired, "6 P", "pgops limit purge", "rate limits"),
+    "build_index": Way(unindexed, "3 B", "pgops vector build docs --lists 2", "ivfflat, 2"),
     "rebuild_index": Way(vectors, "3 B", "pgops vector rebuild docs", "1 list"),
     "search": Way(vectors, "3 slash n u m b e r enter", "pgops vector search docs number --limit 20"),
     "pause": Way(dead, "2 P", "pgops queue pause email"),

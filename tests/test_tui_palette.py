@@ -18,17 +18,26 @@ from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.base import Room
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.documents import DocumentsRoom
+from pgops.tui.screens.editor import Editor
 
-ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm"}
+ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {
+    "confirm",
+    "write_out",
+}
 ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "outbox": "5", "stores": "6",
          "documents": "7"}  # fmt: skip
 # By the key of an act: what the palette calls it elsewhere, and the acts that it leads to.
 REACHED: dict[str, tuple[str, set[str]]] = {
     "requeue": ("Requeue jobs", {"requeue_stuck", "requeue_dead"}),
+    "cancel_jobs": ("Cancel a stuck job", {"cancel_jobs"}),
+    "discard": ("Discard dead letters", {"discard_dead"}),
+    "edit_job": ("Edit a job's payload", {"edit_job"}),
+    "edit_queue": ("Change a queue's settings", {"set_queue"}),
     "purge": ("Purge the cache", {"purge_expired"}),
     "purge_stores": ("Purge a store", {"purge_expired", "purge_kv", "purge_limits"}),
+    "invalidate": ("Discard a cache namespace", {"invalidate"}),
     "hold": ("Pause or resume a queue", {"pause", "resume"}),
-    "rebuild": ("Rebuild a vector index", {"rebuild_index"}),
+    "rebuild": ("Build or rebuild a vector index", {"build_index", "rebuild_index"}),
     "unsubscribe": ("Drop a subscription", {"unsubscribe"}),
     "drop": ("Drop a vector collection", {"drop_collection"}),
     "drop_documents": ("Drop a document collection", {"drop_documents"}),
@@ -41,7 +50,7 @@ REACHED: dict[str, tuple[str, set[str]]] = {
 
 def test_every_act_and_every_key_of_one_is_offered() -> None:
     assert set(REACHED) == ACT_KEYS | {"prompt"}
-    assert set(OFFERS) == ACT_KEYS - {"drop_index"}
+    assert set(OFFERS) == ACT_KEYS - {"drop_index", "edit_job"}
     assert set().union(*(acts for _, acts in REACHED.values())) == set(get_args(ActionName))
     for key, offer in OFFERS.items():
         assert {choice.action.name for choice in offer.choices(BUSY)} == REACHED[key][1], key
@@ -67,9 +76,14 @@ async def test_from_the_overview_each_act_is_reached_and_asks_on_what(key: str) 
         if wanted > 1:
             await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
             await pilot.press("enter")
+        first = OFFERS[key].choices(BUSY)[0].action
+        if key == "edit_queue":
+            await until(pilot, lambda: isinstance(pilot.app.screen, Editor) and "lease_s" in screen(pilot))
+            await pilot.press("ctrl+s")
+            first = replace(first, given='{"lease_s": 60}')
         await until(pilot, lambda: isinstance(pilot.app.screen, Question))
         await until(pilot, lambda: bool(source.previewed))
-        assert source.previewed == [OFFERS[key].choices(BUSY)[0].action]
+        assert source.previewed == [first]
         assert source.ran == [], "nothing is done unasked"
 
 

@@ -6,7 +6,7 @@ from pgops import migrate
 from pgops.database import AsyncPool
 from pgops.ops.collector import collect
 from pgops.ops.findings import judge
-from pgops.ops.snapshot import VectorIndexPart, items
+from pgops.ops.snapshot import Unavailable, VectorIndexPart, items
 from pgops.services.models import TextRow
 from pgops.services.vectors import AsyncVectors
 
@@ -88,4 +88,6 @@ async def test_what_belongs_to_others_is_told_as_what_it_is(db: AsyncPool) -> No
 async def test_without_the_register_nothing_fails(empty_dsn: str) -> None:
     async with AsyncPool.open(empty_dsn) as db:
         await migrate.apply(db, [one for one in migrate.migrations() if one.extension is None])
-        assert (await collect(db)).vectors == ()
+        vectors = (await collect(db)).vectors
+        assert isinstance(vectors, Unavailable)
+        assert vectors.remedy == "run: pgops migrate"

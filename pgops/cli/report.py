@@ -13,14 +13,13 @@ from pgops.ops.snapshot import (
     LockBackend,
     OutboxSubscription,
     PubsubPart,
-    Queue,
     ServerPart,
     Sessions,
     Snapshot,
     Unavailable,
     VectorIndexPart,
-    Worker,
 )
+from pgops.ops.snapshot_jobs import Queue, Worker
 
 T = TypeVar("T")
 QUEUE_HEADS = (

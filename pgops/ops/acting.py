@@ -14,8 +14,9 @@ from psycopg import sql
 from pgops.services.models import IndexMethod, JsonValue
 
 ActionName = Literal[
-    "requeue_stuck", "requeue_dead", "purge_expired", "invalidate", "purge_kv", "purge_limits", "build_index",
-    "rebuild_index", "search", "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "drop_index",
+    "requeue_stuck", "requeue_dead", "cancel_jobs", "discard_dead", "edit_job", "set_queue",
+    "purge_expired", "invalidate", "purge_kv", "purge_limits", "build_index", "rebuild_index",
+    "search", "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "drop_index",
     "cancel_backend", "terminate_backend",
 ]  # fmt: skip
 COUNT_CAP = 100_000
@@ -28,9 +29,9 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 class Action:
     """What to do, and to what. `target` is a queue, a subscription, a collection, COLLECTION.INDEX, a namespace of the
     cache, "" for the whole cache, both key-value stores or all limits, or a backend's pid, which `started_at` tells
-    from another backend with the same; `ids` narrows a requeue to these jobs; `method`, `lists`, `m` and
+    from another backend with the same; `ids` narrows an act to these jobs; `method`, `lists`, `m` and
     `ef_construction` are for an index; `query` (a text, or a JSON array of numbers), `limit`, `exact`, `embedder` and
-    `filter` (what the metadata must hold) are for search."""
+    `filter` (what the metadata must hold) are for search; `given` is a job's new payload, or a queue's new settings."""
 
     name: ActionName
     target: str
@@ -45,6 +46,7 @@ class Action:
     m: int | None = None
     ef_construction: int | None = None
     started_at: datetime | None = None
+    given: str = ""
 
 
 @dataclass(frozen=True, slots=True)

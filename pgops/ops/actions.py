@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pgops.database import AsyncPool
 from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import audit, backends
+from pgops.ops import actions_jobs, audit, backends
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.previews import check_purge, check_whole, preview
 from pgops.ops.previews_documents import drop_index
@@ -67,6 +67,11 @@ async def _requeue_dead(db: AsyncPool, action: Action) -> Result:
         )
     said = f"{many(changed, 'dead letter')} of {action.target} {'starts' if changed == 1 else 'start'} over"
     return Result(action, changed, changed, audit_id, False, said)
+
+
+async def _done_to_jobs(db: AsyncPool, action: Action) -> Result:
+    done = await _JOB_ACTS[action.name](db, action)
+    return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
 
 
 async def _purge_expired(db: AsyncPool, action: Action) -> Result:
@@ -245,9 +250,19 @@ def _ids(action: Action) -> dict[str, JsonValue]:
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
 
 
+_JOB_ACTS = {
+    "cancel_jobs": actions_jobs.cancel_jobs,
+    "discard_dead": actions_jobs.discard_dead,
+    "edit_job": actions_jobs.edit_job,
+    "set_queue": actions_jobs.set_queue,
+}
 _RUNS = {
     "requeue_stuck": _requeue_stuck,
     "requeue_dead": _requeue_dead,
+    "cancel_jobs": _done_to_jobs,
+    "discard_dead": _done_to_jobs,
+    "edit_job": _done_to_jobs,
+    "set_queue": _done_to_jobs,
     "purge_expired": _purge_expired,
     "invalidate": _invalidate,
     "purge_kv": _purge_kv,

@@ -50,13 +50,14 @@ with floors as materialized (
   where w.heartbeat_at >= statement_timestamp() - w.lease
   group by f.key, p.priority
 )
-select q.queue, q.paused, d.available, d.scheduled, d.running, d.dead, d.enqueued, d.completed, d.failed,
-       extract(epoch from statement_timestamp() - h.ready_at)::float8
+select q.queue, q.paused and coalesce(q.resume_at > statement_timestamp(), true), d.available, d.scheduled, d.running, d.dead, d.enqueued, d.completed, d.failed,
+       extract(epoch from statement_timestamp() - h.ready_at)::float8, d.waiting
 from pgops.queues q
 left join pgops.queue_total t on t.queue = q.queue
 cross join lateral (
   select greatest(coalesce(t.available, 0) + coalesce(sum(available), 0), 0)::bigint as available,
          greatest(coalesce(t.scheduled, 0) + coalesce(sum(scheduled), 0), 0)::bigint as scheduled,
+         greatest(coalesce(t.waiting, 0) + coalesce(sum(waiting), 0), 0)::bigint as waiting,
          greatest(coalesce(t.running, 0) + coalesce(sum(running), 0), 0)::bigint as running,
          greatest(coalesce(t.dead, 0) + coalesce(sum(dead), 0), 0)::bigint as dead,
          (coalesce(t.enqueued, 0) + coalesce(sum(enqueued), 0))::bigint as enqueued,
@@ -397,6 +398,15 @@ select count(*) over (), id, kind, expired, age_s, owner from (
   limit %(cap)s::bigint + 1
 ) as found
 order by age_s desc limit %(shown)s
+
+-- name: count_jobs
+-- Which of these ids wait or run; a first arrival is found by its seq.
+select (select count(*) from pgops.job_available
+        where queue = %(queue)s and priority = any('{1,2,3,4}') and seq = any(%(ids)s) and id is null)
+     + (select count(*) from pgops.job_available where queue = %(queue)s and id = any(%(ids)s))
+     + (select count(*) from pgops.job_scheduled where queue = %(queue)s and id = any(%(ids)s))
+     + (select count(*) from pgops.job_waiting where queue = %(queue)s and id = any(%(ids)s))
+     + (select count(*) from pgops.job_running where queue = %(queue)s and id = any(%(ids)s))
 
 -- name: count_dead
 select count(*) from (

@@ -16,7 +16,8 @@ from pgops.errors import PgopsError, RefusedError, UnreachableError
 from pgops.ops import connections, parts, rates, vector_parts
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.parts import Look, Session, StuckSeen
-from pgops.ops.snapshot import Cost, Queue, Snapshot, Unavailable, items
+from pgops.ops.snapshot import Cost, Snapshot, Unavailable, items
+from pgops.ops.snapshot_jobs import Queue
 
 T = TypeVar("T")
 

@@ -19,15 +19,13 @@ from pgops.ops.snapshot import (
     LimitsPart,
     OutboxSubscription,
     PubsubPart,
-    Queue,
     ServerPart,
     Sessions,
-    StuckJob,
-    Worker,
 )
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.queries import load
-from pgops.services.cache import Q as CACHE
 from pgops.services.cache_upkeep import NAMESPACES, cache_namespace
+from pgops.services.cache_upkeep import Q as CACHE
 from pgops.services.models import CacheNamespace
 
 Q = load("pgops.ops", "catalog.sql")
@@ -140,11 +138,11 @@ def with_stuck(queue: Queue, seen: StuckSeen | None) -> Queue:
 
 
 def _queue(row: Row) -> Queue:
-    name, paused, available, scheduled, running, dead, enqueued, completed, failed, age_s = row
+    name, paused, available, scheduled, running, dead, enqueued, completed, failed, age_s, waiting = row
     return Queue(
         name=name, paused=paused, available=available, scheduled=scheduled, running=running, stuck=0, dead=dead,
         oldest_age_s=None if age_s is None else max(age_s, 0.0), enqueued_total=enqueued, completed_total=completed,
-        failed_total=failed,
+        failed_total=failed, waiting=waiting,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, UsageError
-from pgops.ops import backends
+from pgops.ops import backends, previews_jobs
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.previews_documents import drop_documents, drop_index
 from pgops.ops.previews_vectors import build_index, drop_collection, rebuild_index, search
@@ -204,6 +204,10 @@ def check_purge(action: Action) -> None:
 _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
     "requeue_dead": requeue_dead,
+    "cancel_jobs": previews_jobs.cancel_jobs,
+    "discard_dead": previews_jobs.discard_dead,
+    "edit_job": previews_jobs.edit_job,
+    "set_queue": previews_jobs.set_queue,
     "purge_expired": purge_expired,
     "invalidate": invalidate,
     "purge_kv": purge_kv,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import CacheNamespace
 
 T = TypeVar("T")
@@ -91,53 +92,6 @@ class LockBackend:
     lock_mode: str | None
     relation: str | None
     query: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """`stuck` counts what `StuckJob`s tell of this queue; totals are since the queue was made; rates are by the
-    second since the snapshot before, None in a first one."""
-
-    name: str
-    paused: bool
-    available: int
-    scheduled: int
-    running: int
-    stuck: int
-    dead: int
-    oldest_age_s: float | None
-    enqueued_total: int
-    completed_total: int
-    failed_total: int
-    in_per_s: float | None = None
-    out_per_s: float | None = None
-    exact: Mapping[str, bool] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StuckJob:
-    """A job that does not move: its lease ran out, it runs too long, or nobody claims it. `age_s` is how long ago the
-    lease ended, the job was started, or became ready."""
-
-    queue: str
-    id: int
-    kind: str
-    reason: Literal["lease expired", "running too long", "not claimed"]
-    age_s: float
-    worker: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    id: int
-    host: str
-    pid: int
-    queues: tuple[str, ...]
-    concurrency: int
-    running: int
-    heartbeat_age_s: float
-    alive: bool
-    stopping: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.base import Choice, Room
 from pgops.tui.screens.connections import ConnectionsRoom
 from pgops.tui.screens.documents import DocumentsRoom
+from pgops.tui.screens.editor import BY_HAND, Editor
 from pgops.tui.screens.help import Help
 from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.overview import OverviewRoom
@@ -129,6 +130,9 @@ class PgopsApp(App[int]):
             self.act(action)
 
     def act(self, action: Action) -> None:
+        if action.name in BY_HAND and not action.given:
+            self.push_screen(Editor(self.source, action), self._chosen)
+            return
         question = Question(self.source, action)
 
         def answered(yes: bool | None) -> None:

@@ -17,6 +17,9 @@ _OF_A_NAME = {
 }
 
 
+_OF_JOBS = {"cancel_jobs": "cancel", "discard_dead": "discard", "edit_job": "edit", "set_queue": "set"}
+
+
 def act_command(action: Action) -> str:
     """The command of an act; it asks before it does anything, as the dashboard does."""
     words = ["pgops", *_verbs(action)]
@@ -29,6 +32,8 @@ def _verbs(action: Action) -> list[str]:
         return ["queue", "requeue", action.target, *ids, "--stuck"]
     if action.name == "requeue_dead":
         return ["queue", "requeue", action.target, *ids, "--dead"]
+    if action.name in _OF_JOBS:
+        return ["queue", _OF_JOBS[action.name], action.target, *ids, *([action.given] if action.given else [])]
     if action.name == "purge_expired":
         return ["cache", "purge"]
     if action.name == "purge_kv":

@@ -67,6 +67,10 @@ GROUPS = (
         "Act (always asks)",
         (
             _key("requeue", "R", "requeue", "Requeue", "Make stuck or dead jobs available again", "R", footer=True),
+            _key("cancel_jobs", "C", "cancel_jobs", "Cancel", "Cancel jobs, also running ones", "C", footer=True),
+            _key("discard", "D", "discard", "Discard", "Give dead letters up", "D", footer=True),
+            _key("edit_job", "E", "edit", "Edit", "Give a job another payload", "E", footer=True),
+            _key("edit_queue", "E", "edit", "Settings", "Change a queue's settings and limits", "E", footer=True),
             _key("purge", "P", "purge", "Purge cache", "Remove cache entries that have expired", "P", footer=True),
             _key("purge_stores", "P", "purge", "Purge", "Purge the cache, key stores, or limits", "P", footer=True),
             _key("invalidate", "D", "invalidate", "Discard", "Discard all of a cache namespace", "D", footer=True),
@@ -78,6 +82,7 @@ GROUPS = (
             _key("drop_index", "D", "drop", "Drop", "Drop an index of a collection, or all of it", "D", footer=True),
             _key("cancel", "C", "cancel_backend", "Cancel", "Cancel the statement of a session", "C", footer=True),
             _key("terminate", "K", "terminate", "Terminate", "End a session, and its transaction", "K", footer=True),
+            _key("write_out", "ctrl+s", "write_out", "Go on", "In an editor: go on to the question", "ctrl+s"),
             _key("confirm", "y", "confirm", "Do it", "In a question: yes, do it", "y"),
         ),
     ),

@@ -11,6 +11,7 @@ from pgops.errors import PgopsError, UnreachableError
 from pgops.ops import actions
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.collector import Collector
+from pgops.ops.previews_jobs import given
 from pgops.ops.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
 from pgops.services.models import DocumentIndex, JobRow, JobState
@@ -57,6 +58,10 @@ class LiveSource:
         finally:
             if action.name != "search":
                 collector.expire()
+
+    async def given(self, action: Action) -> str:
+        pg, _ = await self._connected()
+        return await given(pg.db, action)
 
     async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
         pg, _ = await self._connected()

@@ -35,6 +35,32 @@ def _hold(snapshot: Snapshot) -> list[Choice]:
     return found
 
 
+def _cancel_jobs(snapshot: Snapshot) -> list[Choice]:
+    return [
+        Choice(f"{formats.clean(one.queue, 40)} {one.id}: {one.reason}", Action("cancel_jobs", one.queue, (one.id,)))
+        for one in items(snapshot.stuck_jobs)
+    ]
+
+
+def _invalidate(snapshot: Snapshot) -> list[Choice]:
+    return [
+        Choice(f"discard {formats.clean(one.name, 60)}", Action("invalidate", one.name))
+        for one in items(snapshot.cache_namespaces)
+    ]
+
+
+def _discard(snapshot: Snapshot) -> list[Choice]:
+    return [
+        Choice(f"{formats.clean(one.name, 60)}: discard {one.dead:,} dead", Action("discard_dead", one.name))
+        for one in items(snapshot.queues)
+        if one.dead
+    ]
+
+
+def _edit_queue(snapshot: Snapshot) -> list[Choice]:
+    return [Choice(formats.clean(one.name, 60), Action("set_queue", one.name)) for one in items(snapshot.queues)]
+
+
 def _rebuild(snapshot: Snapshot) -> list[Choice]:
     return [
         Choice(f"{formats.clean(one.collection or '', 60)}: {choice.words}", choice.action)
@@ -79,8 +105,12 @@ def _session(one: SessionRow) -> str:
 
 OFFERS = {
     "requeue": Offer("Requeue jobs", requeue_choices, "Nothing is stuck or dead."),
+    "cancel_jobs": Offer("Cancel a stuck job", _cancel_jobs, "No job is stuck; a queue's list has the others."),
+    "discard": Offer("Discard dead letters", _discard, "No queue has dead letters."),
+    "edit_queue": Offer("Change a queue's settings", _edit_queue, "There is no queue."),
     "purge": Offer("Purge the cache", _purge_cache, ""),
     "purge_stores": Offer("Purge a store", purge_choices, "There is nothing here to purge."),
+    "invalidate": Offer("Discard a cache namespace", _invalidate, "The cache has no namespace."),
     "hold": Offer("Pause or resume a queue", _hold, "There is no queue."),
     "rebuild": Offer("Build or rebuild a vector index", _rebuild, "There is no collection of vectors."),
     "unsubscribe": Offer("Drop a subscription", _unsubscribe, "There is no subscription."),

@@ -56,6 +56,7 @@ class Palette(Provider):
             id: (f"{offer.title}…", KEYS[id].tooltip, partial(helm.offer_any, id)) for id, offer in OFFERS.items()
         }
         found["drop_index"] = ("Drop a document index…", KEYS["drop_index"].tooltip, partial(self._indexes, helm))
+        found["edit_job"] = ("Edit a job's payload…", KEYS["edit_job"].tooltip, self._jobs_to_edit)
         found["prompt"] = ("Search by likeness", KEYS["prompt"].tooltip, self._prompt)
         return found
 
@@ -88,6 +89,10 @@ class Palette(Provider):
         await self.app.switch_mode("documents")
         words = "Open a collection: D drops the index under the cursor." if names else "There is no collection."
         self.app.notify(words, markup=False, timeout=6)
+
+    async def _jobs_to_edit(self) -> None:
+        await self.app.switch_mode("queues")
+        self.app.notify("Open a queue and a job in it: E edits its payload.", markup=False, timeout=6)
 
     async def _prompt(self) -> None:
         await self.app.switch_mode("vectors")

@@ -20,6 +20,9 @@ class Source(Protocol):
     async def preview(self, action: Action) -> Preview:
         """What the act would hit."""
 
+    async def given(self, action: Action) -> str:
+        """What an act that is given a text would find there now, to be edited. Raises NotFoundError."""
+
     async def run(self, action: Action) -> Result:
         """Do it."""
 

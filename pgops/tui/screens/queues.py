@@ -6,7 +6,8 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import DataTable, Static
 
-from pgops.ops.snapshot import Queue, Snapshot, StuckJob, Unavailable, Worker, items
+from pgops.ops.snapshot import Snapshot, Unavailable, items
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.tui import formats
 from pgops.tui.commands import jobs_command
 from pgops.tui.feed import View
@@ -113,7 +114,7 @@ def stuck_line(one: StuckJob) -> Line:
 class QueuesRoom(Room):
     """Enter opens a queue, or a stuck job."""
 
-    BINDINGS = keys("filter", "requeue", "hold")
+    BINDINGS = keys("filter", "requeue", "hold", "discard", "edit_queue")
     room = "queues"
 
     def furniture(self) -> ComposeResult:
@@ -191,6 +192,12 @@ class QueuesRoom(Room):
         self.helm.choose(
             f"Requeue {formats.clean(name or '')}", requeue_choices(snapshot, name), "Nothing is stuck or dead here."
         )
+
+    def action_discard(self) -> None:
+        self.helm.offer("discard", self.filtered.current)
+
+    def action_edit(self) -> None:
+        self.helm.offer("edit_queue", self.filtered.current)
 
     def action_hold(self) -> None:
         self.helm.offer("hold", self.filtered.current)
