@@ -54,9 +54,10 @@ async def build(
     lists: Lists = None,
     m: M = None,
     ef_construction: EfConstruction = None,
+    yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Build the index of a collection that has none, without blocking readers or writers."""
+    """Build the index of a collection that has none, without blocking readers or writers. It asks nothing."""
     from pgops.ops import actions
     from pgops.services.vectors import AsyncVectors
 
@@ -67,7 +68,10 @@ async def build(
             return
         result = await actions.run(db, action)
         made = await AsyncVectors(db).stats(collection)
-    cli.done("build", result.message, audit_id=result.audit_id, more={"index": made})
+    cli.done(
+        "build", result.message, matched=result.matched, changed=result.changed, audit_id=result.audit_id,
+        more={"index": made},
+    )  # fmt: skip
 
 
 async def rebuild(
