@@ -509,6 +509,7 @@ def test_the_demo_ends_with_one_status_of_what_it_did(
         Server().destroy(force=True)
 
 
+@pytest.mark.slow
 def test_a_listener_prints_what_comes_and_stops_when_it_is_told_to(dsn: str, pgops: Run) -> None:
     with spawned(["pubsub", "listen", "orders", "mail", "--json"], dsn) as process:
         assert process.stderr is not None and process.stdout is not None
@@ -528,6 +529,7 @@ def test_a_listener_prints_what_comes_and_stops_when_it_is_told_to(dsn: str, pgo
     assert lines[0]["id"] == sent["id"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_listener_as_interrupted(dsn: str) -> None:
     with spawned(["pubsub", "listen", "orders"], dsn) as process:
         assert process.stderr is not None

@@ -258,6 +258,7 @@ def test_escape_sequences_of_stored_data_do_not_reach_the_terminal(shared: Run) 
     assert shared("queue", "show", "evil", str(job), "--json").document["job"]["kind"] == evil
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_watch_in_one_line(shared_dsn: str) -> None:
     with spawned(["status", "0.2", "--watch", "--json"], shared_dsn) as process:
         assert process.stdout is not None
@@ -269,6 +270,7 @@ def test_ctrl_c_ends_a_watch_in_one_line(shared_dsn: str) -> None:
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("payload", ["-", "--many"])
 def test_ctrl_c_ends_waiting_for_stdin(shared_dsn: str, payload: str) -> None:
     with spawned(["queue", "enqueue", "email", payload], shared_dsn) as process:
@@ -314,6 +316,7 @@ def test_a_reader_that_leaves_is_no_error(shared_dsn: str) -> None:
         assert [line for line in process.stderr if not line.startswith("target: ")] == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_and_no_traceback(shared_dsn: str) -> None:
     with open("/dev/full", "w") as full, spawned(["cache", "stats", "--json"], shared_dsn, stdout=full) as process:
         _, err = process.communicate(timeout=15)
@@ -322,6 +325,7 @@ def test_a_full_disk_is_an_error_and_no_traceback(shared_dsn: str) -> None:
     assert "Traceback" not in err and "Exception ignored" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 def test_a_stream_that_is_closed_from_the_start_is_no_error(shared_dsn: str, closed: str) -> None:
     program = ("sh", "-c", f'"$@" {closed}', "sh", *PGOPS)
@@ -331,7 +335,13 @@ def test_a_stream_that_is_closed_from_the_start_is_no_error(shared_dsn: str, clo
     assert [line for line in err.splitlines() if not line.startswith("target: ")] == []
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 4, 1), ("\n", 4, 1), ("", 130, 1)])
+SLOW = pytest.mark.slow
+ANSWERS = [
+    ("y\n", 0, 0), ("n\n", 4, 1), pytest.param("\n", 4, 1, marks=SLOW), pytest.param("", 130, 1, marks=SLOW)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), ANSWERS)
 def test_on_a_terminal_a_person_is_asked(shared_dsn: str, shared: Run, answer: str, code: int, left: int) -> None:
     assert shared("doc", "create", "asked").code in (0, 2)
     ours, theirs = pty.openpty()

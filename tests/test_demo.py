@@ -28,6 +28,7 @@ from pgops.services.embedders import HashingEmbedder
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.slow
 def test_hundreds_of_documents_are_read_and_no_module_is_imported() -> None:
     """In a fresh interpreter, so that nothing is imported already."""
     code = (

@@ -81,6 +81,7 @@ async def test_listening_through_it_is_refused_within_two_seconds_and_says_what_
     assert set(map(tuple, (await leftovers(pooled_dsn)).values())) == {()}, "also the attempt left no LISTEN behind"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
 async def test_a_pooler_with_hardly_any_sessions_does_not_deceive_it(server_dsn: str, dsn: str, size: int) -> None:
     with pgbouncer(server_dsn, size=size) as pooler:

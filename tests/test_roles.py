@@ -103,7 +103,10 @@ def seeded(dsn: str) -> str:
     return dsn
 
 
-@pytest.fixture(params=ROLES)
+QUICK_ROLES = ("nothing", "all of it")
+
+
+@pytest.fixture(params=[pytest.param(one, marks=[] if one in QUICK_ROLES else pytest.mark.slow) for one in ROLES])
 def plain(request: pytest.FixtureRequest, seeded: str, dsn: str) -> Iterator[str]:
     """The DSN of each kind of role, which came later than the data."""
     with role(dsn, ROLES[request.param]) as mine:

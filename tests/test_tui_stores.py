@@ -24,10 +24,11 @@ SIZES = pytest.mark.parametrize(
     "size",
     [
         pytest.param(SMALL, id="80x24"),
-        pytest.param(USUAL, id="120x40"),
+        pytest.param(USUAL, id="120x40", marks=pytest.mark.slow),
         pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
     ],
 )
+TWO_SIZES = [pytest.param(SMALL, id="80x24"), pytest.param(USUAL, id="120x40", marks=pytest.mark.slow)]
 
 
 # --- what is seen ----------------------------------------------------------------------------------------------
@@ -180,7 +181,7 @@ async def test_the_subscription_that_is_chosen_stays_chosen_when_others_come() -
 # --- acts, on literal snapshots --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [SMALL, USUAL], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("size", TWO_SIZES)
 @pytest.mark.parametrize(
     ("keys", "action", "command"),
     [(["2", "P"], Action("pause", "billing"), "pgops queue pause billing"),

@@ -514,6 +514,7 @@ async def test_two_rebuilds_at_once_are_one_and_a_refusal(db: AsyncPool) -> None
     assert stats.lists_built == stats.lists_set and stats.lists_built in (20, 30)
 
 
+@pytest.mark.slow
 @pytest.mark.vectors
 async def test_a_rebuild_does_not_queue_behind_a_long_reader(db: AsyncPool) -> None:
     vectors = await filled(db, 2_000, lists=5)
