@@ -69,7 +69,7 @@ async def build(
         result = await actions.run(db, action)
         made = await AsyncVectors(db).stats(collection)
     cli.done(
-        "build", result.message, matched=result.matched, changed=result.changed, audit_id=result.audit_id,
+        "build_index", result.message, matched=result.matched, changed=result.changed, audit_id=result.audit_id,
         more={"index": made},
     )  # fmt: skip
 
