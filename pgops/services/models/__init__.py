@@ -4,6 +4,7 @@ Times are aware datetimes of the database's clock, durations seconds, sizes byte
 """
 
 from pgops.services.models.cache import CacheStats, Counted, Purged
+from pgops.services.models.cron import CronEntry, NewCron, Ticked, Turn, WhenMissed
 from pgops.services.models.documents import (
     Document,
     DocumentCollection,
@@ -65,6 +66,7 @@ __all__ = [
     "Claim",
     "Collection",
     "Counted",
+    "CronEntry",
     "Decision",
     "Document",
     "DocumentCollection",
@@ -91,6 +93,7 @@ __all__ = [
     "Message",
     "Metric",
     "Missed",
+    "NewCron",
     "NewDocument",
     "NewEvent",
     "NewJob",
@@ -106,9 +109,12 @@ __all__ = [
     "Recall",
     "Rejected",
     "Subscription",
+    "Ticked",
+    "Turn",
     "VectorIndex",
     "VectorRow",
     "Verdict",
+    "WhenMissed",
     "Where",
     "WorkerState",
     "read_json",
