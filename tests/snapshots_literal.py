@@ -258,7 +258,7 @@ def job(id: int, state: JobState = "available", **more: object) -> JobRow:
         created_at=NOW - timedelta(seconds=300 + id % 97),
         started_at=NOW - timedelta(seconds=40) if state == "running" else None,
         lease_until=NOW + timedelta(seconds=20) if state == "running" else None,
-        owner=4 if state == "running" else None,
+        owner=4 if state == "running" else None, group_key=None, unique_key=None, progress=None,
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]
 
