@@ -131,7 +131,7 @@ def test_on_a_million_rows_and_then_a_million_dead_ones(conn: "psycopg.Connectio
 def test_a_look_at_many_recurring_jobs_reads_those_that_are_due(conn: "psycopg.Connection[Any]") -> None:
     conn.execute(
         "insert into pgops.cron (name, queue, expression, next_at)"
-        " select n::text, 'q', '@daily', now() + make_interval(mins => n) from generate_series(-2, 10000) n where n <> 0"
+        " select n::text, 'q', '@daily', now() + make_interval(mins => n) from generate_series(-1, 10000) n"
     )
     conn.execute("vacuum analyze pgops.cron")
     assert scans(plan(conn, "due")) == {("Index Scan", "cron")}

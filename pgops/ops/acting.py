@@ -11,9 +11,12 @@ from typing import Literal
 
 from psycopg import sql
 
+from pgops.services.models import NewCron
+
 ActionName = Literal[
     "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search",
     "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "cancel_backend", "terminate_backend",
+    "cron_add", "cron_remove", "cron_pause", "cron_resume", "cron_run",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -26,7 +29,7 @@ class Action:
     """What to do, and to what. `target` is a queue, a subscription, a collection, "" for the whole cache, both
     key-value stores or all limits, or a backend's pid, which `started_at` tells from another backend with the same;
     `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers),
-    `limit` and `exact` are for search."""
+    `limit` and `exact` are for search; `cron` is what cron_add adds under the target's name."""
 
     name: ActionName
     target: str
@@ -36,6 +39,7 @@ class Action:
     limit: int = 10
     exact: bool = False
     started_at: datetime | None = None
+    cron: NewCron | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,16 @@ import shlex
 
 from pgops.ops.actions import Action
 
-_OF_A_NAME = {
+_OF_A_NAME: dict[str, tuple[str, ...]] = {
     "pause": ("queue", "pause"),
     "resume": ("queue", "resume"),
     "unsubscribe": ("outbox", "unsubscribe"),
     "drop_collection": ("vector", "drop"),
     "drop_documents": ("doc", "drop"),
+    "cron_pause": ("queue", "cron", "pause"),
+    "cron_resume": ("queue", "cron", "resume"),
+    "cron_run": ("queue", "cron", "run"),
+    "cron_remove": ("queue", "cron", "remove"),
 }
 
 
