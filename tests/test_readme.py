@@ -11,12 +11,12 @@ import psycopg
 import pytest
 import typer
 
-from pgops.cli.app import app
+from pgops.cli.app import tree
 from pgops.tui.keymap import KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = getattr(typer.main.get_command(app), "commands", {})
+COMMANDS = getattr(typer.main.get_command(tree()), "commands", {})
 
 
 def blocks(language: str) -> list[str]:

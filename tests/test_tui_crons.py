@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from dashboard_story import SMALL, USUAL, Story, dashboard, screen, until
-from snapshots_literal import BUSY, CRONS, LiteralSource
+from snapshots_literal import BUSY, CRONS, EMPTY, LiteralSource
 from test_tui_stores import do, live
 from textual.widgets import Footer
 
@@ -39,10 +39,16 @@ async def test_when_each_runs_next_and_did_last(size: tuple[int, int]) -> None:
         assert pilot.app.screen.query_one(Footer).max_scroll_x == 0
         await pilot.press("down")
         await until(pilot, lambda: "last 2026-02-28 06:12:45Z job 90122" in screen(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: "t Cron" in screen(pilot))
+
+
+async def test_enter_opens_the_jobs_of_its_queue() -> None:
+    async with dashboard(LiteralSource(EMPTY)) as pilot:
+        await open_crons(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, JobsRoom))
-        await pilot.press("escape", "escape")
-        await until(pilot, lambda: "t Cron" in screen(pilot))
+        assert "email" in screen(pilot).splitlines()[0]
 
 
 async def test_without_any_the_first_command_is_told_and_without_the_schema_the_remedy() -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pgops.cli import acts, inputs
+from pgops.cli import acts, cron, inputs, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
@@ -12,6 +12,7 @@ from pgops.errors import UnavailableError, UsageError
 from pgops.services.models import JobRow, JobState
 
 app = group("queue", "Jobs: queues, dead letters, workers.")
+app.add_typer(cron.app)
 Name = Annotated[str, typer.Argument(metavar="QUEUE", show_default=False)]
 JOB_HEADS = ("id", "state", "kind", "priority", "attempt", "created", "run at", "payload")
 
@@ -111,16 +112,16 @@ async def requeue(
 
 
 @command(app, "pause", example="pgops queue pause email --json")
-async def pause(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
-    """Let no worker claim from a queue; jobs that run go on."""
+async def pause(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Let no worker claim from a queue; jobs that run go on. It asks nothing."""
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("pause", queue), yes=True, dry_run=dry_run)
 
 
 @command(app, "resume", example="pgops queue resume email --json")
-async def resume(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
-    """Let workers claim from a queue again."""
+async def resume(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Let workers claim from a queue again. It asks nothing."""
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("resume", queue), yes=True, dry_run=dry_run)
@@ -128,3 +129,6 @@ async def resume(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
 
 def _attempt(job: JobRow) -> str:
     return str(job.attempt) if job.max_attempts is None else f"{job.attempt}/{job.max_attempts}"
+
+
+command(app, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(worker.work)

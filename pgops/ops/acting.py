@@ -11,12 +11,12 @@ from typing import Literal
 
 from psycopg import sql
 
-from pgops.services.models import NewCron
+from pgops.services.models import IndexMethod, JsonValue, NewCron
 
 ActionName = Literal[
-    "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search",
-    "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "cancel_backend", "terminate_backend",
-    "cron_add", "cron_remove", "cron_pause", "cron_resume", "cron_run",
+    "requeue_stuck", "requeue_dead", "purge_expired", "invalidate", "purge_kv", "purge_limits", "build_index",
+    "rebuild_index", "search", "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "drop_index",
+    "cancel_backend", "terminate_backend", "cron_add", "cron_remove", "cron_pause", "cron_resume", "cron_run",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -26,10 +26,11 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, a subscription, a collection, "" for the whole cache, both
-    key-value stores or all limits, or a backend's pid, which `started_at` tells from another backend with the same;
-    `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers),
-    `limit` and `exact` are for search; `cron` is what cron_add adds under the target's name."""
+    """What to do, and to what. `target` is a queue, a subscription, a collection, COLLECTION.INDEX, a namespace of the
+    cache, "" for the whole cache, both key-value stores or all limits, or a backend's pid, which `started_at` tells
+    from another backend with the same; `ids` narrows a requeue to these jobs; `method`, `lists`, `m` and
+    `ef_construction` are for an index; `query` (a text, or a JSON array of numbers), `limit`, `exact`, `embedder` and
+    `filter` (what the metadata must hold) are for search; `cron` is what cron_add adds under the target's name."""
 
     name: ActionName
     target: str
@@ -38,6 +39,11 @@ class Action:
     query: str = ""
     limit: int = 10
     exact: bool = False
+    embedder: str = ""
+    filter: tuple[tuple[str, JsonValue], ...] = ()
+    method: IndexMethod | None = None
+    m: int | None = None
+    ef_construction: int | None = None
     started_at: datetime | None = None
     cron: NewCron | None = None
 

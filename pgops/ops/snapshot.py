@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 
+from pgops.services.models import CacheNamespace
+
 T = TypeVar("T")
 Severity = Literal["critical", "warning", "info"]
 
@@ -50,7 +52,8 @@ class Sessions:
 @dataclass(frozen=True, slots=True)
 class SessionRow:
     """One client connection. `client` is its address, or "local"; ages are since the transaction, the (last)
-    statement and the state began; `query` is the statement's first line, None where it cannot be read here."""
+    statement and the state began; `query` is the statement's first line that is no comment, None where it cannot be
+    read here."""
 
     pid: int
     started_at: datetime | None
@@ -171,7 +174,8 @@ class PubsubPart:
 @dataclass(frozen=True, slots=True)
 class CachePart:
     """`hits` and `misses` are the application's, counted by pgops over `window_s` (None: since the beginning);
-    `buffer_hit_ratio` is PostgreSQL's own, for the pages of this database: two different things."""
+    `buffer_hit_ratio` is PostgreSQL's own, for the pages of this database: two different things. `expired_backlog` is
+    what waits for the purge: expired, or invalidated with its namespace."""
 
     hits: int
     misses: int
@@ -212,18 +216,20 @@ class KvPart:
 
 @dataclass(frozen=True, slots=True)
 class VectorIndexPart:
-    """One ivfflat or hnsw index of the database. `lists_built` is what the index holds, `lists_set` what its
-    options say and a rebuild would build. Recall is the last one measured, never measured here."""
+    """One ivfflat or hnsw index of the database, or a collection of pgops that has none: `index`, `method` and `valid`
+    are None then. `collection` is set where it is a collection's own. `type` is vector, halfvec, sparsevec or bit, and
+    `metric` what near means to it. `lists_built` is what the index holds, `lists_set` what its options say and a
+    rebuild would build. Recall is the last one measured, never measured here."""
 
     table: str
-    index: str
-    method: str
+    index: str | None
+    method: str | None
     rows: int
     lists_built: int | None
     lists_set: int | None
     probes: int | None
     bytes: int
-    valid: bool
+    valid: bool | None
     searches_total: int
     searches_per_s: float | None = None
     recall: float | None = None
@@ -232,6 +238,10 @@ class VectorIndexPart:
     recall_at: datetime | None = None
     collection: str | None = None
     building: bool = False
+    type: str | None = None
+    dimensions: int | None = None
+    metric: str | None = None
+    embedder: str | None = None
     exact: Mapping[str, bool] = field(default_factory=dict)
 
 
@@ -305,6 +315,7 @@ class Snapshot:
     documents: tuple[DocumentsPart, ...] | Unavailable = ()
     locks: tuple[LockBackend, ...] | Unavailable = ()
     session_list: tuple[SessionRow, ...] | Unavailable = ()
+    cache_namespaces: tuple[CacheNamespace, ...] | Unavailable = ()
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":

@@ -1,8 +1,8 @@
 """What keeps the queues tidy: promote what is due, take back what was lost, fold the deltas, tick recurring jobs.
 
 Every worker runs it for its own queues, and recurring jobs for all: a queue without workers stalls none of them, and
-its own wait for it. Two at once are harmless (rows are locked and skipped), so nothing elects a
-leader. Each duty is one bounded statement.
+its own wait for it. Two at once are harmless (rows are locked and skipped), so nothing elects a leader. Each duty is
+one bounded statement.
 """
 
 import asyncio

@@ -8,9 +8,11 @@ from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState
 
 
 class Source(Protocol):
-    """Snapshots, jobs and acts of one database. Every method raises PgopsError."""
+    """Snapshots, jobs and acts of one database. `doing` is what it is about before it can observe, "" for nothing in
+    particular. Every method raises PgopsError."""
 
     target: str
+    doing: str
 
     async def snapshot(self) -> Snapshot:
         """Observe now. Raises UnreachableError."""

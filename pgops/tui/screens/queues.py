@@ -6,13 +6,12 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import DataTable, Static
 
-from pgops.ops.actions import Action
 from pgops.ops.snapshot import Queue, Snapshot, StuckJob, Unavailable, Worker, items
 from pgops.tui import formats
 from pgops.tui.commands import jobs_command
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
-from pgops.tui.screens.base import Choice, Room, requeue_choices
+from pgops.tui.screens.base import Room, requeue_choices
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.jobs import JobsRoom
@@ -198,11 +197,7 @@ class QueuesRoom(Room):
         )
 
     def action_hold(self) -> None:
-        known = items(self.view.snapshot.queues) if self.view and self.view.snapshot else ()
-        name = self.filtered.current
-        found = [Action("resume" if one.paused else "pause", one.name) for one in known if one.name == name]
-        choices = [Choice(action.name, action) for action in found]
-        self.helm.choose("Pause or resume", choices, "There is no queue under the cursor.")
+        self.helm.offer("hold", self.filtered.current)
 
     def as_command(self) -> str:
         name = self.filtered.current
