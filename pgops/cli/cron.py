@@ -52,9 +52,10 @@ async def add(
         Literal["skip", "once"], typer.Option("--missed", help="What comes of ticks while no worker ran.")
     ] = "skip",
     overlap: Annotated[bool, typer.Option("--overlap", help="Add a job although the one before is not done.")] = False,
+    yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Let a job recur; an entry of that name is replaced, and stays paused if it was."""
+    """Let a job recur; an entry of that name is replaced, and stays paused if it was. It asks nothing."""
     from pgops.ops.actions import Action
     from pgops.services.cron_rules import new_cron
 
@@ -74,24 +75,24 @@ async def remove(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False
 
 
 @command(app, "pause", example="pgops queue cron pause nightly --json")
-async def pause(cli: Cli, name: Name, dry_run: DryRun = False) -> None:
-    """No more ticks until it is resumed."""
+async def pause(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """No more ticks until it is resumed. It asks nothing."""
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("cron_pause", name), yes=True, dry_run=dry_run)
 
 
 @command(app, "resume", example="pgops queue cron resume nightly --json")
-async def resume(cli: Cli, name: Name, dry_run: DryRun = False) -> None:
-    """Go on with the next tick from now; what fell into the pause is not made up for."""
+async def resume(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Go on with the next tick from now; what fell into the pause is not made up for. It asks nothing."""
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("cron_resume", name), yes=True, dry_run=dry_run)
 
 
 @command(app, "run", example="pgops queue cron run nightly --json")
-async def run(cli: Cli, name: Name, dry_run: DryRun = False) -> None:
-    """Add its job now, beside the timetable."""
+async def run(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Add its job now, beside the timetable. It asks nothing."""
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("cron_run", name), yes=True, dry_run=dry_run)
