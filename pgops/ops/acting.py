@@ -11,13 +11,13 @@ from typing import Literal
 
 from psycopg import sql
 
-from pgops.services.models import IndexMethod, JsonValue
+from pgops.services.models import IndexMethod, JsonValue, NewCron
 
 ActionName = Literal[
     "requeue_stuck", "requeue_dead", "cancel_jobs", "discard_dead", "edit_job", "set_queue",
     "purge_expired", "invalidate", "purge_kv", "purge_limits", "build_index", "rebuild_index",
     "search", "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "drop_index",
-    "cancel_backend", "terminate_backend",
+    "cancel_backend", "terminate_backend", "cron_add", "cron_remove", "cron_pause", "cron_resume", "cron_run",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -31,7 +31,8 @@ class Action:
     cache, "" for the whole cache, both key-value stores or all limits, or a backend's pid, which `started_at` tells
     from another backend with the same; `ids` narrows an act to these jobs; `method`, `lists`, `m` and
     `ef_construction` are for an index; `query` (a text, or a JSON array of numbers), `limit`, `exact`, `embedder` and
-    `filter` (what the metadata must hold) are for search; `given` is a job's new payload, or a queue's new settings."""
+    `filter` (what the metadata must hold) are for search; `given` is a job's new payload, or a queue's new settings;
+    `cron` is what cron_add adds under the target's name."""
 
     name: ActionName
     target: str
@@ -47,6 +48,7 @@ class Action:
     ef_construction: int | None = None
     started_at: datetime | None = None
     given: str = ""
+    cron: NewCron | None = None
 
 
 @dataclass(frozen=True, slots=True)

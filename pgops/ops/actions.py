@@ -4,13 +4,13 @@ Floor 3. An `Action` is previewed (what it will hit, samples, the SQL), confirme
 leaves an audit row. A transactional act commits together with its row; a long one commits `started` first.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pgops.database import AsyncPool
 from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import actions_jobs, audit, backends
+from pgops.ops import actions_jobs, audit, backends, crons
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.previews import check_purge, check_whole, preview
 from pgops.ops.previews_documents import drop_index
@@ -32,7 +32,8 @@ PURGE_SLICE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What it did. `message` is one line for a person; `rows` are a search's matches as (id, score, content)."""
+    """What it did. `message` is one line for a person, `more` what a script is told beside the numbers; `rows` are a
+    search's matches as (id, score, content)."""
 
     action: Action
     matched: int
@@ -41,6 +42,7 @@ class Result:
     dry_run: bool
     message: str
     rows: tuple[tuple[int, float, str], ...] = ()
+    more: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 async def run(db: AsyncPool, action: Action) -> Result:
@@ -245,6 +247,13 @@ async def _signal_backend(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, 1, audit_id, False, f"{done} session {found.pid}")
 
 
+async def _cron(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        done = await crons.carry_out(tx, action)
+        audit_id = await audit.record(tx, action.name, action.target, matched=1, changed=done.changed, detail=done.more)
+    return Result(action, 1, done.changed, audit_id, False, done.message, more=done.more)
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
@@ -278,4 +287,5 @@ _RUNS = {
     "drop_index": _drop_index,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
+    **dict.fromkeys(crons.NAMES, _cron),
 }

@@ -4,6 +4,7 @@ Times are aware datetimes of the database's clock, durations seconds, sizes byte
 """
 
 from pgops.services.models.cache import CacheNamespace, CacheStats, Counted, Purged
+from pgops.services.models.cron import CronEntry, NewCron, Ticked, Turn, WhenMissed
 from pgops.services.models.documents import (
     Document,
     DocumentCollection,
@@ -78,6 +79,7 @@ __all__ = [
     "Claim",
     "Collection",
     "Counted",
+    "CronEntry",
     "Decision",
     "Document",
     "DocumentCollection",
@@ -106,6 +108,7 @@ __all__ = [
     "Message",
     "Metric",
     "Missed",
+    "NewCron",
     "NewDocument",
     "NewEvent",
     "NewJob",
@@ -122,10 +125,13 @@ __all__ = [
     "Rejected",
     "Subscription",
     "TextRow",
+    "Ticked",
+    "Turn",
     "VectorIndex",
     "VectorRow",
     "VectorType",
     "Verdict",
+    "WhenMissed",
     "Where",
     "WorkerState",
     "read_json",
