@@ -35,7 +35,8 @@ from pgops.tui.screens.ask import Choose, Question
 Seed = Callable[[AsyncPgops], Awaitable[object]]
 # What differs though the same was done: ages, sizes of indexes, how long it took, a session's process and its database.
 PASSING = re.compile(
-    r"\b\d+(\.\d+)? (s|min|h)\b|\b[\d,]+ bytes|\d{4}-\d\d-\d\d [\d:.+]+|(?<=pid )\d+|(?<=session )\d+|\bpid = \d+|pgops_parity_\d+_\d+"
+    r"\b\d+(\.\d+)? (s|min|h)\b|\b[\d,]+ bytes|\d{4}-\d\d-\d\d [\d:.+]+|(?<=pid )\d+|(?<=session )\d+"
+    r"|\bpid = \d+|pgops_parity_\d+_\d+"
 )
 
 
