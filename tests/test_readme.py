@@ -13,6 +13,7 @@ from textwrap import indent
 import psycopg
 import pytest
 import typer
+from test_worker import until
 
 from pgops import Registry, RunningJob
 from pgops.cli.app import tree
@@ -56,9 +57,7 @@ async def test_the_handler_s_block_has_its_effect_and_completes_the_job(db: Asyn
     await AsyncQueue(db).enqueue("billing", {"order": 7})
     worker = Worker(db, registry, ["billing"])
     task = asyncio.create_task(worker.run())
-    async with asyncio.timeout(20):
-        while worker.stats.completed + worker.stats.retried == 0:
-            await asyncio.sleep(0.02)
+    await until(lambda: worker.stats.completed + worker.stats.retried)
     worker.stop()
     assert (await task).completed == 1
     assert await db.all(b"select id, paid from orders order by id") == [(7, True), (8, None)]
