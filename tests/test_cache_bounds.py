@@ -1,6 +1,7 @@
 """What bounds the cache: sliding and touched times to live, jitter, caps and eviction, invalidated namespaces."""
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator
 from random import Random
@@ -14,7 +15,7 @@ from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import UsageError
 from pgops.services import cache_counts
 from pgops.services.cache import AsyncCache
-from pgops.services.cache_upkeep import EVICT_ROWS, Q
+from pgops.services.cache_upkeep import EVICT_ROWS, NAMESPACES, Q
 from pgops.sync.database import Pool
 from pgops.sync.services.cache import Cache
 
@@ -77,6 +78,9 @@ async def test_reading_it_writes_only_once_an_eighth_of_its_time_has_gone(cache:
     assert after != before and 79 < (await left_s(db) or 0) <= 80
     await asyncio.gather(*(cache.get("k") for _ in range(20)), *(cache.get_many(["k"]) for _ in range(20)))
     assert await version() == after
+    assert await db.execute(Q["extend"], {"keys": ["k"], "namespace": "default"}) == 0, (
+        "who comes second writes nothing"
+    )
     for read in (cache.get_many(["k", "none"]), cache.get_or_compute("k", _never)):
         await age(db, 11)
         before = await version()
@@ -647,9 +651,25 @@ async def test_no_hot_statement_reads_a_large_table_whole(large: AsyncPool) -> N
         assert "Seq Scan on cache_namespaces" not in plan, f"{name}:\n{plan}"
 
 
-async def test_an_eviction_reads_its_arc_and_no_more(large: AsyncPool) -> None:
+async def test_an_eviction_reads_its_sample_and_no_more(large: AsyncPool) -> None:
     plan = await large.all(b"explain (analyze, buffers, summary off) " + Q["evict"], HOT["evict"])
     text = "\n".join(row[0] for row in plan)
     assert "Scan using cache_store_spot" in text or "Scan on cache_store_spot" in text, text
     found = [int(line.partition("shared hit=")[2].split()[0]) for line in text.splitlines() if "shared hit=" in line]
     assert found[0] < 4_000, text
+
+
+@pytest.mark.parametrize(("name", "params"), [("evict", HOT["evict"]), ("read_namespaces", NAMESPACES)])
+async def test_what_is_done_often_is_not_thought_worth_workers_or_compiling(
+    large: AsyncPool, name: str, params: dict[str, object]
+) -> None:
+    """A server would start parallel workers, or compile it, for longer than it takes."""
+    await large.execute(
+        b"insert into pgops.cache_store (key, namespace, value, spot)"
+        b" select 'more' || i, 'n', 'x', hashtext('more' || i) from generate_series(1, 200000) as i"
+    )
+    await large.execute(b"vacuum analyze pgops.cache_store")
+    plan = "\n".join(row[0] for row in await large.all(b"explain " + Q[name], params))
+    cost = re.search(r"cost=[\d.]+\.\.([\d.]+)", plan)
+    assert cost is not None and float(cost[1]) < 100_000, plan
+    assert "Gather" not in plan, plan
