@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-TWINNED = ["listener", "aside", "database", "services/leases", "services/queue", "services/events",
-           "services/cache_upkeep", "services/cache_flights", "services/cache",
-           "services/purging", "services/kv", "services/limits", "services/document_index", "services/document_find",
-           "services/documents", "services/vector_index", "services/vectors", "services/live", "services/durable",
+TWINNED = ["listener", "aside", "database", "services/leases", "services/enqueue", "services/cron",
+           "services/queue", "services/events",
+           "services/cache_upkeep", "services/cache_flights", "services/cache", "services/purging", "services/kv",
+           "services/limits", "services/document_index", "services/document_find", "services/documents",
+           "services/vector_register", "services/vector_recall", "services/vector_index",
+           "services/embedder_http", "services/embedding", "services/vectors", "services/live", "services/durable",
            "services/pubsub", "services/client"]  # fmt: skip
 NAMES = {
     "AsyncConnection": "Connection",
@@ -34,7 +36,9 @@ NAMES = {
     "__anext__": "__next__",
     "StopAsyncIteration": "StopIteration",
     "aclose": "close",
+    "aiter_bytes": "iter_bytes",
     "async_pause": "pause",
+    "async_call": "call",
     "async_called": "called",
 }
 MODULES = {name.replace("/", ".") for name in TWINNED}

@@ -2,7 +2,7 @@
 
 The house, from the ground up; each floor imports only what is below it:
 
-    errors, config, queries     no database (profiles: config.toml; pause: waiting, in both worlds)
+    errors, config, queries     no database (profiles, embedder_settings: config.toml; pause, calling: in both worlds)
     database                    connections, transactions; listener; translation of the driver's errors
     server, migrate             the embedded PostgreSQL; the schema
     services, sync              queue, events, pubsub, cache, limits, kv, documents, vectors; the generated twin
@@ -17,19 +17,36 @@ The library's face is `AsyncPgops` and `Pgops`; they load on first use, so that 
 from pgops.version import __version__
 
 TYPE_CHECKING = False  # typing's own would be an import in the way of a fast start
-__all__ = ["AsyncPgops", "Pgops", "PgopsError", "Registry", "__version__"]
+__all__ = [
+    "AsyncPgops",
+    "Backoff",
+    "Discard",
+    "Pgops",
+    "PgopsError",
+    "Registry",
+    "Retry",
+    "RunningJob",
+    "Snooze",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from pgops.errors import PgopsError
-    from pgops.runtime.registry import Registry
+    from pgops.runtime.job import Discard, Retry, RunningJob, Snooze
+    from pgops.runtime.registry import Backoff, Registry
     from pgops.services.client import AsyncPgops
     from pgops.sync.services.client import Pgops
 
 _HOMES = {
     "AsyncPgops": "pgops.services.client",
+    "Backoff": "pgops.runtime.registry",
+    "Discard": "pgops.runtime.job",
     "Pgops": "pgops.sync.services.client",
     "PgopsError": "pgops.errors",
     "Registry": "pgops.runtime.registry",
+    "Retry": "pgops.runtime.job",
+    "RunningJob": "pgops.runtime.job",
+    "Snooze": "pgops.runtime.job",
 }
 
 

@@ -253,6 +253,12 @@ class AsyncPool:
             raise translate(error) from error
 
     @asynccontextmanager
+    async def lend(self) -> AsyncIterator[Connection]:
+        """The driver's own connection, for whoever brings his own statements; its errors are the driver's."""
+        async with self._pool.connection() as conn:
+            yield conn
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncBound]:
         async with self.session() as session, session.transaction():
             yield session
@@ -261,12 +267,13 @@ class AsyncPool:
         """The one connection beside the pool, for a session's locks; all share it. Raises UnreachableError."""
         return AsyncBound(await self._aside.connection())
 
-    async def listen(self, channels: Sequence[str]) -> AsyncListener:
-        """A connection of its own that listens to `channels`, whose names were checked; the caller closes it.
+    async def listen(self, channels: Sequence[str], *, dsn: str | None = None) -> AsyncListener:
+        """A connection of its own that listens to `channels`, whose names were checked; the caller closes it. `dsn` is
+        a direct way to the same database, where this pool's leads through a pooler.
 
         Raises UnreachableError, and RefusedError where a pooler keeps notifications back or on a standby.
         """
-        return await AsyncListener.open(self._dsn, self._kwargs, channels)
+        return await AsyncListener.open(dsn or self._dsn, self._kwargs, channels)
 
 
 async def _begin_read_only(conn: Connection) -> None:

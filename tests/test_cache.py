@@ -294,8 +294,6 @@ async def test_a_get_is_one_probe_of_the_primary_key(db: AsyncPool) -> None:
 
 
 async def test_an_overwrite_with_a_new_ttl_is_a_heap_only_update(cache: AsyncCache, db: AsyncPool) -> None:
-    if db.version < 160_000:
-        pytest.skip("a BRIN index lets updates be heap-only from 16 on")
     async with db.transaction() as tx:
         bound = AsyncCache(tx)
         for turn in range(20):
@@ -304,7 +302,7 @@ async def test_an_overwrite_with_a_new_ttl_is_a_heap_only_update(cache: AsyncCac
             b"""select pg_stat_get_xact_tuples_updated(c), pg_stat_get_xact_tuples_hot_updated(c)
                 from (select 'pgops.cache_store'::regclass as c) t"""
         )
-    assert row == (19, 19)
+    assert row == (19, 19 if db.version >= 160_000 else 0), "under a BRIN index from PostgreSQL 16 on"
 
 
 # --- counters --------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from pgops.errors import UnreachableError
 from pgops.ops import parts, rates
 from pgops.ops.collector import LONGEST_S, SHARE, SLOW_EVERY_S, Collector, collect, rest_s
 from pgops.ops.parts import Q, Session
-from pgops.ops.snapshot import DocumentsPart, Queue, Snapshot, StuckJob, Unavailable, VectorIndexPart, items
+from pgops.ops.snapshot import DocumentsPart, Snapshot, Unavailable, VectorIndexPart, items
+from pgops.ops.snapshot_jobs import Queue, StuckJob
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
 from pgops.services.embedders import HashingEmbedder
@@ -349,6 +350,7 @@ async def _collection(db: AsyncPool, rows: int = 200) -> AsyncVectors:
     return vectors
 
 
+@pytest.mark.vectors
 async def test_the_rows_of_a_small_collection_are_counted(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=2)
@@ -361,6 +363,7 @@ async def test_the_rows_of_a_small_collection_are_counted(db: AsyncPool) -> None
     assert (one.rows, one.exact) == (70_000, {"rows": False}), "a large one is estimated, and says so"
 
 
+@pytest.mark.vectors
 async def test_every_vector_index_of_the_database_is_seen(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=3)
@@ -375,6 +378,7 @@ async def test_every_vector_index_of_the_database_is_seen(db: AsyncPool) -> None
     assert (theirs.table, theirs.method, theirs.collection, theirs.lists_set) == ("public.theirs", "hnsw", None, None)
 
 
+@pytest.mark.vectors
 async def test_lists_as_set_and_as_built_are_told_apart(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=2)
@@ -420,7 +424,7 @@ async def test_a_collection_whose_table_is_gone_is_left_out_and_a_missing_regist
     snapshot = await collect(db)
     assert isinstance(snapshot.documents, Unavailable)
     assert snapshot.documents.remedy == "run: pgops migrate"
-    assert snapshot.vectors == ()
+    assert items(snapshot.vectors) == ()
 
 
 async def test_sessions_are_counted_by_state(db: AsyncPool, dsn: str) -> None:
@@ -442,9 +446,12 @@ async def test_without_the_schema_server_and_sessions_still_work(empty_dsn: str)
     assert isinstance(snapshot.documents, Unavailable)
     assert not isinstance(snapshot.server, Unavailable)
     assert not isinstance(snapshot.sessions, Unavailable)
-    assert snapshot.vectors == ()
+    assert isinstance(snapshot.vectors, Unavailable)
+    assert "extension vector" in snapshot.vectors.reason
+    assert snapshot.vectors.remedy.endswith("run: pgops migrate")
 
 
+@pytest.mark.vectors
 async def test_vector_indexes_are_seen_without_the_schema(empty_dsn: str) -> None:
     async with AsyncPool.open(empty_dsn) as db:
         await db.execute(b"create extension vector")
@@ -486,7 +493,7 @@ async def test_a_role_without_any_right_sees_what_to_grant(dsn: str) -> None:
     assert isinstance(snapshot.sessions, Unavailable)
     assert snapshot.sessions.remedy.startswith("grant pg_monitor to")
     assert not isinstance(snapshot.server, Unavailable)
-    assert snapshot.vectors == ()
+    assert items(snapshot.vectors) == ()
 
 
 async def test_a_monitor_that_may_use_the_schema_but_not_read_it_sees_what_to_grant(dsn: str) -> None:
@@ -498,6 +505,7 @@ async def test_a_monitor_that_may_use_the_schema_but_not_read_it_sees_what_to_gr
     assert not isinstance(snapshot.sessions, Unavailable)
 
 
+@pytest.mark.vectors
 async def test_a_monitor_with_select_sees_everything_but_the_built_lists(db: AsyncPool, dsn: str) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=2)

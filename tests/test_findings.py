@@ -15,15 +15,13 @@ from pgops.ops.snapshot import (
     LimitsPart,
     OutboxSubscription,
     PubsubPart,
-    Queue,
     ServerPart,
     Sessions,
     Snapshot,
-    StuckJob,
     Unavailable,
     VectorIndexPart,
-    Worker,
 )
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import CacheNamespace
 
 QUEUE = Queue(

@@ -1,22 +1,30 @@
 """The README tells the truth: its Python runs, its commands exist, and no command is left out."""
 
+import asyncio
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from textwrap import indent
 
 import psycopg
 import pytest
 import typer
+from test_worker import until
 
-from pgops.cli.app import app
+from pgops import Registry, RunningJob
+from pgops.cli.app import tree
+from pgops.database import AsyncPool
+from pgops.runtime.worker import Worker
+from pgops.services.queue import AsyncQueue
 from pgops.tui.keymap import KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = getattr(typer.main.get_command(app), "commands", {})
+COMMANDS = getattr(typer.main.get_command(tree()), "commands", {})
 
 
 def blocks(language: str) -> list[str]:
@@ -25,7 +33,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_python_block_runs_and_all_of_it_is_one_transaction(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGOPS_DSN", dsn)
-    (block,) = blocks("python")
+    block, _ = blocks("python")
     assert block.count("\n") <= 11
     subprocess.run([sys.executable, "-c", block], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     with psycopg.connect(dsn) as conn:
@@ -36,6 +44,23 @@ def test_the_python_block_runs_and_all_of_it_is_one_transaction(dsn: str, monkey
         ]
     assert None not in rows
     assert len(set(rows)) == 1, "written by one transaction"
+
+
+async def test_the_handler_s_block_has_its_effect_and_completes_the_job(db: AsyncPool) -> None:
+    _, block = blocks("python")
+    names: dict[str, Callable[[RunningJob], Awaitable[None]]] = {}
+    exec("async def effect(job):\n" + indent(block, "    "), names)
+    registry = Registry()
+    registry.job()(names["effect"])
+    await db.execute(b"create table orders (id bigint, paid boolean)")
+    await db.execute(b"insert into orders values (7), (8)")
+    await AsyncQueue(db).enqueue("billing", {"order": 7})
+    worker = Worker(db, registry, ["billing"])
+    task = asyncio.create_task(worker.run())
+    await until(lambda: worker.stats.completed + worker.stats.retried)
+    worker.stop()
+    assert (await task).completed == 1
+    assert await db.all(b"select id, paid from orders order by id") == [(7, True), (8, None)]
 
 
 def test_every_command_and_group_stands_in_the_table_and_every_verb_of_it() -> None:
@@ -70,3 +95,24 @@ def test_every_key_in_the_readme_does_something() -> None:
 def test_its_pictures_are_there() -> None:
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / picture).is_file()
+
+
+def test_every_room_has_a_picture_for_those_who_show_no_svg_and_it_is_small() -> None:
+    rooms = [picture for picture in (ROOT / "screenshots").glob("*.svg") if "-80x24" not in picture.name]
+    assert {picture.stem for picture in rooms} >= {"overview", "queues", "vectors", "connections", "outbox"}
+    for picture in rooms:
+        png = picture.with_suffix(".png")
+        assert png.read_bytes().startswith(b"\x89PNG"), picture.name
+        assert png.stat().st_size < 400_000, png.name
+
+
+def test_words_of_a_picture_stand_in_their_cells_and_bars_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "screenshots")
+    from picture import words
+
+    one = '<text class="r1" x="12.2" y="20" textLength="97.6" clip-path="url(#c)">&#160;a&#160;&lt;b&#160;█▁</text>'
+    assert words(one) == (
+        '<text class="r1" x="24.40" y="20.0">a</text><text class="r1" x="48.80" y="20.0">&lt;b</text>'
+        '<rect class="r1" x="85.40" y="1.50" width="12.2" height="24.40" shape-rendering="crispEdges"/>'
+        '<rect class="r1" x="97.60" y="22.85" width="12.2" height="3.05" shape-rendering="crispEdges"/>'
+    )

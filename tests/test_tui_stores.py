@@ -24,10 +24,11 @@ SIZES = pytest.mark.parametrize(
     "size",
     [
         pytest.param(SMALL, id="80x24"),
-        pytest.param(USUAL, id="120x40"),
+        pytest.param(USUAL, id="120x40", marks=pytest.mark.slow),
         pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
     ],
 )
+TWO_SIZES = [pytest.param(SMALL, id="80x24"), pytest.param(USUAL, id="120x40", marks=pytest.mark.slow)]
 
 
 # --- what is seen ----------------------------------------------------------------------------------------------
@@ -180,7 +181,7 @@ async def test_the_subscription_that_is_chosen_stays_chosen_when_others_come() -
 # --- acts, on literal snapshots --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [SMALL, USUAL], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("size", TWO_SIZES)
 @pytest.mark.parametrize(
     ("keys", "action", "command"),
     [(["2", "P"], Action("pause", "billing"), "pgops queue pause billing"),
@@ -348,6 +349,12 @@ async def test_live_a_document_collection_is_opened_and_dropped(dsn: str) -> Non
             await until(pilot, lambda: "pgops.doc_orders" in screen(pilot))
             await pilot.press("enter")
             await until(pilot, lambda: "customer.name" in screen(pilot) and "CREATE INDEX" in screen(pilot))
+            await pilot.press("D")
+            await until(pilot, lambda: "collection orders with its documents" in screen(pilot))
+            await do(pilot, "enter", "1")
+            await until(pilot, lambda: "No index beside the primary key." in screen(pilot))
+            assert await pg.documents.list_indexes("orders") == ()
+            pilot.app.clear_notifications()
             await do(pilot, "D", "1")
             await until(pilot, lambda: "✕ there is no collection 'orders'" in screen(pilot))
             await pilot.press("escape")
@@ -356,6 +363,7 @@ async def test_live_a_document_collection_is_opened_and_dropped(dsn: str) -> Non
             await pg.documents.describe("orders")
 
 
+@pytest.mark.vectors
 async def test_live_a_vector_collection_is_dropped(dsn: str) -> None:
     async with AsyncPgops.open(dsn) as pg:
         await pg.vectors.create("docs", 3)

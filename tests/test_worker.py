@@ -210,6 +210,7 @@ async def test_bad_jobs_fail_with_their_reason_and_do_not_stop_the_worker(db: As
     assert len(good) == 5
 
 
+@pytest.mark.slow
 async def test_a_job_longer_than_its_lease_keeps_it(db: AsyncPool, queue: AsyncQueue) -> None:
     registry = Registry()
 
@@ -246,6 +247,7 @@ async def test_a_job_committed_late_below_the_floor_is_found_by_the_sweeper(db: 
     assert len(done) == len(set(done)) == others + 1
 
 
+@pytest.mark.slow
 async def test_a_lost_connection_is_waited_out(db: AsyncPool, dsn: str, queue: AsyncQueue) -> None:
     registry = Registry()
 

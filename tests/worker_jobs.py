@@ -7,6 +7,7 @@ import time
 import psycopg
 
 import pgops
+from pgops import RunningJob
 from pgops.services.models import Job
 
 registry = pgops.Registry()
@@ -26,3 +27,13 @@ def block(job: Job) -> None:
     time.sleep(job.payload.get("sleep", 0))
     with psycopg.connect(os.environ["PGOPS_DSN"], autocommit=True) as conn:
         conn.execute("insert into ran (job, pid) values (%s, %s)", [job.id, os.getpid()])
+
+
+@registry.job("effect")
+async def effect(job: RunningJob) -> None:
+    """Leaves a row in the transaction that completes the job."""
+    async with job.connection() as conn:
+        await conn.execute("insert into ran (job, pid) values (%s, %s)", [job.id, os.getpid()])
+        await asyncio.sleep(job.payload.get("sleep", 0))
+        await job.complete(conn)
+        await asyncio.sleep(job.payload.get("sleep", 0))

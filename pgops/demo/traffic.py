@@ -19,7 +19,8 @@ from pgops.demo.content import documents, row
 from pgops.demo.process import keep_child
 from pgops.demo.site import Site
 from pgops.demo.visitors import Visitors
-from pgops.errors import PgopsError
+from pgops.embedder_settings import HASHING
+from pgops.errors import PgopsError, UnavailableError
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import FunctionSink
 from pgops.services.client import AsyncPgops
@@ -33,6 +34,7 @@ FIRST_DOCUMENTS, LISTS = 600, 12
 PAGES = 60
 OUTAGE_EVERY_S, OUTAGE_S = 45.0, 4.0
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 5.0
+LONG_S = 3600.0
 QUESTIONS = (
     "parse json from a string", "open a file and read it line by line", "send an email with an attachment",
     "wait for several tasks at once", "connect to a server over tls", "lock shared between threads",
@@ -164,12 +166,18 @@ class Traffic:
     # --- search ------------------------------------------------------------------------------------------------
 
     async def _read(self) -> float:
-        """The first documents at once, with an index; then a few at a time, so that it slowly grows out of date."""
+        """The first documents at once, with an index; then a few at a time, so that it slowly grows out of date.
+        Without pgvector the shop has no search."""
         name = self._site.name("stdlib")
         if self._searchable.is_set():
-            return await self._add(name, 4) or 3600.0
-        if name not in {known.name for known in await self._pg.vectors.list()}:
-            await self._pg.vectors.create(name, self._embedder.dimensions)
+            return await self._add(name, 4) or LONG_S
+        try:
+            known = {known.name for known in await self._pg.vectors.list()}
+        except UnavailableError as error:
+            log.warning("%s; there is no search", error)
+            return LONG_S
+        if name not in known:
+            await self._pg.vectors.create(name, self._embedder.dimensions, embedder=HASHING)
             await self._add(name, FIRST_DOCUMENTS)
         if (await self._pg.vectors.stats(name)).index is None:
             await self._pg.vectors.build_index(name, lists=LISTS)

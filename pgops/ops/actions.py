@@ -4,15 +4,17 @@ Floor 3. An `Action` is previewed (what it will hit, samples, the SQL), confirme
 leaves an audit row. A transactional act commits together with its row; a long one commits `started` first.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pgops.database import AsyncPool
+from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import audit, backends
+from pgops.ops import actions_jobs, audit, backends, crons
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.previews import check_purge, check_whole, preview
-from pgops.ops.previews_vectors import embed, rebuild_index
+from pgops.ops.previews_documents import drop_index
+from pgops.ops.previews_vectors import HASHED, embedded_by, index_words, numbers_of, plan_of
 from pgops.ops.wording import at_least, many
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
@@ -30,7 +32,8 @@ PURGE_SLICE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What it did. `message` is one line for a person; `rows` are a search's matches as (id, score, content)."""
+    """What it did. `message` is one line for a person, `more` what a script is told beside the numbers; `rows` are a
+    search's matches as (id, score, content)."""
 
     action: Action
     matched: int
@@ -39,6 +42,7 @@ class Result:
     dry_run: bool
     message: str
     rows: tuple[tuple[int, float, str], ...] = ()
+    more: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 async def run(db: AsyncPool, action: Action) -> Result:
@@ -65,6 +69,11 @@ async def _requeue_dead(db: AsyncPool, action: Action) -> Result:
         )
     said = f"{many(changed, 'dead letter')} of {action.target} {'starts' if changed == 1 else 'start'} over"
     return Result(action, changed, changed, audit_id, False, said)
+
+
+async def _done_to_jobs(db: AsyncPool, action: Action) -> Result:
+    done = await _JOB_ACTS[action.name](db, action)
+    return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
 
 
 async def _purge_expired(db: AsyncPool, action: Action) -> Result:
@@ -124,39 +133,57 @@ async def _purge_all(db: AsyncPool, action: Action, stores: Sequence[AsyncKv | A
     return Result(action, max(matched, act.changed), act.changed, act.id, False, f"removed {many(act.changed, what)}")
 
 
-async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
-    """An invalid index cannot be rebuilt: its remains are dropped and it is built."""
-    await rebuild_index(db, action)
+async def _build_index(db: AsyncPool, action: Action) -> Result:
     vectors = AsyncVectors(db)
-    before = await vectors.stats(action.target)
-    detail: dict[str, JsonValue] = {"lists": action.lists, "lists_before": before.lists_built or before.lists_set}
+    plan = await plan_of(vectors, action)
+    detail: dict[str, JsonValue] = {"index": plan.index, "with": index_words(plan)}
     async with audit.long_act(db, action.name, action.target, matched=1, detail=detail) as act:
-        if before.valid:
-            done = await vectors.rebuild(action.target, lists=action.lists)
-            lists, index = done.lists_after, done.index
-            act.detail = {"lists_after": lists, "seconds": round(done.seconds, 3)}
-        else:
-            built = await vectors.build_index(action.target, lists=action.lists)
-            lists, index = built.lists_set or 0, built.index or ""
-            act.detail = {"lists_after": lists}
+        await vectors.build_index(
+            action.target, method=plan.method, lists=plan.lists, m=plan.m, ef_construction=plan.ef_construction
+        )
         act.changed = 1
-    return Result(action, 1, 1, act.id, False, f"rebuilt {index} with {many(lists, 'list')}")
+    return Result(action, 1, 1, act.id, False, f"built {plan.index} with {index_words(plan)}")
+
+
+async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
+    vectors = AsyncVectors(db)
+    plan = await plan_of(vectors, action)
+    detail: dict[str, JsonValue] = {"lists": action.lists, "index": plan.index, "with": index_words(plan)}
+    async with audit.long_act(db, action.name, action.target, matched=1, detail=detail) as act:
+        done = await vectors.rebuild(
+            action.target, method=plan.method, lists=plan.lists, m=plan.m, ef_construction=plan.ef_construction
+        )
+        act.detail = {
+            "lists_before": done.lists_before, "lists_after": done.lists_after, "seconds": round(done.seconds, 3),
+        }  # fmt: skip
+        act.changed = 1
+    return Result(action, 1, 1, act.id, False, f"rebuilt {done.index} with {index_words(plan)}")
 
 
 async def _search(db: AsyncPool, action: Action) -> Result:
     """A read: where the session may not write, it is found all the same, and no row says so."""
     vectors = AsyncVectors(db)
-    collection = await vectors.get(action.target)
-    embedding, warning = embed(action, collection.dimensions)
-    found = await vectors.search(action.target, embedding, limit=action.limit, exact=action.exact)
+    numbers = numbers_of(action)
+    filter = dict(action.filter) or None
+    by = ""
+    if numbers is not None:
+        found = await vectors.search(action.target, numbers, limit=action.limit, exact=action.exact, filter=filter)
+    else:
+        by = embedded_by(action, await vectors.get(action.target))
+        found = await vectors.search_text(
+            action.target, action.query.strip(), embedder=by, limit=action.limit, exact=action.exact, filter=filter
+        )
     try:
-        detail = {"limit": action.limit, "exact": action.exact}
+        detail: dict[str, JsonValue] = {"limit": action.limit, "exact": action.exact}
+        detail |= {"embedder": by} if by else {}
         audit_id = await audit.record(db, action.name, action.target, matched=len(found), changed=0, detail=detail)
     except RefusedError:
         audit_id = None
     said = f"{len(found):,} {'match' if len(found) == 1 else 'matches'} in {action.target}"
-    if warning:
-        said = f"{said} ({warning})"
+    if action.filter:
+        said += f" where {', '.join(f'{name} = {value}' for name, value in action.filter)}"
+    if by:
+        said += f" ({HASHED if by == HASHING else f'the text was embedded by {by}'})"
     rows = tuple((one.id, one.score, one.content) for one in found)
     return Result(action, len(found), 0, audit_id, False, said, rows)
 
@@ -199,6 +226,15 @@ async def _drop_documents(db: AsyncPool, action: Action) -> Result:
     return Result(action, counted.count, counted.count, audit_id, False, said)
 
 
+async def _drop_index(db: AsyncPool, action: Action) -> Result:
+    await drop_index(db, action)
+    collection, _, name = action.target.partition(".")
+    async with audit.long_act(db, action.name, action.target, matched=1) as act:
+        await AsyncDocuments(db).drop_index(collection, name)
+        act.changed = 1
+    return Result(action, 1, 1, act.id, False, f"dropped {name}")
+
+
 async def _signal_backend(db: AsyncPool, action: Action) -> Result:
     """The row first: where it cannot be written nothing is sent, and where nothing is sent it is rolled back."""
     name: backends.Signal = "cancel_backend" if action.name == "cancel_backend" else "terminate_backend"
@@ -211,18 +247,36 @@ async def _signal_backend(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, 1, audit_id, False, f"{done} session {found.pid}")
 
 
+async def _cron(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        done = await crons.carry_out(tx, action)
+        audit_id = await audit.record(tx, action.name, action.target, matched=1, changed=done.changed, detail=done.more)
+    return Result(action, 1, done.changed, audit_id, False, done.message, more=done.more)
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
 
 
+_JOB_ACTS = {
+    "cancel_jobs": actions_jobs.cancel_jobs,
+    "discard_dead": actions_jobs.discard_dead,
+    "edit_job": actions_jobs.edit_job,
+    "set_queue": actions_jobs.set_queue,
+}
 _RUNS = {
     "requeue_stuck": _requeue_stuck,
     "requeue_dead": _requeue_dead,
+    "cancel_jobs": _done_to_jobs,
+    "discard_dead": _done_to_jobs,
+    "edit_job": _done_to_jobs,
+    "set_queue": _done_to_jobs,
     "purge_expired": _purge_expired,
     "invalidate": _invalidate,
     "purge_kv": _purge_kv,
     "purge_limits": _purge_limits,
+    "build_index": _build_index,
     "rebuild_index": _rebuild_index,
     "search": _search,
     "pause": _pause,
@@ -230,6 +284,8 @@ _RUNS = {
     "unsubscribe": _unsubscribe,
     "drop_collection": _drop_collection,
     "drop_documents": _drop_documents,
+    "drop_index": _drop_index,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
+    **dict.fromkeys(crons.NAMES, _cron),
 }

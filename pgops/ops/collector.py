@@ -13,10 +13,11 @@ from typing import Generic, TypeVar
 
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, RefusedError, UnreachableError
-from pgops.ops import connections, parts, rates
+from pgops.ops import connections, parts, rates, vector_parts
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.parts import Look, Session, StuckSeen
-from pgops.ops.snapshot import Cost, Queue, Snapshot, Unavailable, items
+from pgops.ops.snapshot import Cost, Snapshot, Unavailable, items
+from pgops.ops.snapshot_jobs import Queue
 
 T = TypeVar("T")
 
@@ -137,7 +138,7 @@ class Collector:
         )
         self._limits = _Part("limits", parts.limits, _needs_schema, every_s=SLOW_EVERY_S)
         self._kv = _Part("kv", parts.kv, _needs_schema, every_s=SLOW_EVERY_S)
-        self._vectors = _Part("vectors", parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
+        self._vectors = _Part("vectors", vector_parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
         self._documents = _Part("documents", parts.documents, _needs_schema, rates.documents, every_s=SLOW_EVERY_S)
         self._seen: tuple[Queue, ...] | Unavailable = ()
         self._baseline = self._next_baseline = previous

@@ -189,7 +189,7 @@ def _current_ratio(part: CachePart, lines: Thresholds) -> tuple[float | None, st
 def vectors(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
     """Vector indexes that serve nobody, or not as they were meant to."""
     for index in items(now.vectors):
-        if index.building:
+        if index.index is None or index.building:
             continue
         if not index.valid:
             yield _on_index(

@@ -7,13 +7,15 @@ a tenth of a second, and so by far less than half a lease.
 import asyncio
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 
 from pgops.database import AsyncPool
 from pgops.runtime.floors import Floor, Sweep
+from pgops.runtime.job import Desk, RunningJob
 from pgops.runtime.outcomes import Outcomes
 from pgops.runtime.sessions import worker_session
-from pgops.services.leases import Floors
+from pgops.services.leases import IN_TURN, Floors
 from pgops.services.models import Claim, Job
 from pgops.services.queue import AsyncQueue
 
@@ -33,13 +35,20 @@ class Feed:
         concurrency: int,
         buffer: "asyncio.Queue[Job | None]",
         outcomes: Outcomes,
+        desk: Desk,
+        heard: asyncio.Event,
     ) -> None:
-        self.owner = 0
+        self.waiting = True
+        self._heard = heard
+        self.limited: set[str] = set()
         self._db = db
+        self._desk = desk
+        self._make = partial(RunningJob, desk=desk)
         self._concurrency = concurrency
         self._buffer = buffer
         self._outcomes = outcomes
         self._floors = {queue: Floor() for queue in queues}
+        self._turns: dict[str, tuple[int, ...]] = dict.fromkeys(queues, IN_TURN)
         self._sweeps = {queue: Sweep() for queue in queues}
         self._ahead = concurrency
         self._marked_at = 0.0
@@ -59,12 +68,22 @@ class Feed:
                 got = 0
                 for queue in self._floors:
                     got += await self._claim(leases, queue)
+                self.waiting = not got and self._room() > 0
                 if got:
                     wait_s = POLL_MIN_S
-                if not got or self._room() == 0:
+                if self.waiting:
+                    wait_s = POLL_MIN_S if await self._told(wait_s) else min(wait_s * 1.5, POLL_MAX_S)
+                elif self._room() == 0:
                     await asyncio.sleep(wait_s)
-                if not got and self._room():
-                    wait_s = min(wait_s * 1.5, POLL_MAX_S)
+
+    async def _told(self, wait_s: float) -> bool:
+        """Wait for a hint, but no longer than `wait_s`; whether one came."""
+        try:
+            await asyncio.wait_for(self._heard.wait(), wait_s)
+        except TimeoutError:
+            return False
+        self._heard.clear()
+        return True
 
     async def _claim(self, leases: AsyncQueue, queue: str) -> int:
         room = self._room()
@@ -72,7 +91,8 @@ class Feed:
             return 0
         floor, started_at = self._floors[queue], monotonic()
         claim = await self._take(leases, queue, room, floor.scan())
-        floor.after_claim(claim, room, started_at)
+        # What a limit has cut short is not all there was.
+        floor.after_claim(claim, len(claim.jobs) if queue in self.limited else room, started_at)
         return len(claim.jobs) + await self._sweep(leases, queue)
 
     async def _sweep(self, leases: AsyncQueue, queue: str) -> int:
@@ -89,7 +109,10 @@ class Feed:
 
     async def _take(self, leases: AsyncQueue, queue: str, limit: int, floors: Floors) -> Claim:
         token = secrets.randbits(63)
-        claim = await leases.claim(queue, owner=self.owner, token=token, limit=limit, floors=floors)
+        claim = await leases.claim(
+            queue, owner=self._desk.owner, token=token, limit=limit, floors=floors, turns=self._turns[queue],
+            make=self._make,
+        )  # fmt: skip
         if claim.jobs:
             self._outcomes.claimed(claim)
             for job in claim.jobs:
@@ -102,8 +125,9 @@ class Feed:
         if now - self._marked_at < MARK_EVERY_S:
             return
         mark, ended = await leases.note(), self._outcomes.stats.ended
-        for floor in self._floors.values():
+        for queue, floor in self._floors.items():
             floor.marked(now, mark.seq)
+            self._turns[queue] = await leases.turns(queue, floor.claimed) if floor.behind else IN_TURN
         rate = (ended - self._ended_before) / (now - self._marked_at)
         self._ahead = int(max(self._concurrency, min(rate * AHEAD_S, 2 * MAX_BATCH)))
         self._marked_at, self._ended_before = now, ended

@@ -1,7 +1,8 @@
-"""What keeps the queues tidy: promote what is due, take back what was lost, fold the deltas.
+"""What keeps the queues tidy: promote what is due, take back what was lost, fold the deltas, tick recurring jobs.
 
-Every worker runs it for its own queues; two at once are harmless (rows are locked and skipped), so nothing elects a
-leader. Each duty is one bounded statement.
+Every worker runs it for its own queues, and recurring jobs for all: a queue without workers stalls none of them, and
+its own wait for it. Two at once are harmless (rows are locked and skipped), so nothing elects a leader. Each duty is
+one bounded statement.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ class Maintenance:
     def __init__(self, db: AsyncPool, queues: Sequence[str]) -> None:
         self._db = db
         self._queues = tuple(queues)
+        self._broken: tuple[tuple[str, str], ...] = ()
         self._due = {"fold": 0.0, "reap": 0.0, "net": monotonic() + NET_EVERY_S}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -48,16 +50,30 @@ class Maintenance:
         for queue in self._queues:
             while await leases.promote(queue, limit=BATCH) == BATCH:
                 pass
+            await leases.behead(queue, limit=BATCH)
             if reap or net:
                 reaped = await leases.reap(queue, everyone=net, limit=BATCH)
                 if reaped.requeued or reaped.dead:
                     lost = reaped.requeued + reaped.dead
                     log.warning("%s: %d leases ran out, %d of them for the last time", queue, lost, reaped.dead)
+            if net:
+                await leases.mend_groups(queue)
+            if fold:
+                await leases.forget_keys(queue)
         if fold or net:
             for settings in await leases.queues():  # every queue: one without workers would never be folded
                 await leases.fold(settings.queue, full=net)
         if net:
             await leases.forget_lost_workers()
+            await leases.trim_history()
+        await self._tick_cron(leases)
+
+    async def _tick_cron(self, leases: AsyncQueue) -> None:
+        ticked = await leases.cron.tick()
+        if ticked.broken != self._broken:
+            self._broken = ticked.broken
+            for name, why in ticked.broken:
+                log.warning("recurring job %s does not tick: %s", name, why)
 
     def _is_due(self, duty: str, every_s: float) -> bool:
         now = monotonic()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from pgops.services.models import Claim, FailedJob, Job
+from pgops.services.models import Claim, FailedJob, Job, JsonValue
 from pgops.services.queue import AsyncQueue
 
 log = logging.getLogger("pgops.worker")
@@ -24,12 +24,15 @@ class Stats:
     completed: int = 0
     retried: int = 0
     dead: int = 0
+    snoozed: int = 0
+    cancelled: int = 0
     stale: int = 0
     released: int = 0
 
     @property
     def ended(self) -> int:
-        return self.completed + self.retried + self.dead + self.stale + self.released
+        """How many of the claimed are off the worker's hands."""
+        return self.completed + self.retried + self.dead + self.snoozed + self.cancelled + self.stale + self.released
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class HeldBatch:
     extended_at: float
     done: list[int] = field(default_factory=list)
     failed: list[FailedJob] = field(default_factory=list)
+    results: dict[int, JsonValue] = field(default_factory=dict)
 
 
 class Outcomes:
@@ -56,6 +60,10 @@ class Outcomes:
     def held(self) -> int:
         return sum(len(batch.open) for batch in self.batches.values())
 
+    def holds(self, queue: str, id: int) -> bool:
+        """Whether this worker has the job."""
+        return any(batch.queue == queue and id in batch.open for batch in self.batches.values())
+
     def claimed(self, claim: Claim) -> None:
         ids = {job.id for job in claim.jobs}
         self.batches[claim.token] = HeldBatch(claim.queue, claim.token, ids, monotonic())
@@ -65,8 +73,17 @@ class Outcomes:
         self.batches[job.token].done.append(job.id)
         self._dirty.set()
 
-    def failed(self, job: Job, error: str, traceback: str = "", retry_in_s: float | None = None) -> None:
-        self.batches[job.token].failed.append(FailedJob(job.id, error, traceback, retry_in_s))
+    def result(self, job: Job, result: JsonValue) -> None:
+        """What a job that is done has returned, for the history."""
+        self.batches[job.token].results[job.id] = result
+
+    def completed(self, job: Job) -> None:
+        """The handler has completed it in its own transaction: there is nothing left to say."""
+        self.stats.completed += 1
+        self._close(self.batches[job.token], [job.id])
+
+    def failed(self, job: Job, failed: FailedJob) -> None:
+        self.batches[job.token].failed.append(failed)
         self._dirty.set()
 
     async def wait(self) -> None:
@@ -84,12 +101,14 @@ class Outcomes:
             if batch.done:
                 ids, batch.done = batch.done, []
                 try:
-                    completed = await queue.complete(batch.queue, ids, batch.token)
+                    completed = await queue.complete(batch.queue, ids, batch.token, results=batch.results)
                 except BaseException:
                     batch.done = ids + batch.done
                     self._dirty.set()
                     raise
                 self.stats.completed += len(completed)
+                for id in ids if batch.results else ():
+                    batch.results.pop(id, None)
                 self._stale(batch, set(ids).difference(completed) if len(completed) < len(ids) else ())
                 self._close(batch, ids)
             if batch.failed:
@@ -102,6 +121,8 @@ class Outcomes:
                     raise
                 self.stats.retried += len(failed.retried)
                 self.stats.dead += len(failed.dead)
+                self.stats.snoozed += len(failed.snoozed)
+                self.stats.cancelled += len(failed.cancelled)
                 self._stale(batch, failed.stale)
                 self._close(batch, [job.id for job in jobs])
 

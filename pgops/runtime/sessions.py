@@ -13,7 +13,7 @@ async def worker_session(db: AsyncPool) -> AsyncIterator[AsyncQueue]:
     """The queue on one connection that plans each statement once and reads by index only; through a pooler, where a
     SET would leak to others, on a plain one."""
     async with db.session() as session:
-        queue = AsyncQueue(session)
+        queue = AsyncQueue(session, own=True)
         if db.pooler:
             yield queue
             return

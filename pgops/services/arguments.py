@@ -5,6 +5,7 @@ Below the services. A check returns its argument or raises UsageError with a hin
 
 import json
 import re
+from collections.abc import Collection
 from datetime import datetime
 
 from pgops.errors import UsageError
@@ -12,6 +13,8 @@ from pgops.services.models import JsonValue
 
 MAX_PAYLOAD_BYTES = 1_000_000
 MAX_ERROR_CHARS = 8_000
+MAX_JOB_KEY_BYTES = 1_000
+KEY_STATES = ("available", "scheduled", "running", "dead", "completed")
 
 
 def copy_text(text: str) -> str:
@@ -74,10 +77,41 @@ def check_attempts(attempts: int | None) -> int | None:
     return attempts
 
 
+def check_job_key(key: str | None, name: str) -> str | None:
+    """A group key or unique key, as `name` says."""
+    if key is not None and (not key or len(key.encode()) > MAX_JOB_KEY_BYTES or "\0" in key):
+        raise UsageError(
+            f"a {name} has 1 to {MAX_JOB_KEY_BYTES:,} bytes and no NUL", "use the hash of what is long, or a short name"
+        )
+    return key
+
+
+def check_unique(states: Collection[str], for_s: float | None) -> list[str]:
+    """In which states a unique key is held, and for how long at most."""
+    unknown = [state for state in states if state not in KEY_STATES]
+    if unknown or not states:
+        raise UsageError(f"a unique key knows no state {', '.join(unknown) or '(none)'}", f"of {', '.join(KEY_STATES)}")
+    if for_s is not None and not 0 < for_s <= 3_153_600_000:
+        raise UsageError(f"unique_for_s is above 0 seconds, up to 100 years, not {for_s!r}", "leave it out for no end")
+    if "completed" in states and for_s is None:
+        raise UsageError("a unique key that outlives its job needs an end", "add unique_for_s, for example 3600")
+    return list(states)
+
+
 def check_delay(delay_s: float | None) -> float:
     if delay_s is not None and not 0 <= delay_s <= 3_153_600_000:
         raise UsageError(f"the delay is 0 seconds to 100 years, not {delay_s!r}", "leave it out to run at once")
     return delay_s or 0.0
+
+
+def check_limits(max_running: int | None, rate_per_s: float | None, burst: int | None) -> None:
+    """A queue's limits; None is none."""
+    if max_running is not None and not 1 <= max_running <= 1_000_000:
+        raise UsageError(f"max_running is 1 to 1,000,000, not {max_running!r}", "pause the queue to run none")
+    if rate_per_s is not None and not 0 < rate_per_s <= 1_000_000:
+        raise UsageError(f"rate_per_s is more than 0, up to 1,000,000, not {rate_per_s!r}", "0.1 is one in ten seconds")
+    if burst is not None and (rate_per_s is None or not 1 <= burst <= 1_000_000):
+        raise UsageError("a burst is 1 to 1,000,000 jobs, of a queue with a rate", "add rate_per_s")
 
 
 def check_moment(run_at: datetime | None) -> datetime | None:

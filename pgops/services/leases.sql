@@ -1,19 +1,23 @@
 -- The job queue's statements for workers. `queue` stands in each of them as `= %(queue)s`: it is the distribution column.
 
 -- name: claim
--- One index scan a priority, first to last and only as far as there is room: the outer limit stops the loop. Each scan
--- starts above its floor; rows that others hold are stepped over.
+-- One index scan a priority, in the order of `turns` and only as far as there is room: the outer limit stops the loop.
+-- Each scan starts above its floor; rows that others hold are stepped over. "is true": the rows are reached by their
+-- ctid alone. A plan made while the table is empty would find the queue's index cheaper, and read all of it once it fills.
 with queue as materialized (
-  select max_attempts, lease, case when paused then 0 else %(limit)s end as room
+  select max_attempts, lease, limited,
+         case when paused and coalesce(resume_at > statement_timestamp(), true) then 0
+              when limited then pgops.claim_room(%(queue)s, %(limit)s) else %(limit)s end as room,
+         case when durability = 'relaxed' then set_config('synchronous_commit', 'off', true) end as relaxed
   from pgops.queues where queue = %(queue)s
 ), claimed as (
   delete from pgops.job_available
-  where queue = %(queue)s and ctid = any(array(
+  where (queue = %(queue)s) is true and ctid = any(array(
     select head.ctid
-    from unnest(%(floors)s::bigint[]) with ordinality as floor (seq, priority)
+    from unnest(%(turns)s::int2[]) as turn (priority)
     cross join lateral (
       select a.ctid from pgops.job_available a
-      where a.queue = %(queue)s and a.priority = floor.priority and a.seq > floor.seq
+      where a.queue = %(queue)s and a.priority = turn.priority and a.seq > (%(floors)s::bigint[])[turn.priority]
       order by a.seq limit coalesce((select room from queue), 0) for update skip locked
     ) head
     limit coalesce((select room from queue), 0)))
@@ -27,11 +31,28 @@ with queue as materialized (
 ), counted as (
   insert into pgops.queue_delta (queue, available, running)
   select %(queue)s, -count(*), count(*) from claimed having count(*) > 0
+), charged as materialized (
+  select case when (select limited from queue) then pgops.charge_limit(%(queue)s, count(*)) end from claimed having count(*) > 0
 )
 select c.priority, c.seq, coalesce(c.id, c.seq), c.kind, c.attempt + 1, coalesce(c.max_attempts, q.max_attempts),
-       c.payload::text, c.created_at
+       c.payload::text, c.created_at, c.headers::text, c.group_key, c.unique_key,
+       case when c.unique_key is not null then pgops.free_keys(%(queue)s, coalesce(c.id, c.seq), null, c.unique_key, 4) end,
+       (select count(*) from charged)
 from claimed c, queue q
-order by c.priority, c.seq
+order by array_position(%(turns)s::int2[], c.priority), c.seq
+
+-- name: turns
+-- The priorities in the order in which they are served now: waiting as long as the queue's aging is worth one.
+select p.priority
+from pgops.queues q, generate_series(1, 4) as p (priority)
+cross join lateral (
+  select a.ready_at from pgops.job_available a
+  where a.queue = %(queue)s and a.priority = p.priority and a.seq > (%(floors)s::bigint[])[p.priority]
+  order by a.seq limit 1
+) head
+where q.queue = %(queue)s
+order by p.priority - coalesce(extract(epoch from statement_timestamp() - head.ready_at) / extract(epoch from q.aging), 0),
+         p.priority
 
 -- name: complete
 -- Only the living token completes; what is missing from the answer was a stale lease.
@@ -43,26 +64,39 @@ with done as (
   insert into pgops.queue_delta (queue, running, completed)
   select %(queue)s, -count(*), count(*) from done having count(*) > 0
 ), kept as (
-  insert into pgops.job_history (queue, id, attempt, kind, payload, errors, outcome, created_at, started_at)
-  select queue, id, attempt, kind, payload, errors, 'completed', created_at, started_at from done
+  insert into pgops.job_history (queue, id, attempt, kind, payload, errors, outcome, created_at, started_at, result)
+  select queue, id, attempt, kind, payload, errors, 'completed', created_at, started_at, %(results)s::jsonb -> id::text
+  from done
   where (select history from pgops.queues where queue = %(queue)s) = 'all'
+), relaxed as materialized (
+  select set_config('synchronous_commit', 'off', true) from pgops.queues
+  where queue = %(queue)s and durability = 'relaxed' and %(own)s
 )
-select id from done
+select id, case when group_key is not null or unique_key is not null
+           then pgops.free_keys(queue, id, group_key, unique_key, 16) end, (select count(*) from relaxed)
+from done
 
 -- name: fail
--- Back-off doubles an attempt up to the queue's bound, give or take a quarter; the last attempt ends in job_dead.
+-- How attempts ended that did not complete. `retry`: back-off doubles an attempt up to the queue's bound, give or take
+-- a quarter, and the last attempt ends in job_dead; `dead` is dead at once; `snooze` comes back later and costs no
+-- attempt; `cancelled` is gone.
 with failed as materialized (
-  select * from unnest(%(ids)s::bigint[], %(errors)s::text[], %(tracebacks)s::text[], %(retry_in_s)s::float8[])
-    as f (id, error, traceback, retry_in_s)
+  select * from unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(errors)s::text[], %(tracebacks)s::text[],
+                       %(retry_in_s)s::float8[])
+    as f (id, verdict, error, traceback, retry_in_s)
 ), gone as (
   delete from pgops.job_running
   where queue = %(queue)s and id = any(%(ids)s) and token = %(token)s
   returning *
 ), ended as materialized (
-  select g.*, g.attempt >= coalesce(g.max_attempts, q.max_attempts, 10) as last,
-         coalesce(g.errors, '[]') || jsonb_build_object(
+  select g.*,
+         case when f.verdict in ('retry', 'snooze') and exists (
+                select from pgops.job_cancel c where c.queue = %(queue)s and c.id = g.id) then 'cancelled'
+              when f.verdict = 'retry' and g.attempt >= coalesce(g.max_attempts, q.max_attempts, 10) then 'dead'
+              else f.verdict end as verdict,
+         case when f.verdict = 'snooze' then g.errors else coalesce(g.errors, '[]') || jsonb_build_object(
            'attempt', g.attempt, 'error', f.error, 'traceback', f.traceback, 'worker', g.owner,
-           'at', to_char(statement_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) as all_errors,
+           'at', to_char(statement_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) end as all_errors,
          coalesce(f.retry_in_s, least(extract(epoch from coalesce(q.backoff, '1 s')) * power(2::float8, g.attempt - 1),
                                       extract(epoch from coalesce(q.backoff_max, '1 h'))) * (0.75 + 0.5 * random())) as delay_s,
          coalesce(q.history, 'none') as history
@@ -70,24 +104,30 @@ with failed as materialized (
 ), again as (
   insert into pgops.job_scheduled (queue, id, priority, attempt, max_attempts, kind, payload, headers, errors, group_key,
                                    unique_key, created_at, run_at)
-  select queue, id, priority, attempt, max_attempts, kind, payload, headers, all_errors, group_key, unique_key,
-         created_at, statement_timestamp() + make_interval(secs => delay_s)
-  from ended where not last
+  select queue, id, priority, case verdict when 'snooze' then attempt - 1 else attempt end, max_attempts, kind, payload,
+         headers, all_errors, group_key, unique_key, created_at, statement_timestamp() + make_interval(secs => delay_s)
+  from ended where verdict in ('retry', 'snooze')
 ), dead as (
   insert into pgops.job_dead (queue, id, priority, attempt, max_attempts, kind, payload, headers, errors, group_key,
                               unique_key, created_at)
   select queue, id, priority, attempt, max_attempts, kind, payload, headers, all_errors, group_key, unique_key, created_at
-  from ended where last
+  from ended where verdict = 'dead'
 ), kept as (
   insert into pgops.job_history (queue, id, attempt, kind, payload, errors, outcome, created_at, started_at)
-  select queue, id, attempt, kind, payload, all_errors, case when last then 'dead' else 'failed' end, created_at, started_at
-  from ended where history <> 'none'
+  select queue, id, attempt, kind, payload, all_errors,
+         case verdict when 'retry' then 'failed' else verdict end, created_at, started_at
+  from ended where verdict = 'cancelled' or history <> 'none' and verdict <> 'snooze'
+), obeyed as (
+  delete from pgops.job_cancel c using ended e where c.queue = %(queue)s and c.id = e.id and e.verdict = 'cancelled'
 ), counted as (
   insert into pgops.queue_delta (queue, running, scheduled, dead, failed)
-  select %(queue)s, -count(*), count(*) filter (where not last), count(*) filter (where last), count(*)
+  select %(queue)s, -count(*), count(*) filter (where verdict in ('retry', 'snooze')),
+         count(*) filter (where verdict = 'dead'), count(*) filter (where verdict in ('retry', 'dead'))
   from ended having count(*) > 0
 )
-select id, last from ended
+select id, verdict, case when group_key is not null or unique_key is not null then pgops.free_keys(
+         queue, id, group_key, unique_key, case verdict when 'dead' then 8 when 'cancelled' then 0 else 2 end) end
+from ended
 
 -- name: release
 -- A worker that stops hands back what it has not started, as if it had never been claimed.
@@ -145,10 +185,14 @@ with lost as (
   select %(queue)s, -count(*), count(*) filter (where not last), count(*) filter (where last), count(*)
   from ended having count(*) > 0
 )
-select count(*) filter (where not last), count(*) filter (where last) from ended
+select count(*) filter (where not last), count(*) filter (where last),
+       count(case when last and (group_key is not null or unique_key is not null)
+             then pgops.free_keys(queue, id, group_key, unique_key, 8) end)
+from ended
 
 -- name: promote
--- What is due moves over in batches, so that jobs of the future never stand in the hot scan.
+-- What is due moves over in batches, so that jobs of the future never stand in the hot scan. One that belongs to a
+-- group and is not its head has to join it first.
 with due as (
   delete from pgops.job_scheduled
   where queue = %(queue)s and id = any(array(
@@ -156,16 +200,74 @@ with due as (
     where queue = %(queue)s and run_at <= statement_timestamp()
     order by run_at limit %(limit)s for update skip locked))
   returning *
+), placed as materialized (
+  select d.*, case when d.group_key is null then true else exists (
+    select from pgops.job_group g where g.queue = %(queue)s and g.key = d.group_key and g.head = d.id) end as free
+  from due d
 ), ready as (
   insert into pgops.job_available (queue, id, priority, attempt, max_attempts, kind, payload, headers, errors, group_key,
                                    unique_key, created_at)
   select queue, id, priority, attempt, max_attempts, kind, payload, headers, errors, group_key, unique_key, created_at
-  from due order by run_at
+  from placed where free order by run_at
 ), counted as (
   insert into pgops.queue_delta (queue, scheduled, available)
-  select %(queue)s, -count(*), count(*) from due having count(*) > 0
+  select %(queue)s, -count(*), count(*) filter (where free) from placed having count(*) > 0
 )
-select count(*) from due
+select count(*), count(case when not free then pgops.admit(
+  (queue, group_key, null, id, priority, attempt, max_attempts, kind, payload, headers, errors, unique_key, created_at)
+  ::pgops.job_waiting) end)
+from (select * from placed order by run_at) as in_order
+
+-- name: behead
+-- Groups whose last head ended while a producer held them: their next job follows now.
+select count(*), count(pgops.release_group(queue, key)) from (
+  select queue, key from pgops.job_group where queue = %(queue)s and head is null order by key limit %(limit)s
+) as headless
+
+-- name: mend_groups
+-- The net: a group whose head is nowhere gets a new one, unless it has changed since.
+with lost as materialized (
+  select g.key, g.head from pgops.job_group g
+  where g.queue = %(queue)s and g.head is not null
+    and not exists (select from pgops.job_available a where a.queue = %(queue)s and a.id = g.head)
+    and not exists (select from pgops.job_scheduled s where s.queue = %(queue)s and s.id = g.head)
+    and not exists (select from pgops.job_running r where r.queue = %(queue)s and r.id = g.head)
+)
+update pgops.job_group g set head = null from lost
+where g.queue = %(queue)s and g.key = lost.key and g.head = lost.head
+
+-- name: cancelled
+-- Which of the queues' running jobs somebody wants to end; few, and in a table of their own.
+select queue, id, reason from pgops.job_cancel where queue = any(%(queues)s)
+
+-- name: want_hints
+-- A worker waits. Producers look at it with the row that they read anyway.
+update pgops.queues set hints_until = statement_timestamp() + make_interval(secs => %(for_s)s)
+where queue = any(%(queues)s)
+
+-- name: report_progress
+-- In no index, so heap-only.
+update pgops.job_running r set progress = p.progress
+from (select * from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(progress)s::jsonb[]) as p (id, token, progress)) p
+where r.queue = %(queue)s and r.id = p.id and r.token = p.token
+
+-- name: forget_keys
+-- Unique keys whose time is over, wishes to cancel what has ended by itself, pauses that are over.
+with keys as (
+  delete from pgops.job_unique where queue = %(queue)s and until <= statement_timestamp()
+), wishes as (
+  delete from pgops.job_cancel c
+  where c.queue = %(queue)s
+    and not exists (select from pgops.job_running r where r.queue = %(queue)s and r.id = c.id)
+    and not exists (select from pgops.job_available a where a.queue = %(queue)s and a.id = c.id)
+    and not exists (select from pgops.job_scheduled s where s.queue = %(queue)s and s.id = c.id)
+)
+update pgops.queues set paused = false, resume_at = null
+where queue = %(queue)s and paused and resume_at <= statement_timestamp()
+
+-- name: trim_history
+-- Slots of the ring in which everything is older; the ring itself holds 31 days.
+select pgops.trim_history(make_interval(days => %(days)s))
 
 -- name: fold
 -- Deltas into the total. Above folded_id only, so that dead entries are not visited; the last 2,000 numbers are
@@ -179,13 +281,13 @@ with mine as materialized (
               from pgops.queue_total where queue = %(queue)s)
   returning *
 )
-insert into pgops.queue_total as t (queue, available, scheduled, running, dead, enqueued, completed, failed, folded_id)
-select %(queue)s, sum(available), sum(scheduled), sum(running), sum(dead), sum(enqueued), sum(completed), sum(failed),
+insert into pgops.queue_total as t (queue, available, scheduled, waiting, running, dead, enqueued, completed, failed, folded_id)
+select %(queue)s, sum(available), sum(scheduled), sum(waiting), sum(running), sum(dead), sum(enqueued), sum(completed), sum(failed),
        greatest(max(id) - 2000, 0)
 from gone having count(*) > 0
 on conflict (queue) do update set
   available = t.available + excluded.available, scheduled = t.scheduled + excluded.scheduled,
-  running = t.running + excluded.running, dead = t.dead + excluded.dead, enqueued = t.enqueued + excluded.enqueued,
+  waiting = t.waiting + excluded.waiting, running = t.running + excluded.running, dead = t.dead + excluded.dead, enqueued = t.enqueued + excluded.enqueued,
   completed = t.completed + excluded.completed, failed = t.failed + excluded.failed,
   folded_id = greatest(t.folded_id, excluded.folded_id), folded_at = statement_timestamp()
 

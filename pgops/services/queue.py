@@ -1,13 +1,13 @@
 """The job queue: at-least-once jobs with leases, on split tables.
 
-Producers and operators stand here, the worker's half in leases.py. Depth is kept by deltas, never counted.
-See schema/0002_queue.sql for the tables, runtime/worker.py for the loop around claim and complete.
+The operators' half stands here, the producers' in enqueue.py, the worker's in leases.py. Depth is kept by
+deltas, never counted. See schema/0002_queue.sql for the tables, runtime/worker.py for the loop around claim and
+complete.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from pgops.database import Row
 from pgops.errors import NotFoundError
@@ -16,78 +16,33 @@ from pgops.services.arguments import (
     MAX_PAYLOAD_BYTES,
     check_attempts,
     check_delay,
-    check_kind,
-    check_moment,
-    check_priority,
+    check_limits,
     check_queue,
-    copy_text,
     encode_json,
+    error_text,
 )
+from pgops.services.enqueue import AsyncProducers
 from pgops.services.leases import AsyncLeases
-from pgops.services.models import (
-    JobRow,
-    JobState,
-    JsonValue,
-    QueueSettings,
-)
+from pgops.services.models import Cancelled, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
+
+if TYPE_CHECKING:
+    from pgops.services.cron import AsyncCron
 
 Q = load("pgops.services", "queue.sql")
 
-STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "dead")
+STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
 CUT = '"(a large payload: open the job to see it)"'
-_COPY_CHUNK = 1_000
 
 
-class AsyncQueue(AsyncLeases):
-    """Jobs over one database object: the pool's, or the caller's transaction (`pg.bind(conn).queue`).
+class AsyncQueue(AsyncLeases, AsyncProducers):
+    """Jobs over one database object: the pool's, or the caller's transaction (`pg.bind(conn).queue`)."""
 
-    The worker's half (claim, complete, fail, …) stands in leases.py.
-    """
+    @property
+    def cron(self) -> "AsyncCron":
+        """Recurring jobs."""
+        from pgops.services.cron import AsyncCron
 
-    # --- producers ---------------------------------------------------------------------------------------------
-
-    async def enqueue(
-        self,
-        queue: str,
-        payload: JsonValue,
-        *,
-        kind: str = "default",
-        priority: int = 2,
-        delay_s: float | None = None,
-        run_at: datetime | None = None,
-        max_attempts: int | None = None,
-    ) -> int:
-        """Add one job and return its id; a new queue is made with defaults. `priority` 1 is first, 4 last.
-
-        Raises UsageError for a bad name, priority, delay, a naive `run_at`, or a payload that is no JSON or over 1 MB.
-        """
-        values: dict[str, object] = {
-            "queue": check_queue(queue),
-            "kind": check_kind(kind),
-            "payload": encode_json(payload),
-            "priority": check_priority(priority),
-            "max_attempts": check_attempts(max_attempts),
-        }
-        if delay_s is None and run_at is None:
-            row = await self._db.one(Q["enqueue"], values)
-        else:
-            values |= {"delay_s": check_delay(delay_s), "run_at": check_moment(run_at)}
-            row = await self._db.one(Q["schedule"], values)
-        assert row is not None
-        return int(row[0])
-
-    async def enqueue_many(
-        self, queue: str, payloads: Iterable[JsonValue], *, kind: str = "default", priority: int = 2
-    ) -> int:
-        """Add many jobs by COPY, all or none; how many they were. Raises UsageError as `enqueue` does."""
-        prefix = f"{copy_text(check_queue(queue))}\t{copy_text(check_kind(kind))}\t{check_priority(priority)}\t"
-        async with self._db.transaction() as tx:
-            jobs = await tx.copy_text(Q["copy_jobs"], _copy_chunks(prefix, payloads))
-            if jobs:
-                await tx.execute(Q["count_enqueued"], {"queue": queue, "jobs": jobs})
-        return jobs
-
-    # --- operators ---------------------------------------------------------------------------------------------
+        return AsyncCron(self._db)
 
     async def queues(self) -> list[QueueSettings]:
         """Every queue with its settings."""
@@ -103,24 +58,64 @@ class AsyncQueue(AsyncLeases):
         backoff_s: float | None = None,
         backoff_max_s: float | None = None,
         history: str | None = None,
+        aging_s: float | None = None,
+        durability: str | None = None,
     ) -> None:
-        """Set a queue's settings, making the queue if it is new; None leaves one as it is."""
+        """Set a queue's settings, making the queue if it is new; None leaves one as it is. `aging_s` 0 is no aging.
+
+        With `durability` "relaxed" a crash of the server may lose what was enqueued or completed in the last second."""
         await self._db.execute(
             Q["set_queue"],
             {
                 "queue": check_queue(queue), "max_attempts": check_attempts(max_attempts), "lease_s": lease_s,
                 "max_runtime_s": max_runtime_s, "backoff_s": backoff_s, "backoff_max_s": backoff_max_s,
-                "history": history,
+                "history": history, "aging_s": aging_s, "durability": durability,
             },
         )  # fmt: skip
 
-    async def pause(self, queue: str) -> None:
-        """Claim nothing from it until `resume`. Raises NotFoundError for an unknown queue."""
-        await self._set_paused(queue, True)
+    async def limit(
+        self, queue: str, *, max_running: int | None = None, rate_per_s: float | None = None, burst: int | None = None
+    ) -> None:
+        """Let at most `max_running` of its jobs run at once and at most `rate_per_s` start a second, `burst` of them
+        together, whatever the number of workers; None is no limit. Raises NotFoundError for an unknown queue."""
+        check_limits(max_running, rate_per_s, burst)
+        await self.require(queue)
+        values = {"queue": queue, "max_running": max_running, "rate_per_s": rate_per_s, "burst": burst}
+        await self._db.execute(Q["limit_queue"], values)
+
+    async def pause(self, queue: str, *, for_s: float | None = None) -> None:
+        """Claim nothing from it until `resume`, or for `for_s` seconds. Raises NotFoundError for an unknown queue."""
+        await self._set_paused(queue, True, None if for_s is None else check_delay(for_s))
 
     async def resume(self, queue: str) -> None:
         """Claim from it again. Raises NotFoundError for an unknown queue."""
-        await self._set_paused(queue, False)
+        await self._set_paused(queue, False, None)
+
+    async def cancel(self, queue: str, ids: Sequence[int], *, reason: str = "cancelled") -> Cancelled:
+        """End jobs: those that have not started are gone, the workers of running ones are told. The history keeps
+        them. An id that is neither is left out of the count. Raises NotFoundError for an unknown queue."""
+        await self.require(queue)
+        values = {"queue": queue, "ids": list(ids), "reason": error_text(reason)}
+        row = await self._db.one(Q["cancel_jobs"], values)
+        return Cancelled(row[0], row[1]) if row else Cancelled(0, 0)
+
+    async def discard_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
+        """Give dead letters up: those named, or all; how many they were. The history keeps them."""
+        await self.require(queue)
+        row = await self._db.one(Q["discard_dead"], {"queue": queue, "ids": list(ids), "all": not ids})
+        return int(row[0]) if row else 0
+
+    async def edit(self, queue: str, id: int, payload: JsonValue) -> JobState:
+        """Give a job that does not run another payload; the state it is in. Raises NotFoundError, also for a job that
+        is running, and UsageError for a payload that is no JSON."""
+        await self.require(queue)
+        row = await self._db.one(Q["edit_job"], {"queue": queue, "id": id, "payload": encode_json(payload)})
+        if row is None:
+            raise NotFoundError(
+                f"queue {queue!r} has no job {id} that could be edited", "a running job keeps its payload"
+            )
+        state: JobState = row[0]
+        return state
 
     async def requeue_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
         """Dead letters start over, with their errors kept: those named, or all; how many they were."""
@@ -160,6 +155,23 @@ class AsyncQueue(AsyncLeases):
             )
         return _job_row(queue, row)
 
+    async def history(self, queue: str, *, limit: int = 50) -> list[PastJob]:
+        """Jobs that have ended, the youngest first, as far as the queue's history keeps them."""
+        await self.require(queue)
+        rows = await self._db.all(Q["list_past"], {"queue": queue, "limit": limit})
+        return [_past_job(queue, row) for row in rows]
+
+    async def past_job(self, queue: str, id: int) -> PastJob:
+        """How a job ended, and what it returned. Raises NotFoundError where the history does not have it."""
+        await self.require(queue)
+        row = await self._db.one(Q["find_past"], {"queue": queue, "id": id})
+        if row is None:
+            raise NotFoundError(
+                f"queue {queue!r} has no job {id} in its history",
+                "a queue keeps completed jobs only with history 'all'",
+            )
+        return _past_job(queue, row)
+
     async def require(self, queue: str) -> None:
         """Raise NotFoundError, with near names, unless the queue exists."""
         names = [row[0] for row in await self._db.all(Q["queue_names"])]
@@ -168,40 +180,26 @@ class AsyncQueue(AsyncLeases):
             hint = f"did you mean {' or '.join(near)}?" if near else "see: pgops queue list"
             raise NotFoundError(f"there is no queue {queue!r}", hint)
 
-    async def _set_paused(self, queue: str, paused: bool) -> None:
+    async def _set_paused(self, queue: str, paused: bool, for_s: float | None) -> None:
         await self.require(queue)
-        await self._db.execute(Q["set_paused"], {"queue": queue, "paused": paused})
+        await self._db.execute(Q["set_paused"], {"queue": queue, "paused": paused, "for_s": for_s})
 
 
 def _job_row(queue: str, row: Row) -> JobRow:
-    (
-        state,
-        id,
-        kind,
-        priority,
-        attempt,
-        of,
-        payload,
-        errors,
-        created_at,
-        run_at,
-        started_at,
-        lease_until,
-        owner,
-    ) = row
+    state, id, kind, priority, attempt, of, payload, errors, *times, group_key, unique_key, progress = row
+    created_at, run_at, started_at, lease_until, owner = times
     return JobRow(
         queue=queue, id=id, state=state, kind=kind, priority=priority, attempt=attempt, max_attempts=of,
-        payload=json.loads(payload), errors=tuple(json.loads(errors)) if errors else (), created_at=created_at,
-        run_at=run_at, started_at=started_at, lease_until=lease_until, owner=owner,
+        payload=read_json(payload), errors=tuple(read_json(errors) or ()), created_at=created_at,
+        run_at=run_at, started_at=started_at, lease_until=lease_until, owner=owner, group_key=group_key,
+        unique_key=unique_key, progress=read_json(progress),
     )  # fmt: skip
 
 
-def _copy_chunks(prefix: str, payloads: Iterable[JsonValue]) -> Iterator[bytes]:
-    lines: list[str] = []
-    for payload in payloads:
-        lines.append(prefix + copy_text(encode_json(payload)))
-        if len(lines) == _COPY_CHUNK:
-            yield ("\n".join(lines) + "\n").encode()
-            lines.clear()
-    if lines:
-        yield ("\n".join(lines) + "\n").encode()
+def _past_job(queue: str, row: Row) -> PastJob:
+    outcome, id, kind, attempt, payload, errors, result, created_at, started_at, finished_at = row
+    return PastJob(
+        queue=queue, id=id, outcome=outcome, kind=kind, attempt=attempt, payload=read_json(payload),
+        errors=tuple(read_json(errors) or ()), result=read_json(result),
+        created_at=created_at, started_at=started_at, finished_at=finished_at,
+    )  # fmt: skip

@@ -254,6 +254,12 @@ class Pool:
             raise translate(error) from error
 
     @contextmanager
+    def lend(self) -> Iterator[Connection]:
+        """The driver's own connection, for whoever brings his own statements; its errors are the driver's."""
+        with self._pool.connection() as conn:
+            yield conn
+
+    @contextmanager
     def transaction(self) -> Iterator[Bound]:
         with self.session() as session, session.transaction():
             yield session
@@ -262,12 +268,13 @@ class Pool:
         """The one connection beside the pool, for a session's locks; all share it. Raises UnreachableError."""
         return Bound(self._aside.connection())
 
-    def listen(self, channels: Sequence[str]) -> Listener:
-        """A connection of its own that listens to `channels`, whose names were checked; the caller closes it.
+    def listen(self, channels: Sequence[str], *, dsn: str | None = None) -> Listener:
+        """A connection of its own that listens to `channels`, whose names were checked; the caller closes it. `dsn` is
+        a direct way to the same database, where this pool's leads through a pooler.
 
         Raises UnreachableError, and RefusedError where a pooler keeps notifications back or on a standby.
         """
-        return Listener.open(self._dsn, self._kwargs, channels)
+        return Listener.open(dsn or self._dsn, self._kwargs, channels)
 
 
 def _begin_read_only(conn: Connection) -> None:

@@ -4,19 +4,24 @@ from typing import Protocol
 
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.snapshot import Snapshot
-from pgops.services.models import DocumentIndex, JobRow, JobState
+from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState
 
 
 class Source(Protocol):
-    """Snapshots, jobs and acts of one database. Every method raises PgopsError."""
+    """Snapshots, jobs and acts of one database. `doing` is what it is about before it can observe, "" for nothing in
+    particular. Every method raises PgopsError."""
 
     target: str
+    doing: str
 
     async def snapshot(self) -> Snapshot:
         """Observe now. Raises UnreachableError."""
 
     async def preview(self, action: Action) -> Preview:
         """What the act would hit."""
+
+    async def given(self, action: Action) -> str:
+        """What an act that is given a text would find there now, to be edited. Raises NotFoundError."""
 
     async def run(self, action: Action) -> Result:
         """Do it."""
@@ -26,6 +31,9 @@ class Source(Protocol):
 
     async def job(self, queue: str, id: int) -> JobRow:
         """One job. Raises NotFoundError."""
+
+    async def crons(self) -> tuple[CronEntry, ...]:
+        """Every recurring job, by name."""
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         """The indexes of a document collection. Raises NotFoundError."""

@@ -1,4 +1,4 @@
-"""Job queues on PostgreSQL, each driven by its own client and worker in the way that suits it best.
+"""Job queues in Python on PostgreSQL, each driven by its own client and worker in the way that suits it best.
 
 The rule: a contestant is opened on a database of its own, adds `count` jobs, and drains them until it is stopped or
 nothing is left; it counts in `done` what its handler has seen. Nobody is tuned beyond what its own manual offers, and
@@ -30,13 +30,15 @@ QUEUE = "bench"
 
 
 class Contestant(Protocol):
-    """A queue under test. `share` is how many of the run's jobs it gets: 1 of so many."""
+    """A queue under test. `share` is how many of the run's jobs it gets: 1 of so many. Where it is not `on_postgresql`,
+    no transaction can hold it back."""
 
     done: int
     enqueues: str
     drains: str
     share: int
     loop: Any
+    on_postgresql: bool
 
     def open(self, dsn: str) -> AbstractAsyncContextManager[None]:
         """Make its tables and connect."""
@@ -57,6 +59,7 @@ class Pgops:
     drains = f"worker, {CONCURRENCY} at a time"
     share = 1
     loop = None
+    on_postgresql = True
 
     def __init__(self, batch: int = 0) -> None:
         self.done = 0
@@ -94,6 +97,7 @@ class Pgmq:
     drains = "bare loop, read_batch and delete_batch of 100"
     share = 1
     loop = None
+    on_postgresql = True
 
     def __init__(self) -> None:
         self.done = 0
@@ -128,6 +132,7 @@ class Pgqueuer:
     drains = "worker, batch 200, asyncpg, uvloop"
     share = 1
     loop = staticmethod(uvloop.new_event_loop)
+    on_postgresql = True
 
     def __init__(self) -> None:
         self.done = 0
@@ -170,6 +175,7 @@ class Procrastinate:
     drains = f"worker, {CONCURRENCY} at a time"
     share = 10
     loop = None
+    on_postgresql = True
 
     def __init__(self) -> None:
         self.done = 0

@@ -1,4 +1,4 @@
-"""pgops beside other job queues on PostgreSQL: `pip install '.[bench]'`, then `python tests/bench/peers.py`.
+"""pgops beside other job queues: `pip install '.[bench]'`, then `python tests/bench/peers.py`.
 
 The same work for all, in one run on one server: enqueue, drain with a handler that does nothing, and drain again while
 somebody holds back vacuum by a forgotten transaction. Each has a fresh database for each run, the runs go round robin,
@@ -17,6 +17,7 @@ from statistics import median
 from time import perf_counter
 
 import contestants
+import other_contestants
 from contestants import Contestant
 
 from pgops.bench.measure import held_xmin
@@ -32,7 +33,13 @@ ENTRANTS: dict[str, Callable[[], Contestant]] = {
     "pgmq": contestants.Pgmq,
     "pgqueuer": contestants.Pgqueuer,
     "procrastinate": contestants.Procrastinate,
+    "awa": other_contestants.Awa,
+    "Redis, one by one": lambda: other_contestants.Redis(1),
+    "Redis, in batches": lambda: other_contestants.Redis(100),
+    "RabbitMQ, single acks": lambda: other_contestants.RabbitMq(1),
+    "RabbitMQ, multiple acks": lambda: other_contestants.RabbitMq(100),
 }
+LIBRARIES = ("pgmq", "pgqueuer", "procrastinate", "asyncpg", "awa-pg", "redis", "pika")
 PHASES = ("enqueue", "drain", "held", "last_fifth")
 Marks = list[tuple[float, int]]
 
@@ -58,6 +65,8 @@ async def once(entrant: Contestant, dsn: str, jobs: int, held_s: float, result: 
         if free[-1][1] < jobs:
             raise RuntimeError(f"only {free[-1][1]:,} of {jobs:,} jobs were drained")
         result.rates["drain"].append(rate(free, 0))
+        if not entrant.on_postgresql:
+            return
         await entrant.enqueue(jobs)
         await db.execute(Q["vacuum"])
         async with held_xmin(dsn):
@@ -105,7 +114,9 @@ def table(results: dict[str, Result]) -> str:
 
 
 def cell(values: Sequence[float], ours: Sequence[float]) -> str:
-    """Median, range, and how it compares with pgops."""
+    """Median, range, and how it compares with pgops; a dash where there is nothing to measure."""
+    if not values:
+        return "–"
     ratio = f", {median(values) / median(ours):.2f}x" if ours and values is not ours else ""
     return f"{median(values):,.0f} ({min(values):,.0f}–{max(values):,.0f}){ratio}"
 
@@ -133,7 +144,10 @@ def main() -> None:
                         runner.run(once(entrant, dsn, given.jobs, given.held_seconds, result))
                     except Exception as error:
                         result.failed = f"{type(error).__name__}: {error}"
-    peers = ", ".join(f"{name} {version(name)}" for name in ("pgmq", "pgqueuer", "procrastinate", "asyncpg"))
+    peers = ", ".join(
+        f"{name} {version(name)}"
+        for name in ("pgmq", "pgqueuer", "procrastinate", "asyncpg", "awa-pg", "redis", "pika")
+    )
     settings = ", ".join(f"{name} {where.settings[name]}" for name in ("fsync", "synchronous_commit", "shared_buffers"))
     sys.stdout.write(
         f"{table(results)}\n\n{given.jobs:,} jobs, {given.runs} runs; PostgreSQL {where.versions['postgresql']}, "

@@ -4,6 +4,7 @@ Times are aware datetimes of the database's clock, durations seconds, sizes byte
 """
 
 from pgops.services.models.cache import CacheNamespace, CacheStats, Counted, Purged
+from pgops.services.models.cron import CronEntry, NewCron, Ticked, Turn, WhenMissed
 from pgops.services.models.documents import (
     Document,
     DocumentCollection,
@@ -29,23 +30,42 @@ from pgops.services.models.events import (
     Rejected,
     Subscription,
 )
-from pgops.services.models.jsonvalue import JsonValue
+from pgops.services.models.jsonvalue import JsonValue, read_json
 from pgops.services.models.kv import KvEntry, KvPage
 from pgops.services.models.limits import Algorithm, Decision
 from pgops.services.models.pubsub import Channel, Message, Missed
 from pgops.services.models.queue import (
+    Cancelled,
+    CancelRequest,
     Claim,
+    Enqueued,
     Failed,
     FailedJob,
     Job,
     JobRow,
     JobState,
+    KeyState,
     Mark,
+    NewJob,
+    PastJob,
     QueueSettings,
     Reaped,
+    Verdict,
     WorkerState,
 )
-from pgops.services.models.vectors import Collection, Match, Metric, RebuildResult, Recall, VectorIndex, VectorRow
+from pgops.services.models.vectors import (
+    Collection,
+    IndexMethod,
+    IndexPlan,
+    Match,
+    Metric,
+    RebuildResult,
+    Recall,
+    TextRow,
+    VectorIndex,
+    VectorRow,
+    VectorType,
+)
 
 __all__ = [
     "Advanced",
@@ -53,25 +73,32 @@ __all__ = [
     "Batch",
     "CacheNamespace",
     "CacheStats",
+    "CancelRequest",
+    "Cancelled",
     "Channel",
     "Claim",
     "Collection",
     "Counted",
+    "CronEntry",
     "Decision",
     "Document",
     "DocumentCollection",
     "DocumentCount",
     "DocumentIndex",
     "DocumentPage",
+    "Enqueued",
     "Event",
     "Failed",
     "FailedJob",
     "IndexKind",
+    "IndexMethod",
+    "IndexPlan",
     "IndexType",
     "Job",
     "JobRow",
     "JobState",
     "JsonValue",
+    "KeyState",
     "KvEntry",
     "KvPage",
     "Lag",
@@ -81,11 +108,14 @@ __all__ = [
     "Message",
     "Metric",
     "Missed",
+    "NewCron",
     "NewDocument",
     "NewEvent",
+    "NewJob",
     "Operator",
     "ParkedEvent",
     "PartCursor",
+    "PastJob",
     "Path",
     "Purged",
     "QueueSettings",
@@ -94,8 +124,15 @@ __all__ = [
     "Recall",
     "Rejected",
     "Subscription",
+    "TextRow",
+    "Ticked",
+    "Turn",
     "VectorIndex",
     "VectorRow",
+    "VectorType",
+    "Verdict",
+    "WhenMissed",
     "Where",
     "WorkerState",
+    "read_json",
 ]

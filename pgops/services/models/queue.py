@@ -8,7 +8,9 @@ from typing import Literal
 
 from pgops.services.models.jsonvalue import JsonValue
 
-JobState = Literal["available", "scheduled", "running", "dead"]
+JobState = Literal["available", "scheduled", "waiting", "running", "dead"]
+KeyState = Literal["available", "scheduled", "running", "dead", "completed"]
+Verdict = Literal["retry", "dead", "snooze", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,14 @@ class Job:
     payload_json: str
     created_at: datetime
     token: int
+    headers_json: str | None = None
+    group_key: str | None = None
+    unique_key: str | None = None
+
+    @property
+    def headers(self) -> dict[str, JsonValue]:
+        """What the producer sent beside the payload, for example a trace's id."""
+        return json.loads(self.headers_json) if self.headers_json else {}
 
     @property
     def payload(self) -> JsonValue:
@@ -59,30 +69,64 @@ class JobRow:
     started_at: datetime | None
     lease_until: datetime | None
     owner: int | None
+    group_key: str | None = None
+    unique_key: str | None = None
+    progress: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True)
 class FailedJob:
-    """How one attempt of a claimed job ended badly. `retry_in_s` None leaves it to the queue's back-off."""
+    """How one attempt of a claimed job ended without completing it. `retry_in_s` None leaves it to the queue's
+    back-off. The verdict `retry` is the dead letter after the last attempt, `dead` is it at once; `snooze` comes back
+    in `retry_in_s` and costs no attempt; `cancelled` is the end."""
 
     id: int
     error: str
     traceback: str = ""
     retry_in_s: float | None = None
+    verdict: Verdict = "retry"
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What became of a batch of failures: ids that will be tried again, ids that are dead, stale leases."""
+    """What became of a batch of failures: ids that will be tried again, ids that are dead, stale leases, ids that sleep
+    without an attempt lost, ids that were cancelled."""
 
     retried: tuple[int, ...]
     dead: tuple[int, ...]
     stale: tuple[int, ...]
+    snoozed: tuple[int, ...] = ()
+    cancelled: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to enqueue. Jobs of one `group_key` run one at a time, in order of arrival. While a job holds a
+    `unique_key`, another with the same key is not added."""
+
+    payload: JsonValue
+    kind: str = "default"
+    priority: int = 2
+    run_at: datetime | None = None
+    max_attempts: int | None = None
+    headers: Mapping[str, JsonValue] | None = None
+    group_key: str | None = None
+    unique_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """A job's id; `existing` says that it is that of an earlier job, which holds the unique key."""
+
+    id: int
+    existing: bool
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """How a queue treats its jobs."""
+    """How a queue treats its jobs. `aging_s` of waiting are worth one priority (None: never). `durability` relaxed: a
+    crash of the server may lose what was enqueued or completed in the last second. Limits count for all workers
+    together."""
 
     queue: str
     paused: bool
@@ -90,6 +134,49 @@ class QueueSettings:
     lease_s: float
     max_runtime_s: float
     history: str
+    backoff_s: float
+    backoff_max_s: float
+    aging_s: float | None
+    durability: str
+    resume_at: datetime | None
+    limited: bool
+    max_running: int | None
+    rate_per_s: float | None
+    burst: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastJob:
+    """A job that has ended, as its queue's history keeps it; `result` is what its handler returned."""
+
+    queue: str
+    id: int
+    outcome: str
+    kind: str
+    attempt: int
+    payload: JsonValue
+    errors: tuple[dict[str, JsonValue], ...]
+    result: JsonValue
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Jobs that had not started and are gone, and running ones whose worker will be told."""
+
+    cancelled: int
+    requested: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """Somebody wants a running job to end."""
+
+    queue: str
+    id: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,24 +5,41 @@ A job is claimed with a batch's token and a lease on the database's clock. Only 
 extends or releases a job; a late worker changes nothing and is told so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pgops.queries import load
 from pgops.services.arguments import encode_json, error_text
-from pgops.services.models import Claim, Failed, FailedJob, Job, Mark, Reaped, WorkerState
-from pgops.sync.database import Database
+from pgops.services.models import (
+    CancelRequest,
+    Claim,
+    Failed,
+    FailedJob,
+    Job,
+    JsonValue,
+    Mark,
+    Reaped,
+    Verdict,
+    WorkerState,
+)
+from pgops.sync.database import Database, Pool
 
 Q = load("pgops.services", "leases.sql")
 
 Floors = tuple[int, int, int, int]
 NO_FLOORS: Floors = (0, 0, 0, 0)
+IN_TURN = (1, 2, 3, 4)
+HISTORY_DAYS = 28
+HINTS = "pgops_queue"
 
 
 class Leases:
-    """Leases over one database object; the base of `Queue`."""
+    """Leases over one database object; a base of `Queue`. On pgops' `own` connections a queue's relaxed durability
+    holds, on a caller's his own does."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, own: bool | None = None) -> None:
         self._db = db
+        self._own = isinstance(db, Pool) if own is None else own
+        self._hinted: dict[str, float] = {}
 
     def claim(
         self,
@@ -32,47 +49,63 @@ class Leases:
         token: int,
         limit: int,
         floors: Floors = NO_FLOORS,
+        turns: Sequence[int] = IN_TURN,
+        make: Callable[..., Job] = Job,
     ) -> Claim:
         """Up to `limit` ready jobs above `floors`, leased to `owner` under `token` (a random 63-bit number, new for
-        each call). An unknown or paused queue gives none."""
+        each call), priorities in the order of `turns`; `make` makes a Job of its fields. An unknown or paused queue
+        gives none."""
         rows = self._db.all(
             Q["claim"],
             {
                 "queue": queue, "owner": owner, "token": token, "limit": limit, "floors": list(floors),
+                "turns": list(turns),
             },
         )  # fmt: skip
         highest = [0, 0, 0, 0]
         for row in rows:
-            highest[row[0] - 1] = row[1]  # rows come in order of priority and seq
+            highest[row[0] - 1] = row[1]  # rows come in order of seq within a priority
         jobs = tuple(
-            Job(queue, id, kind, attempt, of, payload, at, token) for _, _, id, kind, attempt, of, payload, at in rows
+            make(queue, id, kind, attempt, of, payload, at, token, headers, group_key, unique_key)
+            for _, _, id, kind, attempt, of, payload, at, headers, group_key, unique_key, *_ in rows
         )
         return Claim(queue, token, jobs, (highest[0], highest[1], highest[2], highest[3]))
 
-    def complete(self, queue: str, ids: Sequence[int], token: int) -> list[int]:
-        """Finish jobs; the ids that were completed. An id that is missing had lost its lease: nothing was changed."""
-        rows = self._db.all(Q["complete"], {"queue": queue, "ids": list(ids), "token": token})
-        return [row[0] for row in rows]
+    def turns(self, queue: str, floors: Floors = NO_FLOORS) -> tuple[int, ...]:
+        """The priorities in the order in which their first jobs should be served now, by priority and age."""
+        found = [row[0] for row in self._db.all(Q["turns"], {"queue": queue, "floors": list(floors)})]
+        return (*found, *(priority for priority in IN_TURN if priority not in found))
+
+    def complete(
+        self, queue: str, ids: Sequence[int], token: int, *, results: Mapping[int, JsonValue] | None = None
+    ) -> list[int]:
+        """Finish jobs; the ids that were completed. An id that is missing had lost its lease: nothing was changed.
+        `results` by id are kept where the queue's history keeps completed jobs."""
+        values = {"queue": queue, "ids": list(ids), "token": token, "own": self._own}
+        values["results"] = encode_json({str(id): result for id, result in results.items()}) if results else "{}"
+        return [row[0] for row in self._db.all(Q["complete"], values)]
 
     def fail(self, queue: str, token: int, failed: Sequence[FailedJob]) -> Failed:
-        """End attempts badly: back-off and another try, or the dead letter after the last one."""
+        """End attempts without completing them: as each job's verdict says."""
         rows = self._db.all(
             Q["fail"],
             {
                 "queue": queue,
                 "token": token,
                 "ids": [job.id for job in failed],
+                "verdicts": [job.verdict for job in failed],
                 "errors": [error_text(job.error) for job in failed],
                 "tracebacks": [error_text(job.traceback) for job in failed],
-                "retry_in_s": [job.retry_in_s for job in failed],
+                "retry_in_s": [None if job.retry_in_s is None else float(job.retry_in_s) for job in failed],
             },
         )
-        ended = {row[0] for row in rows}
-        return Failed(
-            retried=tuple(id for id, last in rows if not last),
-            dead=tuple(id for id, last in rows if last),
-            stale=tuple(job.id for job in failed if job.id not in ended),
-        )
+        ended: dict[int, str] = {row[0]: row[1] for row in rows}
+
+        def became(verdict: Verdict) -> tuple[int, ...]:
+            return tuple(id for id, its in ended.items() if its == verdict)
+
+        stale = tuple(job.id for job in failed if job.id not in ended)
+        return Failed(became("retry"), became("dead"), stale, became("snooze"), became("cancelled"))
 
     def release(self, queue: str, ids: Sequence[int], token: int) -> list[int]:
         """Hand jobs back unstarted, without counting an attempt; the ids that went back."""
@@ -84,6 +117,24 @@ class Leases:
         rows = self._db.all(Q["heartbeat"], {"queue": queue, "ids": list(ids), "token": token})
         return [row[0] for row in rows]
 
+    def report_progress(self, queue: str, progress: Mapping[tuple[int, int], JsonValue]) -> None:
+        """Note how far running jobs are: by id and token."""
+        values = {
+            "queue": queue,
+            "ids": [id for id, _ in progress],
+            "tokens": [token for _, token in progress],
+            "progress": [encode_json(value) for value in progress.values()],
+        }
+        self._db.execute(Q["report_progress"], values)
+
+    def cancelled(self, queues: Sequence[str]) -> list[CancelRequest]:
+        """Which running jobs of `queues` somebody wants to end."""
+        return [CancelRequest(*row) for row in self._db.all(Q["cancelled"], {"queues": list(queues)})]
+
+    def want_hints(self, queues: Sequence[str], for_s: float) -> None:
+        """Ask producers to say when they add to `queues`, for so many seconds."""
+        self._db.execute(Q["want_hints"], {"queues": list(queues), "for_s": for_s})
+
     # --- maintenance -------------------------------------------------------------------------------------------
 
     def reap(self, queue: str, *, everyone: bool = False, limit: int = 1_000) -> Reaped:
@@ -94,6 +145,24 @@ class Leases:
     def promote(self, queue: str, *, limit: int = 1_000) -> int:
         """Move scheduled jobs that are due to the ready ones; how many they were."""
         row = self._db.one(Q["promote"], {"queue": queue, "limit": limit})
+        return int(row[0]) if row else 0
+
+    def behead(self, queue: str, *, limit: int = 1_000) -> int:
+        """Let groups go on whose last head ended while a producer held them; how many they were."""
+        row = self._db.one(Q["behead"], {"queue": queue, "limit": limit})
+        return int(row[0]) if row else 0
+
+    def mend_groups(self, queue: str) -> int:
+        """Groups whose head is nowhere, which `behead` will let go on; how many they were."""
+        return self._db.execute(Q["mend_groups"], {"queue": queue})
+
+    def forget_keys(self, queue: str) -> None:
+        """Clear away unique keys, pauses and wishes to cancel whose time is over."""
+        self._db.execute(Q["forget_keys"], {"queue": queue})
+
+    def trim_history(self, days: int = HISTORY_DAYS) -> int:
+        """Empty the days of the history that are all older; how many they were."""
+        row = self._db.one(Q["trim_history"], {"days": days})
         return int(row[0]) if row else 0
 
     def fold(self, queue: str, *, full: bool = False) -> None:

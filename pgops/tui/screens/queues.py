@@ -6,13 +6,14 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import DataTable, Static
 
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import Queue, Snapshot, StuckJob, Unavailable, Worker, items
+from pgops.ops.snapshot import Snapshot, Unavailable, items
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.tui import formats
 from pgops.tui.commands import jobs_command
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
-from pgops.tui.screens.base import Choice, Room, requeue_choices
+from pgops.tui.screens.base import Room, requeue_choices
+from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.widgets.empty import emptiness
@@ -112,9 +113,9 @@ def stuck_line(one: StuckJob) -> Line:
 
 
 class QueuesRoom(Room):
-    """Enter opens a queue, or a stuck job."""
+    """Enter opens a queue, or a stuck job; t the recurring jobs."""
 
-    BINDINGS = keys("filter", "requeue", "hold")
+    BINDINGS = keys("filter", "requeue", "hold", "discard", "edit_queue", "crons")
     room = "queues"
 
     def furniture(self) -> ComposeResult:
@@ -186,6 +187,9 @@ class QueuesRoom(Room):
             queue, _, job = key.rpartition("\n")
             self.app.push_screen(JobRoom(self.helm, queue, int(job)))
 
+    def action_crons(self) -> None:
+        self.app.push_screen(CronsRoom(self.helm))
+
     def action_requeue(self) -> None:
         snapshot = self.view.snapshot if self.view else None
         name = self.filtered.current
@@ -193,12 +197,14 @@ class QueuesRoom(Room):
             f"Requeue {formats.clean(name or '')}", requeue_choices(snapshot, name), "Nothing is stuck or dead here."
         )
 
+    def action_discard(self) -> None:
+        self.helm.offer("discard", self.filtered.current)
+
+    def action_edit(self) -> None:
+        self.helm.offer("edit_queue", self.filtered.current)
+
     def action_hold(self) -> None:
-        known = items(self.view.snapshot.queues) if self.view and self.view.snapshot else ()
-        name = self.filtered.current
-        found = [Action("resume" if one.paused else "pause", one.name) for one in known if one.name == name]
-        choices = [Choice(action.name, action) for action in found]
-        self.helm.choose("Pause or resume", choices, "There is no queue under the cursor.")
+        self.helm.offer("hold", self.filtered.current)
 
     def as_command(self) -> str:
         name = self.filtered.current

@@ -102,9 +102,7 @@ class StoresRoom(Room):
         return self.query_one("#namespaces", Ledger)
 
     def action_invalidate(self) -> None:
-        name = self.filtered.current
-        choices = [Choice(f"discard {formats.clean(name)}", Action("invalidate", name))] if name else []
-        self.helm.choose("Discard a namespace", choices, "There is no cache namespace under the cursor.")
+        self.helm.offer("invalidate", self.filtered.current)
 
     def as_command(self) -> str:
         return "pgops cache stats"
