@@ -285,7 +285,7 @@ async def test_a_purge_that_has_no_time_for_evicting_goes_on_later(cache: AsyncC
     assert await entries(db, "n") == 30_000 - evicted <= 1_100
 
 
-@pytest.mark.parametrize("cap", [300, 8_000])
+@pytest.mark.parametrize("cap", [300, pytest.param(8_000, marks=pytest.mark.slow)])
 async def test_a_cap_is_held_under_load_within_what_is_stated(db: AsyncPool, cap: int) -> None:
     """By three that write at once, each with counts of its own; the namespace is one of two."""
     writers, each, rows = 3, 100, 12_000
@@ -486,6 +486,7 @@ async def waiting(db: AsyncPool) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_under_load_nothing_from_before_is_ever_read_after(db: AsyncPool) -> None:
     """Invalidations are numbered: `begun` and `done`. Who asks once number n is done never sees what was set before n
     began, nor what began to be computed before."""
