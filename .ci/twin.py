@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TWINNED = ["listener", "database", "services/leases", "services/enqueue", "services/queue", "services/events",
            "services/cache", "services/purging", "services/kv", "services/limits", "services/document_index",
            "services/document_find", "services/documents", "services/vector_index", "services/vectors", "services/live",
-           "services/durable", "services/pubsub", "services/client"]  # fmt: skip
+           "services/durable", "services/pubsub", "services/pgmq_tables", "services/pgmq",
+           "services/client"]  # fmt: skip
 NAMES = {
     "AsyncConnection": "Connection",
     "AsyncConnectionPool": "ConnectionPool",

@@ -19,6 +19,7 @@ from pgops.services.documents import AsyncDocuments
 from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
 from pgops.services.limits import AsyncLimits
+from pgops.services.pgmq import AsyncPgmq
 from pgops.services.pubsub import AsyncPubsub
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
@@ -36,6 +37,7 @@ class AsyncServices:
         self.documents = AsyncDocuments(db)
         self.vectors = AsyncVectors(db)
         self.pubsub = AsyncPubsub(db)
+        self.pgmq = AsyncPgmq(db)
 
 
 class AsyncPgops(AsyncServices):

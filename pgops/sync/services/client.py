@@ -20,6 +20,7 @@ from pgops.sync.services.documents import Documents
 from pgops.sync.services.events import Events
 from pgops.sync.services.kv import Kv
 from pgops.sync.services.limits import Limits
+from pgops.sync.services.pgmq import Pgmq
 from pgops.sync.services.pubsub import Pubsub
 from pgops.sync.services.queue import Queue
 from pgops.sync.services.vectors import Vectors
@@ -37,6 +38,7 @@ class Services:
         self.documents = Documents(db)
         self.vectors = Vectors(db)
         self.pubsub = Pubsub(db)
+        self.pgmq = Pgmq(db)
 
 
 class Pgops(Services):
