@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import typer
 from cli_call import Run, caller, spawned
+from pgmq import get_embedded_install_sql
 from psycopg.conninfo import make_conninfo
 
 from pgops.cli.app import app
@@ -121,6 +122,8 @@ def seed(dsn: str, path: str = "") -> None:
             await pg.events.subscribe("billing", topics=["orders"], start="beginning")
             await _seed_documents(pg, path)
             await _seed_vectors(pg, path)
+            if path.startswith("queue pgmq"):
+                await _seed_pgmq(pg, path)
 
     asyncio.run(fill())
 
@@ -151,6 +154,21 @@ async def _seed_vectors(pg: AsyncPgops, path: str) -> None:
         )
     if path in NEEDS_AN_INDEX and (await pg.vectors.stats("docs")).index is None:
         await pg.vectors.build_index("docs", lists=4)
+
+
+async def _seed_pgmq(pg: AsyncPgops, path: str) -> None:
+    """A queue orders of pgmq, new each time: message 1 was read once, 2 six times, and a third died of it."""
+    if await pg.db.one(b"select from pg_namespace where nspname = 'pgmq'") is None:
+        async with pg.db.lend() as conn:
+            await conn.execute(get_embedded_install_sql().encode())
+    await pg.db.all(b"select pgmq.drop_queue(queue_name) from pgmq.meta")
+    if path == "queue pgmq create":
+        return
+    await pg.pgmq.create("orders")
+    await pg.pgmq.send_many("orders", [{"order": n} for n in (1, 2, 3)])
+    *_, last = await pg.pgmq.read("orders", limit=3, vt_s=0)
+    await pg.pgmq.dead_letter("orders", last.msg_id, last.read_ct)
+    await pg.db.execute(b"update pgmq.q_orders set read_ct = 6 where msg_id = 2")
 
 
 def check_envelope(document: dict[str, object]) -> None:

@@ -10,7 +10,7 @@
     acts.py       preview, confirm, run: the one way in which a command changes data in bulk
     inputs.py     payloads from arguments and from stdin
     running.py    the worker and the relay, which run until they are told to stop
-    schema.py status.py server.py queue.py cache.py limit.py kv.py doc.py vector.py outbox.py pubsub.py
+    schema.py status.py server.py queue.py pgmq.py cache.py limit.py kv.py doc.py vector.py outbox.py pubsub.py
                   audit.py sessions.py check.py demo.py bench.py: one group each
 
 The rule: a command parses, calls a service or an act, and prints. It holds no SQL and no driver, and imports what

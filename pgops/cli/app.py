@@ -20,6 +20,7 @@ from pgops.cli import (
     kv,
     limit,
     outbox,
+    pgmq,
     pubsub,
     queue,
     running,
@@ -45,6 +46,7 @@ app = typer.Typer(
 for room in (schema, status, check, demo, bench):
     room.register(app)
 running.register(queue.app, outbox.app)
+queue.app.add_typer(pgmq.app)
 for house in (server, queue, cache, limit, kv, doc, vector, outbox, pubsub, audit):
     app.add_typer(house.app)
 for tree in (sessions.app, sessions.locks_app):

@@ -37,9 +37,12 @@ async def work(
     """Run the jobs of queues through the handlers of a Registry."""
     from pgops.runtime.registry import load_registry
     from pgops.runtime.worker import Worker
+    from pgops.services.queue import AsyncQueue
 
     handlers = load_registry(registry)
     async with cli.database(max_size=8) as db:
+        for queue in queues:
+            await AsyncQueue(db).refuse_pgmq(queue)
         worker = Worker(db, handlers, queues, concurrency=concurrency, grace_s=grace)
         async with told_to_stop(worker.stop), _reporting(lambda: _line(asdict(worker.stats))):
             stats = await worker.run()

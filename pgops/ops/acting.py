@@ -14,6 +14,7 @@ from psycopg import sql
 ActionName = Literal[
     "requeue_stuck", "requeue_dead", "purge_expired", "purge_kv", "purge_limits", "rebuild_index", "search",
     "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "cancel_backend", "terminate_backend",
+    "pgmq_purge", "pgmq_dead", "pgmq_redrive",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -23,10 +24,10 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, a subscription, a collection, "" for the whole cache, both
-    key-value stores or all limits, or a backend's pid, which `started_at` tells from another backend with the same;
-    `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of numbers),
-    `limit` and `exact` are for search."""
+    """What to do, and to what. `target` is a queue (also one of pgmq), a subscription, a collection, "" for the whole
+    cache, both key-value stores or all limits, or a backend's pid, which `started_at` tells from another backend with
+    the same; `ids` narrows a requeue to these jobs; `lists` is for rebuild_index; `query` (a text, or a JSON array of
+    numbers), `limit` and `exact` are for search; pgmq_dead takes what was read `more_than` times."""
 
     name: ActionName
     target: str
@@ -36,6 +37,7 @@ class Action:
     limit: int = 10
     exact: bool = False
     started_at: datetime | None = None
+    more_than: int = 5
 
 
 @dataclass(frozen=True, slots=True)

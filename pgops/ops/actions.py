@@ -20,6 +20,7 @@ from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
 from pgops.services.limits import AsyncLimits
 from pgops.services.models import JsonValue
+from pgops.services.pgmq import AsyncPgmq
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
 
@@ -191,6 +192,36 @@ async def _signal_backend(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, 1, audit_id, False, f"{done} session {found.pid}")
 
 
+async def _pgmq_purge(db: AsyncPool, action: Action) -> Result:
+    pgmq = AsyncPgmq(db)
+    waiting = await pgmq.count(action.target, cap=COUNT_CAP)
+    async with audit.long_act(db, action.name, action.target, matched=waiting.count) as act:
+
+        def tell(gone: int) -> None:
+            act.changed += gone
+
+        await pgmq.purge(action.target, tell=tell)
+    said = f"deleted {many(act.changed, 'message')} of pgmq queue {action.target}"
+    return Result(action, max(waiting.count, act.changed), act.changed, act.id, False, said)
+
+
+async def _pgmq_move(db: AsyncPool, action: Action) -> Result:
+    """Into the dead letters, or back."""
+    async with db.transaction() as tx:
+        pgmq = AsyncPgmq(tx)
+        if action.name == "pgmq_dead":
+            moved = await pgmq.dead_letter_worn(action.target, more_than=action.more_than)
+            said = f"moved {many(moved, 'message')} of pgmq queue {action.target} to its dead letters"
+            detail: dict[str, JsonValue] = {"more_than": action.more_than}
+        else:
+            moved, detail = await pgmq.redrive(action.target), {}
+            said = (
+                f"{many(moved, 'dead letter')} of pgmq queue {action.target} {'starts' if moved == 1 else 'start'} over"
+            )
+        audit_id = await audit.record(tx, action.name, action.target, matched=moved, changed=moved, detail=detail)
+    return Result(action, moved, moved, audit_id, False, said)
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
@@ -211,4 +242,7 @@ _RUNS = {
     "drop_documents": _drop_documents,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
+    "pgmq_purge": _pgmq_purge,
+    "pgmq_dead": _pgmq_move,
+    "pgmq_redrive": _pgmq_move,
 }

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from pgops.database import AsyncPool
 from pgops.errors import UsageError
-from pgops.ops import backends
+from pgops.ops import backends, previews_pgmq
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.previews_vectors import drop_collection, rebuild_index, search
 from pgops.ops.wording import age, many
@@ -202,4 +202,7 @@ _PREVIEWS = {
     "drop_documents": drop_documents,
     "cancel_backend": backend,
     "terminate_backend": backend,
+    "pgmq_purge": previews_pgmq.purge,
+    "pgmq_dead": previews_pgmq.dead,
+    "pgmq_redrive": previews_pgmq.redrive,
 }

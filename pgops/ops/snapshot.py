@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 
+from pgops.services.models import PgmqQueue
+
 T = TypeVar("T")
 Severity = Literal["critical", "warning", "info"]
 
@@ -109,6 +111,7 @@ class Queue:
     in_per_s: float | None = None
     out_per_s: float | None = None
     exact: Mapping[str, bool] = field(default_factory=dict)
+    backend: Literal["pgops"] = "pgops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +308,7 @@ class Snapshot:
     documents: tuple[DocumentsPart, ...] | Unavailable = ()
     locks: tuple[LockBackend, ...] | Unavailable = ()
     session_list: tuple[SessionRow, ...] | Unavailable = ()
+    pgmq: tuple[PgmqQueue, ...] | Unavailable = ()
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":

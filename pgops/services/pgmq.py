@@ -172,8 +172,8 @@ class AsyncPgmq(AsyncPgmqTables):
         Raises NotFoundError where it never had any."""
         values = {"limit": check_most(limit)}
         table = await self._writable(queue)
-        dead = await self._writable(await self.dead_queue(queue))
-        return int((await self._one(table, "redrive", values, dead))[0])
+        await self._writable(await self.dead_queue(queue))
+        return int((await self._one(table, "redrive", values))[0])
 
     async def dead_queue(self, queue: str) -> str:
         """The name of the queue with the dead letters of this one. Raises NotFoundError where it never had any."""
@@ -215,10 +215,11 @@ class AsyncPgmq(AsyncPgmqTables):
 
     async def _bury(self, table: Table, name: str, values: Mapping[str, object]) -> Row:
         _require_headers(table)
-        name_of_dead = dead_name(table.name)
-        if await self._find(name_of_dead) is None:
-            await self.create(name_of_dead)
-        return await self._one(table, name, values, await self._writable(name_of_dead))
+        dead = dead_name(table.name)
+        if await self._find(dead) is None:
+            await self.create(dead)
+        await self._writable(dead)
+        return await self._one(table, name, values)
 
 
 def _which(more_than: int | None) -> dict[str, object]:

@@ -39,14 +39,14 @@ class Table:
     headers: bool
     last_read: bool
 
-    def statement(self, name: str, dead: "Table | None" = None) -> bytes:
+    def statement(self, name: str) -> bytes:
         """A statement of pgmq.sql for this queue and the one that takes its dead letters. It is run with parameters,
         also where it has none: a % in a name is doubled for that."""
         kept = (*_KEPT, *(["headers"] if self.headers else []), *(["last_read_at"] if self.last_read else []))
         filled = sql.SQL(Q[name].decode()).format(
             queue=identifier(self.queue),
             archive=identifier(self.archive or self.queue),
-            dead=identifier(dead.queue if dead else self.queue),
+            dead=identifier(self.queue + DEAD),
             headers=sql.Identifier("headers") if self.headers else sql.NULL,
             touch=sql.SQL(", last_read_at = clock_timestamp()" if self.last_read else ""),
             kept=sql.SQL(", ").join(map(sql.Identifier, kept)),

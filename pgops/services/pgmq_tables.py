@@ -20,6 +20,10 @@ class AsyncPgmqTables:
         self._tables: dict[str, Table] = {}
         self._statements: dict[tuple[str, str], bytes] = {}
 
+    async def statement(self, queue: str, name: str) -> bytes:
+        """What would be run for this queue, for who wants to see it."""
+        return self._statement(await self._table(queue), name)
+
     async def _table(self, queue: str) -> Table:
         if queue not in self._tables:
             found = await self._find(queue)
@@ -53,20 +57,20 @@ class AsyncPgmqTables:
             raise RefusedError(f"role {row[1]} may not read pgmq's queues", GRANTS.format(role=row[1]))
         self._there = True
 
-    async def _one(self, table: Table, name: str, values: Mapping[str, object], dead: Table | None = None) -> Row:
-        return (await self._all(table, name, values, dead))[0]
+    async def _one(self, table: Table, name: str, values: Mapping[str, object]) -> Row:
+        return (await self._all(table, name, values))[0]
 
-    async def _all(self, table: Table, name: str, values: Mapping[str, object], dead: Table | None = None) -> list[Row]:
+    async def _all(self, table: Table, name: str, values: Mapping[str, object]) -> list[Row]:
         try:
-            return await self._db.all(self._statement(table, name, dead), values)
+            return await self._db.all(self._statement(table, name), values)
         except PgopsError:
             self._there = False
             self._tables.clear()
             self._statements.clear()
             raise
 
-    def _statement(self, table: Table, name: str, dead: Table | None = None) -> bytes:
+    def _statement(self, table: Table, name: str) -> bytes:
         key = (table.queue, name)
         if key not in self._statements:
-            self._statements[key] = table.statement(name, dead)
+            self._statements[key] = table.statement(name)
         return self._statements[key]

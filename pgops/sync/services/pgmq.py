@@ -173,8 +173,8 @@ class Pgmq(PgmqTables):
         Raises NotFoundError where it never had any."""
         values = {"limit": check_most(limit)}
         table = self._writable(queue)
-        dead = self._writable(self.dead_queue(queue))
-        return int((self._one(table, "redrive", values, dead))[0])
+        self._writable(self.dead_queue(queue))
+        return int((self._one(table, "redrive", values))[0])
 
     def dead_queue(self, queue: str) -> str:
         """The name of the queue with the dead letters of this one. Raises NotFoundError where it never had any."""
@@ -216,10 +216,11 @@ class Pgmq(PgmqTables):
 
     def _bury(self, table: Table, name: str, values: Mapping[str, object]) -> Row:
         _require_headers(table)
-        name_of_dead = dead_name(table.name)
-        if self._find(name_of_dead) is None:
-            self.create(name_of_dead)
-        return self._one(table, name, values, self._writable(name_of_dead))
+        dead = dead_name(table.name)
+        if self._find(dead) is None:
+            self.create(dead)
+        self._writable(dead)
+        return self._one(table, name, values)
 
 
 def _which(more_than: int | None) -> dict[str, object]:

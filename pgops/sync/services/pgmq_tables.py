@@ -21,6 +21,10 @@ class PgmqTables:
         self._tables: dict[str, Table] = {}
         self._statements: dict[tuple[str, str], bytes] = {}
 
+    def statement(self, queue: str, name: str) -> bytes:
+        """What would be run for this queue, for who wants to see it."""
+        return self._statement(self._table(queue), name)
+
     def _table(self, queue: str) -> Table:
         if queue not in self._tables:
             found = self._find(queue)
@@ -54,20 +58,20 @@ class PgmqTables:
             raise RefusedError(f"role {row[1]} may not read pgmq's queues", GRANTS.format(role=row[1]))
         self._there = True
 
-    def _one(self, table: Table, name: str, values: Mapping[str, object], dead: Table | None = None) -> Row:
-        return (self._all(table, name, values, dead))[0]
+    def _one(self, table: Table, name: str, values: Mapping[str, object]) -> Row:
+        return (self._all(table, name, values))[0]
 
-    def _all(self, table: Table, name: str, values: Mapping[str, object], dead: Table | None = None) -> list[Row]:
+    def _all(self, table: Table, name: str, values: Mapping[str, object]) -> list[Row]:
         try:
-            return self._db.all(self._statement(table, name, dead), values)
+            return self._db.all(self._statement(table, name), values)
         except PgopsError:
             self._there = False
             self._tables.clear()
             self._statements.clear()
             raise
 
-    def _statement(self, table: Table, name: str, dead: Table | None = None) -> bytes:
+    def _statement(self, table: Table, name: str) -> bytes:
         key = (table.queue, name)
         if key not in self._statements:
-            self._statements[key] = table.statement(name, dead)
+            self._statements[key] = table.statement(name)
         return self._statements[key]
