@@ -35,11 +35,11 @@ async def queues(session: Session, look: Look) -> Part:
 
 
 async def _measured(session: Session, row: Row, place: int) -> Row | None:
-    table, partitioned, readable = row[1], row[2], row[5]
-    if partitioned or not readable or place >= MEASURED:
+    look = measure(row, CAP)
+    if look is None or place >= MEASURED:
         return None
     try:
-        return await session.one(measure(table), {"cap": CAP})
+        return await session.one(*look)
     except UnreachableError:
         raise
     except PgopsError:

@@ -26,9 +26,9 @@ where lower(m.queue_name) = lower(%(queue)s)
 order by m.queue_name = %(queue)s desc limit 1
 
 -- name: list_queues
--- What the catalog and the statistics know of every queue, without reading one.
+-- What the catalog and the statistics know of every queue, without reading or locking one.
 select m.queue_name::text, c.relname::text, c.relkind = 'p', c.relpersistence = 'u', m.created_at,
-       has_table_privilege(c.oid, 'select'), q.live, q.planned, q.bytes, coalesce(archived.bytes, 0)::bigint,
+       has_table_privilege(c.oid, 'select'), c.oid::bigint, a.oid::bigint, known.live, known.planned,
        (select case when has_sequence_privilege(s.oid, 'usage, select') then coalesce(pg_sequence_last_value(s.oid), 0) end
         from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'
         where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid
@@ -38,14 +38,9 @@ join pg_namespace n on n.nspname = 'pgmq'
 join pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'p') and c.relname = ('q_' || lower(m.queue_name))::name
 left join pg_class a on a.relnamespace = n.oid and a.relkind in ('r', 'p') and a.relname = ('a_' || lower(m.queue_name))::name
 cross join lateral (
-  select sum(pg_stat_get_live_tuples(t.oid))::bigint as live, sum(greatest(t.reltuples, 0))::bigint as planned,
-         coalesce(sum(pg_total_relation_size(t.oid)), 0)::bigint as bytes
+  select sum(pg_stat_get_live_tuples(t.oid))::bigint as live, sum(greatest(t.reltuples, 0))::bigint as planned
   from (select c.oid union select relid from pg_partition_tree(c.oid) where isleaf) part join pg_class t on t.oid = part.oid
-) q
-cross join lateral (
-  select sum(pg_total_relation_size(part.oid)) as bytes
-  from (select a.oid union select relid from pg_partition_tree(a.oid) where isleaf) part
-) archived
+) known
 order by m.queue_name limit 500
 
 -- name: measure
@@ -68,7 +63,8 @@ select s.messages, s.available, s.scheduled, s.running,
        (select extract(epoch from statement_timestamp() - enqueued_at)::float8 from {queue} order by msg_id desc limit 1),
        extract(epoch from statement_timestamp() - s.oldest)::float8,
        (select extract(epoch from statement_timestamp() - vt)::float8 from {queue}
-        where vt <= statement_timestamp() order by vt limit 1)
+        where vt <= statement_timestamp() order by vt limit 1),
+       pg_total_relation_size(%(oid)s::bigint::oid), pg_total_relation_size(%(archive_oid)s::bigint::oid)
 from seen s
 
 -- name: count

@@ -59,9 +59,13 @@ def identifier(table: str) -> sql.Identifier:
     return sql.Identifier("pgmq", table.replace("%", "%%"))
 
 
-def measure(table: str) -> bytes:
-    """The statement that counts a queue in its table, to a cap."""
-    return sql.SQL(Q["measure"].decode()).format(queue=identifier(table)).as_bytes(None)
+def measure(row: Row, cap: int) -> tuple[bytes, dict[str, object]] | None:
+    """The statement that counts a queue of list_queues to a cap, and its values; None where it is not to be counted."""
+    _, table, partitioned, _, _, readable, oid, archive_oid, *_ = row
+    if partitioned or not readable:
+        return None
+    statement = sql.SQL(Q["measure"].decode()).format(queue=identifier(table)).as_bytes(None)
+    return statement, {"cap": cap, "oid": oid, "archive_oid": archive_oid}
 
 
 def check_new(queue: str) -> str:
@@ -148,17 +152,19 @@ def not_held(table: Table, msg_id: int, read_ct: int, found: int | None) -> Pgop
 
 def queue_of(row: Row, measured: Row | None, cap: int) -> PgmqQueue:
     """A row of list_queues, with that of measure where there is one."""
-    name, _, partitioned, unlogged, created_at, _, live, planned, size, archive_size, total = row
+    name, _, partitioned, unlogged, created_at, _, _, _, live, planned, total = row
     plain = PgmqQueue(
         name=name, length=live or planned, available=None, scheduled=None, running=None, dead=0, newest_age_s=None,
-        oldest_age_s=None, ready_age_s=None, total=total, bytes=size, archive_bytes=archive_size,
-        created_at=created_at, unlogged=unlogged, partitioned=partitioned, exact={"length": False},
+        oldest_age_s=None, ready_age_s=None, total=total, bytes=None, archive_bytes=None, created_at=created_at,
+        unlogged=unlogged, partitioned=partitioned, exact={"length": False},
     )  # fmt: skip
     if measured is None:
         return plain
-    messages, available, scheduled, running, delayed, held, *ages = measured
+    messages, available, scheduled, running, delayed, held, *ages, size, archive_size = measured
     newest_s, oldest_s, ready_s = (None if age_s is None else max(age_s, 0.0) for age_s in ages)
-    found = replace(plain, newest_age_s=newest_s, oldest_age_s=oldest_s, ready_age_s=ready_s)
+    found = replace(
+        plain, newest_age_s=newest_s, oldest_age_s=oldest_s, ready_age_s=ready_s, bytes=size, archive_bytes=archive_size
+    )
     if messages <= cap:
         return replace(found, length=messages, available=available, scheduled=scheduled, running=running, exact={})
     length = max(messages, live if live > cap else planned)

@@ -27,7 +27,7 @@ class PgmqQueue:
     """A queue of pgmq in numbers. Of its `length`, `available` can be read now, `scheduled` were sent with a delay and
     never read, `running` are out with a reader; `dead` stand in the queue `<name>_dlq`. `ready_age_s` is how long the
     first of the available ones has been, the other ages are since the sending. `total` were ever sent. None is unknown:
-    what this role may not read, and of a partitioned queue what only a long count would tell."""
+    what this role may not read, what is locked, and of a partitioned queue what only a long count would tell."""
 
     name: str
     length: int
@@ -39,8 +39,8 @@ class PgmqQueue:
     oldest_age_s: float | None
     ready_age_s: float | None
     total: int | None
-    bytes: int
-    archive_bytes: int
+    bytes: int | None
+    archive_bytes: int | None
     created_at: datetime
     unlogged: bool
     partitioned: bool

@@ -63,9 +63,8 @@ class Pgmq(PgmqTables):
         self._require_pgmq()
         found = []
         for row in self._db.all(Q["list_queues"]):
-            table, partitioned, readable = row[1], row[2], row[5]
-            looked_at = readable and not partitioned
-            found.append(queue_of(row, self._db.one(measure(table), {"cap": cap}) if looked_at else None, cap))
+            look = measure(row, cap)
+            found.append(queue_of(row, self._db.one(*look) if look else None, cap))
         return list(with_dead(found))
 
     def count(self, queue: str, *, more_than: int | None = None, cap: int = COUNT_CAP) -> Counted:
