@@ -70,6 +70,7 @@ GROUPS = (
             _key("purge", "P", "purge", "Purge cache", "Remove cache entries that have expired", "P", footer=True),
             _key("purge_stores", "P", "purge", "Purge", "Purge the cache, key stores, or limits", "P", footer=True),
             _key("hold", "P", "hold", "Pause", "Pause a queue, or let it go on", "P", footer=True),
+            _key("empty", "E", "empty", "Empty", "Delete all messages of a pgmq queue", "E", footer=True),
             _key("rebuild", "B", "rebuild", "Rebuild", "Build a vector index anew, blocking nobody", "B", footer=True),
             _key("unsubscribe", "D", "unsubscribe", "Drop", "Drop a subscription with its cursor", "D", footer=True),
             _key("drop", "D", "drop", "Drop", "Drop a collection with all that is in it", "D", footer=True),
