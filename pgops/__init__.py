@@ -2,7 +2,7 @@
 
 The house, from the ground up; each floor imports only what is below it:
 
-    errors, config, queries     no database (profiles: config.toml; pause: waiting, in both worlds)
+    errors, config, queries     no database (profiles, embedder_settings: config.toml; pause, calling: in both worlds)
     database                    connections, transactions; listener; translation of the driver's errors
     server, migrate             the embedded PostgreSQL; the schema
     services, sync              queue, events, pubsub, cache, limits, kv, documents, vectors; the generated twin

@@ -1,7 +1,7 @@
 """Connections: how a statement reaches PostgreSQL, and how its error comes back.
 
 Floor 1. `AsyncDatabase` is what every service is given: `one`, `all`, `execute`, `copy`, `transaction`; a pool also
-has `listen`, which is a connection of its own (listener.py).
+has `listen` and `aside`, which are connections of their own (listener.py, aside.py).
 Two kinds exist. `AsyncPool` owns connections (autocommit, so a single statement is a single round trip) and
 translates the driver's errors into PgopsError. `AsyncBound` runs on a connection that is already there: the
 caller's own (`foreign`: nothing is set, committed or translated) or one that a pool lends for a while. Through a pooler
@@ -19,11 +19,12 @@ from typing import Any, Protocol
 import psycopg
 import psycopg_pool
 from psycopg import sql
-from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Format
 from psycopg.rows import tuple_row
 
+from pgops.adapting import OwnAdapters
+from pgops.adapting import Packed as Packed
+from pgops.aside import AsyncAside
 from pgops.errors import UsageError
 from pgops.listener import AsyncListener
 from pgops.translation import translate
@@ -34,29 +35,6 @@ Params = Mapping[str, object] | Sequence[object] | None
 Connection = psycopg.AsyncConnection[Any]
 
 CONNECT_TIMEOUT_S = 5
-
-
-class Packed(bytes):
-    """A parameter already in PostgreSQL's binary format, of whatever type the statement casts it to. Known to pgops'
-    own connections alone; a caller's is not taught anything."""
-
-
-class _PackedDumper(Dumper):
-    format = Format.BINARY
-    oid = 0
-
-    def dump(self, obj: Packed) -> Packed:
-        return obj
-
-
-class _OwnAdapters:
-    """What pgops' own connections are opened with: psycopg's adapters and Packed."""
-
-    connection = None
-
-    def __init__(self) -> None:
-        self.adapters = AdaptersMap(psycopg.adapters)
-        self.adapters.register_dumper(Packed, _PackedDumper)
 
 
 class AsyncDatabase(Protocol):
@@ -197,6 +175,7 @@ class AsyncPool:
         self._pool = pool
         self._dsn = dsn
         self._kwargs = kwargs
+        self._aside = AsyncAside(dsn, kwargs)
         self._bound = AsyncGuarded if pooler and read_only else AsyncBound
         self.version = version
         self.pooler = pooler
@@ -221,22 +200,33 @@ class AsyncPool:
             reconnect_timeout=30, num_workers=1, configure=_begin_read_only if pooler and read_only else None,
         )  # fmt: skip
         await pool.open()
+        db = cls(pool, version, pooler=pooler, read_only=read_only, dsn=dsn, kwargs=kwargs)
         try:
-            yield cls(pool, version, pooler=pooler, read_only=read_only, dsn=dsn, kwargs=kwargs)
+            yield db
         finally:
+            await db._aside.close()
             await pool.close()
 
     async def one(self, query: Query, params: Params = None) -> Row | None:
-        async with self.session() as session:
-            return await session.one(query, params)
+        conn = await self._borrow()
+        try:
+            return await self._bound(conn).one(query, params)
+        finally:
+            await self._pool.putconn(conn)
 
     async def all(self, query: Query, params: Params = None) -> list[Row]:
-        async with self.session() as session:
-            return await session.all(query, params)
+        conn = await self._borrow()
+        try:
+            return await self._bound(conn).all(query, params)
+        finally:
+            await self._pool.putconn(conn)
 
     async def execute(self, query: Query, params: Params = None) -> int:
-        async with self.session() as session:
-            return await session.execute(query, params)
+        conn = await self._borrow()
+        try:
+            return await self._bound(conn).execute(query, params)
+        finally:
+            await self._pool.putconn(conn)
 
     async def copy(self, query: Query, rows: Iterable[Sequence[object]], types: Sequence[str]) -> int:
         async with self.session() as session:
@@ -245,6 +235,13 @@ class AsyncPool:
     async def copy_text(self, query: Query, chunks: Iterable[bytes]) -> int:
         async with self.session() as session:
             return await session.copy_text(query, chunks)
+
+    async def _borrow(self) -> Connection:
+        """A connection for one statement: autocommit, so that `session` and its commit would be for nothing."""
+        try:
+            return await self._pool.getconn()
+        except psycopg.Error as error:
+            raise translate(error) from error
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncBound]:
@@ -265,6 +262,10 @@ class AsyncPool:
     async def transaction(self) -> AsyncIterator[AsyncBound]:
         async with self.session() as session, session.transaction():
             yield session
+
+    async def aside(self) -> AsyncBound:
+        """The one connection beside the pool, for a session's locks; all share it. Raises UnreachableError."""
+        return AsyncBound(await self._aside.connection())
 
     async def listen(self, channels: Sequence[str], *, dsn: str | None = None) -> AsyncListener:
         """A connection of its own that listens to `channels`, whose names were checked; the caller closes it. `dsn` is
@@ -290,7 +291,7 @@ def _connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
             "use postgresql://user@host:5432/database or 'host=… dbname=… user=…'",
         ) from error
     kwargs: dict[str, Any] = {
-        "autocommit": True, "fallback_application_name": application_name, "context": _OwnAdapters()
+        "autocommit": True, "fallback_application_name": application_name, "context": OwnAdapters()
     }  # fmt: skip
     if "connect_timeout" not in given:
         kwargs["connect_timeout"] = CONNECT_TIMEOUT_S

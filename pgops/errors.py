@@ -65,3 +65,7 @@ class SchemaError(PgopsError):
 
 class UnavailableError(PgopsError):
     """A part of the server is missing (an extension, a version); the rest works."""
+
+
+class EmbedderError(PgopsError):
+    """An embedder did not give what was asked of it: no answer, a refusal, or vectors that do not fit."""

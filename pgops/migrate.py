@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Literal
 
 from pgops.database import AsyncBound, AsyncPool
-from pgops.errors import RefusedError, SchemaError, UnavailableError
+from pgops.errors import PgopsError, RefusedError, SchemaError, UnavailableError
 from pgops.queries import load
 from pgops.version import __version__
 
@@ -88,13 +88,17 @@ async def plan(db: AsyncPool, wanted: Sequence[Migration] | None = None) -> list
 
 
 async def apply(db: AsyncPool, wanted: Sequence[Migration] | None = None) -> list[Step]:
-    """Bring the database up to date; the steps as they are after it, with the time each new one took.
+    """Bring the database up to date; the steps as they are after it, with the time each new one took. Where nothing is
+    pending nothing is written, so that a role without any right to do so may ask.
 
-    Raises SchemaError for a changed file or a newer database, before anything is done.
+    Raises SchemaError for a changed file or a newer database, before anything is done. Any other error names the
+    file that failed: those before it are applied, it and those behind it are not, and another run goes on there.
     """
     wanted = migrations() if wanted is None else wanted
-    refuse(await plan(db, wanted))
-    return [await _apply_one(db, migration) for migration in wanted]
+    steps = await plan(db, wanted)
+    refuse(steps)
+    to_do = zip(wanted, steps, strict=True)
+    return [await _attempt(db, migration) if step.state == "pending" else step for migration, step in to_do]
 
 
 def refuse(steps: Sequence[Step]) -> None:
@@ -118,9 +122,16 @@ async def require(db: AsyncPool) -> None:
     refuse(steps)
     missing = [step.name for step in steps if step.state == "pending"]
     if missing:
-        have = len(steps) - len(missing)
-        message = "the database has no pgops schema" if have == 0 else f"the schema is older: {missing[0]} is missing"
+        older = any(step.state == "applied" for step in steps)
+        message = f"the schema is older: {missing[0]} is missing" if older else "the database has no pgops schema"
         raise SchemaError(message, "run: pgops migrate")
+
+
+async def _attempt(db: AsyncPool, migration: Migration) -> Step:
+    try:
+        return await _apply_one(db, migration)
+    except PgopsError as error:
+        raise type(error)(f"{migration.name}: {error}", error.hint) from error
 
 
 async def _apply_one(db: AsyncPool, migration: Migration) -> Step:

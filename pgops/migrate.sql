@@ -5,7 +5,14 @@
 select pg_advisory_xact_lock(7063761, 1)
 
 -- name: create_schema
-create schema if not exists pgops
+-- Only where it is missing: `if not exists` asks for the right to make one also where it is there.
+do $$
+begin
+  if to_regnamespace('pgops') is null then
+    create schema pgops;
+  end if;
+end
+$$
 
 -- name: create_ledger
 create table if not exists pgops.migrations (

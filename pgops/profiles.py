@@ -1,4 +1,4 @@
-"""config.toml: databases by name, for `--profile`.
+"""config.toml: databases by name, for `--profile`, and embedders by name, for collections of vectors.
 
 Floor 0. The file is in the platform's folder for configuration (on Linux ~/.config/pgops/config.toml):
 
@@ -11,6 +11,11 @@ Floor 0. The file is in the platform's folder for configuration (on Linux ~/.con
     dsn = "service=prod"
     read_only = true
 
+    [embedders.openai]          # embedder_settings.py
+    url = "https://api.openai.com/v1"
+    model = "text-embedding-3-small"
+    api_key_env = "OPENAI_API_KEY"
+
 Nothing in it is guessed: a key that is not known is an error, so that a typo never opens the wrong database. What
 reads the file is imported when there is one, so that a command starts fast.
 """
@@ -20,6 +25,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from pgops.embedder_settings import HASHING, EmbedderSettings, parse_embedder
 from pgops.errors import UsageError
 
 _KEYS = {"dsn": str, "read_only": bool}
@@ -41,6 +47,7 @@ class Config:
     path: Path
     profiles: Mapping[str, Profile]
     default: str | None
+    embedders: Mapping[str, EmbedderSettings] = field(default_factory=dict)
 
 
 def config_path(env: Mapping[str, str]) -> Path:
@@ -64,6 +71,17 @@ def default_profile(env: Mapping[str, str]) -> Profile | None:
     return None if config.default is None else _named(config, config.default)
 
 
+def find_embedder(name: str, env: Mapping[str, str]) -> EmbedderSettings:
+    """The embedder `name`. Raises UsageError with near names, and for a file that is wrong."""
+    config = load_config(config_path(env))
+    found = config.embedders.get(name)
+    if found is not None:
+        return found
+    near = get_close_matches(name, [*config.embedders, HASHING])
+    hint = f"did you mean {' or '.join(near)}?" if near else f"[embedders.NAME] would stand in {config.path}"
+    raise UsageError(f"there is no embedder {name[:60]!r}", hint)
+
+
 def load_config(path: Path) -> Config:
     """The file at `path`. Raises UsageError, with the place, for one that cannot be read or is wrong."""
     try:
@@ -85,9 +103,19 @@ def load_config(path: Path) -> Config:
     profiles = data.pop("profiles", {})
     if not isinstance(profiles, dict):
         raise UsageError(f"{path}: profiles are tables", 'for example: [profiles.prod], below it dsn = "…"')
+    embedders = data.pop("embedders", {})
+    if not isinstance(embedders, dict):
+        raise UsageError(f"{path}: embedders are tables", 'for example: [embedders.openai], below it url = "…"')
     for unknown in data:
-        raise UsageError(f"{path}: there is no setting {unknown}", "it has default_profile and [profiles.NAME]")
-    return Config(path, {name: _profile(path, name, values) for name, values in profiles.items()}, default)
+        raise UsageError(
+            f"{path}: there is no setting {unknown}", "it has default_profile, [profiles.NAME] and [embedders.NAME]"
+        )
+    return Config(
+        path,
+        {name: _profile(path, name, values) for name, values in profiles.items()},
+        default,
+        {name: parse_embedder(path, name, values) for name, values in embedders.items()},
+    )
 
 
 def _profile(path: Path, name: str, values: object) -> Profile:

@@ -39,7 +39,7 @@ def translate(error: Exception) -> PgopsError:
     if gone or state.startswith(_UNREACHABLE):
         return UnreachableError(message, "check host, port and that the server is up; `pgops server status`")
     if state == "42501":
-        return RefusedError(message, "the role lacks a privilege for this")
+        return RefusedError(message, _privilege(lowered))
     if state == "25006":
         if "recovery" in lowered:
             return RefusedError(message, "this is a standby: use the primary")
@@ -53,6 +53,17 @@ def translate(error: Exception) -> PgopsError:
     if state.startswith("22") or state in ("23514", "23502"):
         return UsageError(message)
     return PgopsError(message, (diag.message_hint if diag is not None else None) or "")
+
+
+def _privilege(message: str) -> str:
+    """What gives the missing privilege."""
+    if "must be owner" in message:
+        return "only its owner may do that: connect as that role, or have it granted to this one"
+    if "for database" in message:
+        return "connect as the owner of the database, or have CREATE on it granted to this role"
+    if message.startswith("permission denied for"):
+        return "pgops grants prints the SQL that gives this role what it needs"
+    return "the role lacks a privilege for this"
 
 
 _QUESTIONS = ("Is the server running", "This probably means the server terminated", "before or while processing")

@@ -1,12 +1,14 @@
 """The screenshots, from the running product: `python screenshots/make.py [SECONDS]`.
 
-The demo runs for some seconds behind the dashboard, keys are pressed, and what is on the screen is saved as SVG.
+The demo runs for some seconds behind the dashboard, keys are pressed, and what is on the screen is saved as SVG, and of
+every room as PNG too, for those who show no SVG.
 """
 
 import asyncio
 import sys
 from pathlib import Path
 
+from picture import draw, drawn_by
 from textual.pilot import Pilot
 
 from pgops.config import Target
@@ -30,17 +32,19 @@ async def photograph(target: Target, seconds: float) -> None:
         await asyncio.sleep(seconds)
         for name, keys in ROOMS.items():
             await pilot.press(*keys)
-            await shoot(pilot, name)
+            draw(await shoot(pilot, name))
         await pilot.press("escape")
         await pilot.resize_terminal(*NARROW)
         await shoot(pilot, "overview-80x24")
 
 
-async def shoot(pilot: Pilot[int], name: str) -> None:
+async def shoot(pilot: Pilot[int], name: str) -> Path:
     """Save what is on the screen once it has settled."""
     await asyncio.sleep(SETTLE_S)
     await pilot.pause()
-    (HERE / f"{name}.svg").write_text(pilot.app.export_screenshot(title="pgops demo"), encoding="utf-8")
+    picture = HERE / f"{name}.svg"
+    picture.write_text(pilot.app.export_screenshot(title="pgops demo"), encoding="utf-8")
+    return picture
 
 
 def dashboard(target: Target) -> int:
@@ -50,4 +54,5 @@ def dashboard(target: Target) -> int:
 
 
 if __name__ == "__main__":
+    drawn_by()
     sys.exit(run_interactive(Target(None, "embedded"), dashboard))

@@ -38,7 +38,7 @@ def redis_server(*arguments: str) -> Iterator[str]:
 @contextmanager
 def rabbitmq_server() -> Iterator[int]:
     """The port on 127.0.0.1 of a RabbitMQ with the user guest."""
-    program = requires("rabbitmq-server", f"{RABBITMQ_BIN}/rabbitmq-server")
+    program = requires("rabbitmq-server", folder=RABBITMQ_BIN)
     with _folder("rabbitmq") as folder:
         port, names, peers = _free_port(), _free_port(), _free_port()
         (folder / "advanced.config").write_text(RABBITMQ_CONFIG.replace("PORT", str(port)))

@@ -1,33 +1,51 @@
 """One real server a run, one migrated template, a database of its own for every test that asks for one.
 
-The server is the embedded one with fsync off (or the one that PGOPS_TEST_DSN names, a superuser's DSN). All
-workers of the run share it, and the last one to leave removes it.
+All workers of the run share the server of this_server.py, and the last one to leave removes it.
 """
 
+import asyncio
+import gc
 import os
-import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+import this_server
 from filelock import FileLock
 from pgbouncer import pgbouncer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgops import migrate
 from pgops.database import AsyncPool
+from pgops.errors import UnavailableError
 from pgops.server import Server
-
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The controller names the run; its workers inherit the name."""
     os.environ.setdefault("PGOPS_TEST_RUN", uuid4().hex[:12])
+    if not hasattr(config, "workerinput"):
+        this_server.forget_abandoned()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On a server without pgvector a test that needs it must fail, and with the error that says so: a mark that hides
+    more than that turns the run red."""
+    if not this_server.has_pgvector():
+        without = pytest.mark.xfail(raises=UnavailableError, strict=True, reason="the server has no pgvector")
+        for item in items:
+            if item.get_closest_marker("vectors"):
+                item.add_marker(without)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is imported by now stays: the garbage collector need not walk over it in every test."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,40 +58,33 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def run_id() -> str:
-    return os.environ["PGOPS_TEST_RUN"]
-
-
-def server_root() -> Path:
-    return Path(tempfile.gettempdir()) / f"pgops-tests-{run_id()}"
-
-
 @pytest.fixture(scope="session")
 def server_dsn() -> Iterator[str]:
     """A superuser's DSN of the run's server."""
     with ExitStack() as stack:
         given = os.environ.get("PGOPS_TEST_DSN")
-        yield given or stack.enter_context(Server(server_root(), settings=FAST, linger=600).use())
+        server = Server(this_server.root(), settings=this_server.SETTINGS, linger=600)
+        yield given or stack.enter_context(server.use())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The controller outlives its workers: it removes the run's server, also after a failure."""
     if not hasattr(config, "workerinput"):
-        Server(server_root()).destroy(force=True)
+        Server(this_server.root()).destroy(force=True)
         lock_path().unlink(missing_ok=True)
         if given := os.environ.get("PGOPS_TEST_DSN"):
             with psycopg.connect(given, autocommit=True) as conn:
-                conn.execute(f'drop database if exists "pgops_template_{run_id()}" with (force)')
+                conn.execute(f'drop database if exists "pgops_template_{this_server.run_id()}" with (force)')
 
 
 def lock_path() -> Path:
-    return server_root().with_suffix(".lock")
+    return this_server.root().with_suffix(".lock")
 
 
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> str:
     """The name of a database with the whole schema; made once a run."""
-    name = f"pgops_template_{run_id()}"
+    name = f"pgops_template_{this_server.run_id()}"
     with FileLock(lock_path()), psycopg.connect(server_dsn, autocommit=True) as conn:
         if conn.execute("select from pg_database where datname = %s", [name]).fetchone() is None:
             conn.execute(f'create database "{name}_new"')
@@ -83,8 +94,6 @@ def template(server_dsn: str) -> str:
 
 
 def _migrate(dsn: str) -> None:
-    import asyncio
-
     async def run() -> None:
         async with AsyncPool.open(dsn) as db:
             await migrate.apply(db)
@@ -92,29 +101,18 @@ def _migrate(dsn: str) -> None:
     asyncio.run(run())
 
 
-_numbers = count()
-
-
-def _fresh_database(server_dsn: str, template: str) -> Iterator[str]:
-    name = f"pgops_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(server_dsn, autocommit=True) as conn:
-        conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
-        try:
-            yield make_conninfo(server_dsn, dbname=name)
-        finally:
-            conn.execute(f'drop database if exists "{name}" with (force)')
-
-
 @pytest.fixture
 def dsn(server_dsn: str, template: str) -> Iterator[str]:
     """A fresh database with the schema, for tests in which commits matter."""
-    yield from _fresh_database(server_dsn, template)
+    with this_server.database(server_dsn, template) as fresh:
+        yield fresh
 
 
 @pytest.fixture
 def empty_dsn(server_dsn: str) -> Iterator[str]:
     """A fresh database without the schema."""
-    yield from _fresh_database(server_dsn, "template0")
+    with this_server.database(server_dsn, "template0") as fresh:
+        yield fresh
 
 
 @pytest.fixture

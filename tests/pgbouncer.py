@@ -35,12 +35,12 @@ log_disconnections = 0
 """
 
 
-def requires(program: str, at: str = "") -> str:
-    """The path of a program that a test needs; `at` is where a package keeps it aside. Without it the test is skipped
-    with that reason; where CI=true it fails, so that nothing goes untested unnoticed."""
-    path = shutil.which(at or program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/lib/postgresql/15/bin")
+def requires(program: str, *, package: str = "", folder: str = "") -> str:
+    """The path of a program that a test needs, in PATH or in `folder` alone. Without it the test is skipped with that
+    reason; where CI=true it fails, so that nothing goes untested unnoticed."""
+    path = shutil.which(program, path=folder or f"{os.environ.get('PATH', '')}:/usr/sbin")
     if path is None:
-        reason = f"{program} is not installed (on Debian: apt-get install {program})"
+        reason = f"{package or program} is not installed (on Debian: apt-get install {package or program})"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     return path
 

@@ -16,18 +16,16 @@ from pgops.ops.snapshot import (
     LockBackend,
     OutboxSubscription,
     PubsubPart,
-    Queue,
     ServerPart,
     SessionRow,
     Sessions,
     Snapshot,
-    StuckJob,
     Unavailable,
     VectorIndexPart,
-    Worker,
     items,
 )
-from pgops.services.models import DocumentIndex, JobRow, JobState
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.services.models import CacheNamespace, DocumentIndex, JobRow, JobState, PgmqQueue
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -58,6 +56,25 @@ def collection(name: str, **more: object) -> DocumentsPart:
         name=name, table=f"pgops.doc_{name}", documents=41_200, dead_rows=310, bytes=52_428_800, index_count=3,
         index_bytes=9_437_184, invalid_indexes=0, unused_indexes=0, writes_total=91_200, updates_total=40_000,
         hot_updates_total=38_400, scans_total=120_411, writes_per_s=21.0, exact={"documents": False},
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def namespace(name: str, **more: object) -> CacheNamespace:
+    """A namespace of the cache without a cap."""
+    plain = CacheNamespace(
+        name=name, hits=81_200, misses=3_400, hit_ratio=0.9598, sets=3_512, expired=2_100, evicted=0, entries=18_000,
+        bytes=18_874_368, exact={"entries": False, "bytes": False},
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def pgmq_queue(name: str, **more: object) -> PgmqQueue:
+    """A queue of pgmq in which nothing is wrong."""
+    plain = PgmqQueue(
+        name=name, length=640, available=512, scheduled=28, running=100, dead=0, newest_age_s=0.4, oldest_age_s=640.0,
+        ready_age_s=75.0, total=90_412, bytes=1_843_200, archive_bytes=9_437_184, created_at=NOW, unlogged=False,
+        partitioned=False, in_per_s=61.0, out_per_s=58.0,
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]
 
@@ -164,6 +181,13 @@ BUSY = Snapshot(
     cost=Cost(5.8, 14, {"server": 0.3, "queues": 1.9, "outbox": 1.2, "cache": 0.9, "vectors": 0.8, "sessions": 0.4}),
     locks=LOCKS,
     session_list=SESSION_LIST,
+    pgmq=(pgmq_queue("wms_orders", dead=7),),
+    cache_namespaces=(
+        namespace("pages", hits=822_004, misses=33_100, hit_ratio=0.9613, entries=498_000, max_entries=500_000,
+                  evicted=71_020, bytes=372_244_480, max_bytes=536_870_912),
+        namespace("sessions"),
+        namespace("fragments", hits=8_800, misses=4_720, hit_ratio=0.6509, entries=2_000, bytes=2_097_152, exact={}),
+    ),
 )  # fmt: skip
 
 CALM = replace(
@@ -176,7 +200,8 @@ CALM = replace(
 
 EMPTY = replace(
     BUSY,
-    queues=(), stuck_jobs=(), workers=(), outbox=(), vectors=(), documents=(), findings=(),
+    pgmq=(),
+    queues=(), stuck_jobs=(), workers=(), outbox=(), vectors=(), documents=(), findings=(), cache_namespaces=(),
     cache=CachePart(0, 0, None, None, 0.998, 0, 0, 8_192),
     limits=LimitsPart(0, 0, 16_384),
     kv=KvPart(0, 0, 24_576, 0, 0, 24_576),
@@ -185,7 +210,7 @@ EMPTY = replace(
 _NONE = Unavailable("the pgops schema is missing here", "run: pgops migrate")
 NO_SCHEMA = replace(
     BUSY, queues=_NONE, stuck_jobs=_NONE, workers=_NONE, outbox=_NONE, pubsub=_NONE, cache=_NONE, limits=_NONE,
-    kv=_NONE, documents=_NONE, findings=(),
+    kv=_NONE, documents=_NONE, findings=(), cache_namespaces=_NONE,
     vectors=Unavailable("the extension vector is not installed", "install pgvector, then run: pgops migrate"),
 )  # fmt: skip
 
@@ -294,6 +319,7 @@ class LiteralSource:
 
     def __init__(self, *script: Snapshot | PgopsError, target: str = TARGET, jobs: tuple[JobRow, ...] = JOBS) -> None:
         self.target = target
+        self.doing = ""
         self.script = list(script)
         self.previewed: list[Action] = []
         self.ran: list[Action] = []
@@ -315,6 +341,9 @@ class LiteralSource:
         samples = tuple(f"{90_100 + at}  welcome  SMTPServerDisconnected: connection closed" for at in range(5))
         title = f"{action.name.replace('_', ' ')} {action.target}".strip()
         return Preview(action, title, self.matched, not self.matched, samples if self.matched else (), self.sql)
+
+    async def given(self, action: Action) -> str:
+        return '{"lease_s": 60}'
 
     async def run(self, action: Action) -> Result:
         self.ran.append(action)

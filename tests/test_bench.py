@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgops.bench import SCENARIOS, Scenario, find, run_bench
 from pgops.bench.contract import Note
+from pgops.bench.limit import Load, Told, check, hit, hitters
 from pgops.bench.measure import interleaved, paced, quantile, rate
 from pgops.bench.site import open_server
-from pgops.cli.app import app
+from pgops.cli.app import tree
 from pgops.config import Target
+from pgops.database import AsyncPool
 from pgops.errors import PgopsError, UsageError
 from pgops.server import Server
 
+KV_VERBS = ("get", "set", "get_many", "set_many", "incr", "compare_and_set")
 FIGURES = {
     "queue": {"enqueue_per_s", "drain_per_s", "drain_held_xmin_per_s", "drain_last_fifth_ratio", "latency_p50_ms",
               "latency_p99_ms"},
@@ -27,6 +31,10 @@ FIGURES = {
                "relay_per_s", "end_to_end_p50_ms", "end_to_end_p99_ms"},
     "cache": {"get_per_s", "set_per_s", "get_many_per_s", "set_many_per_s", "set_unlogged_over_logged_ratio",
               "set_many_unlogged_over_logged_ratio", "get_over_raw_ratio", "set_over_raw_ratio"},
+    "kv": {f"{kind}{verb}_per_s" for kind in ("", "ephemeral_") for verb in KV_VERBS}
+          | {f"{verb}_over_raw_ratio" for verb in KV_VERBS},
+    "limit": {f"{load}{who}_per_s" for load in ("hot_allowed", "hot_denied", "spread") for who in ("", "_together")}
+             | {"hot_denied_bound_used_ratio", "hot_denied_together_bound_used_ratio"},
     "vector": {"load_rows_per_s", "search_exact_per_s", "build_s", "search_index_per_s", "recall",
                "search_over_raw_ratio"},
     "snapshot": {f"{which}_{what}" for which in ("observation", "fresh_observation") for what in (
@@ -122,7 +130,15 @@ def test_ctrl_c_ends_it_and_leaves_no_database(server_dsn: str) -> None:
         done: Done = interrupted(process)
     assert done.code == 130, done.err
     assert "Traceback" not in done.err
-    assert not mine & scratch_databases(server_dsn)
+    _wait_until_gone(server_dsn, mine)
+
+
+def _wait_until_gone(server_dsn: str, databases: set[str]) -> None:
+    """Some may be another test's, which runs beside this one and drops its own."""
+    deadline = time.monotonic() + 20
+    while databases & scratch_databases(server_dsn):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _at_work(server_dsn: str, databases: set[str]) -> bool:
@@ -134,6 +150,65 @@ def _at_work(server_dsn: str, databases: set[str]) -> bool:
         except psycopg.Error:
             return False
     return False
+
+
+@pytest.mark.slow
+def test_ctrl_c_also_ends_the_processes_that_hit_a_limit(server_dsn: str) -> None:
+    before = scratch_databases(server_dsn)
+    argv = ["bench", "limit", "--dsn", server_dsn, "--yes", "--seconds", "60", "--concurrency", "2"]
+    with spawned(argv, server_dsn) as process:
+        deadline = time.monotonic() + 20
+        while len(children := _below(process.pid)) < 2 or not scratch_databases(server_dsn) - before:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        mine = scratch_databases(server_dsn) - before
+        done = interrupted(process)
+    assert done.code == 130, done.err
+    assert "Traceback" not in done.err
+    _wait_until_gone(server_dsn, mine)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def _below(pid: int) -> list[int]:
+    """The processes that this one has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.slow
+async def test_a_hitter_that_cannot_work_is_told_with_its_reason() -> None:
+    with pytest.raises(PgopsError, match=r"a process of the bench has ended: .*nowhere"):
+        async with hitters("host=/nowhere", 2):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("allowed", "plenty", "said"),
+    [(120, False, None), (121, False, "the limit was broken: 121 were allowed in 1.00 s, and 120 is the most"),
+     (200, True, None), (199, True, "1 of 200 decisions were denied, and there was plenty")],
+)  # fmt: skip
+def test_a_bound_that_is_broken_or_a_wrong_denial_ends_the_bench(allowed: int, plenty: bool, said: str | None) -> None:
+    load = Load("hot", 1, 100, 20 if not plenty else 1_000, plenty)
+    with pytest.raises(PgopsError, match=said) if said else nullcontext():
+        check(load, Told(200.0, 200, allowed, 1.0))
+
+
+@pytest.mark.slow
+async def test_more_than_the_limit_is_noticed_on_a_real_database(dsn: str) -> None:
+    """Where somebody empties the table meanwhile, the bound cannot hold, and that is what must be seen."""
+    load = Load("hot", 1, 100, 20, plenty=False)
+    async with AsyncPool.open(dsn) as db, hitters(dsn, 2) as processes:
+
+        async def empty() -> None:
+            while True:
+                await db.execute(b"delete from pgops.rate_limits")
+
+        task = asyncio.create_task(empty())
+        told = await hit(processes, "hot", load, 0.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    with pytest.raises(PgopsError, match="the limit was broken"):
+        check(load, told)
 
 
 @pytest.mark.slow
@@ -170,7 +245,7 @@ def test_an_unknown_scenario_is_told_what_there_is(pgops: Run) -> None:
 def test_the_list_and_the_help_name_every_scenario(pgops: Run) -> None:
     listed = [one["scenario"] for one in pgops("bench", "--json").document["items"]]
     assert listed == [scenario.name for scenario in SCENARIOS]
-    commands = getattr(typer.main.get_command(app), "commands", {})
+    commands = getattr(typer.main.get_command(tree()), "commands", {})
     assert all(name in commands["bench"].help for name in listed)
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import PgopsError, UsageError
-from pgops.services import cache as module
-from pgops.services.cache import AsyncCache, CacheCounts, Q
+from pgops.services import cache_counts as module
+from pgops.services.cache import AsyncCache, Q
+from pgops.services.cache_counts import CacheCounts
 from pgops.services.keys import MAX_VALUE_BYTES
 from pgops.services.models import Counted
 from pgops.sync.database import Pool
@@ -235,7 +236,8 @@ async def test_a_row_refreshed_while_the_purge_looks_at_it_stays(dsn: str, db: A
     """The purge's snapshot is old: it meets the refreshed row only when it locks it."""
     await fill(db, 0, expired=1)
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as other:
-        slow = Q["purge_slice"].replace(b"expires_at <=", b"pg_sleep(0.5) is not null and expires_at <=")
+        slow = Q["purge_slice"].replace(b"(coalesce(s.stale", b"pg_sleep(0.5) is not null and (coalesce(s.stale")
+        assert b"pg_sleep" in slow
         params = {"low": "(0,0)", "high": "(128,0)", "batch": 10}
         task = asyncio.create_task(db.all(slow, params))
         await asyncio.sleep(0.2)
@@ -266,7 +268,7 @@ async def test_a_purge_slice_reads_its_pages_and_not_the_table(db: AsyncPool) ->
     params = {"low": "(0,0)", "high": "(16,0)", "batch": 100}
     plan = "\n".join(row[0] for row in await db.all(b"explain (analyze, buffers) " + Q["purge_slice"], params))
     assert "Tid Range Scan" in plan and "Tid Scan" in plan
-    assert "Seq Scan" not in plan
+    assert "Seq Scan on cache_store" not in plan
 
 
 async def test_the_backlog_is_counted_up_to_a_cap(cache: AsyncCache, db: AsyncPool) -> None:
@@ -292,8 +294,6 @@ async def test_a_get_is_one_probe_of_the_primary_key(db: AsyncPool) -> None:
 
 
 async def test_an_overwrite_with_a_new_ttl_is_a_heap_only_update(cache: AsyncCache, db: AsyncPool) -> None:
-    if db.version < 160_000:
-        pytest.skip("a BRIN index lets updates be heap-only from 16 on")
     async with db.transaction() as tx:
         bound = AsyncCache(tx)
         for turn in range(20):
@@ -302,7 +302,7 @@ async def test_an_overwrite_with_a_new_ttl_is_a_heap_only_update(cache: AsyncCac
             b"""select pg_stat_get_xact_tuples_updated(c), pg_stat_get_xact_tuples_hot_updated(c)
                 from (select 'pgops.cache_store'::regclass as c) t"""
         )
-    assert row == (19, 19)
+    assert row == (19, 19 if db.version >= 160_000 else 0), "under a BRIN index from PostgreSQL 16 on"
 
 
 # --- counters --------------------------------------------------------------------------------------------------

@@ -250,6 +250,14 @@ def test_a_standby_without_the_cache_is_well() -> None:
     assert verdict(replace(CALM, cache=Unavailable("unlogged", "")))[0] == 3
 
 
+def test_a_database_without_pgvector_is_well() -> None:
+    gone = Unavailable("the server does not have the extension vector", "install pgvector")
+    assert isinstance(CALM.server, ServerPart)
+    assert CALM.server.pgvector
+    assert verdict(replace(CALM, vectors=gone))[0] == 3, "it is there, and yet they cannot be seen"
+    assert verdict(replace(CALM, vectors=gone, server=replace(CALM.server, pgvector=None)))[0] == 0
+
+
 def test_figures_carry_their_lines() -> None:
     found = perfdata(BUSY)
     assert found["connections"] == "61;80;95;0;100"

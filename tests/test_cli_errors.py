@@ -14,8 +14,8 @@ from contextlib import closing
 
 import psycopg
 import pytest
+import this_server
 from cli_call import PGOPS, Done, Run, caller, interrupted, spawned
-from psycopg.conninfo import make_conninfo
 
 from pgops.database import AsyncPool
 from pgops.services.client import AsyncPgops
@@ -37,16 +37,13 @@ def shared_dsn(server_dsn: str, template: str) -> Iterator[str]:
 
     async def fill(dsn: str) -> None:
         async with AsyncPgops.open(dsn) as pg:
-            await pg.vectors.create("docs", 3)
+            if this_server.has_pgvector():
+                await pg.vectors.create("docs", 3)
             await pg.documents.create("events")
 
-    name = f"pgops_bad_input_{os.getpid()}"
-    with psycopg.connect(server_dsn, autocommit=True) as conn:
-        conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
-        dsn = make_conninfo(server_dsn, dbname=name)
+    with this_server.database(server_dsn, template) as dsn:
         asyncio.run(fill(dsn))
         yield dsn
-        conn.execute(f'drop database "{name}" with (force)')
 
 
 @pytest.fixture
@@ -155,6 +152,15 @@ def test_a_newer_schema_is_refused_before_anything_is_done(command: Run, dsn: st
         (["cache", "set", "k", "v", "--ttl", "nan"], 2, ["TTL"]),
         (["cache", "set", "k" * 1_000_000, "v"], 2, ["2,000 bytes"]),
         (["cache", "set", "k\0", "v"], 2, ["NUL"]),
+        (["cache", "set", "k", "v", "--sliding"], 2, ["time to live"]),
+        (["cache", "set", "k", "v", "--ttl", "9", "--jitter", "nan"], 2, ["jitter"]),
+        (["cache", "touch", "nothing"], 5, ["no value"]),
+        (["cache", "cap", "pages"], 2, ["--entries"]),
+        (["cache", "cap", "pages", "--none", "--bytes", "9"], 2, ["--none"]),
+        (["cache", "cap", "pages", "--entries", "0"], 2, ["from 1 on"]),
+        (["cache", "cap", "n" * 201, "--entries", "1"], 2, ["200 bytes"]),
+        (["cache", "invalidate", "nosuch", "--yes"], 5, ["no namespace", "nosuch"]),
+        (["cache", "invalidate", "n\0", "--yes"], 2, ["NUL"]),
         (["cache", "get", "nothing"], 5, ["no value"]),
         (["kv", "set", "", "v"], 2, ["1 to 2,000 bytes"]),
         (["kv", "set", "k\0", "v"], 2, ["NUL"]),
@@ -174,10 +180,10 @@ def test_a_newer_schema_is_refused_before_anything_is_done(command: Run, dsn: st
         (["limit", "hit", "k", "--limit", "5", "--per", "60", "--algorithm", "x"], 2, ["algorithm"]),
         (["limit", "reset", "nothing"], 5, ["used nothing"]),
         (["vector", "search", "docs"], 2, ["text"]),
-        (["vector", "search", "docs", "[1, 2]"], 2, ["2 dimensions"]),
-        (["vector", "search", "docs", "[1, 2, NaN]"], 2, ["embedding"]),
-        (["vector", "search", "docs", "[1, 2, 1e400]"], 2, ["embedding"]),
-        (["vector", "search", "nobody", "[1]"], 5, ["nobody"]),
+        pytest.param(["vector", "search", "docs", "[1, 2]"], 2, ["2 dimensions"], marks=pytest.mark.vectors),
+        pytest.param(["vector", "search", "docs", "[1, 2, NaN]"], 2, ["embedding"], marks=pytest.mark.vectors),
+        pytest.param(["vector", "search", "docs", "[1, 2, 1e400]"], 2, ["embedding"], marks=pytest.mark.vectors),
+        pytest.param(["vector", "search", "nobody", "[1]"], 5, ["nobody"], marks=pytest.mark.vectors),
         (["vector", "create", "docs; drop", "3"], 2, ["name"]),
         (["vector", "create", "other", "0"], 2, ["dimensions"]),
         (["doc", "create", "x; drop"], 2, ["called"]),
@@ -252,6 +258,7 @@ def test_escape_sequences_of_stored_data_do_not_reach_the_terminal(shared: Run) 
     assert shared("queue", "show", "evil", str(job), "--json").document["job"]["kind"] == evil
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_watch_in_one_line(shared_dsn: str) -> None:
     with spawned(["status", "0.2", "--watch", "--json"], shared_dsn) as process:
         assert process.stdout is not None
@@ -263,6 +270,7 @@ def test_ctrl_c_ends_a_watch_in_one_line(shared_dsn: str) -> None:
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("payload", ["-", "--many"])
 def test_ctrl_c_ends_waiting_for_stdin(shared_dsn: str, payload: str) -> None:
     with spawned(["queue", "enqueue", "email", payload], shared_dsn) as process:
@@ -308,6 +316,7 @@ def test_a_reader_that_leaves_is_no_error(shared_dsn: str) -> None:
         assert [line for line in process.stderr if not line.startswith("target: ")] == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_and_no_traceback(shared_dsn: str) -> None:
     with open("/dev/full", "w") as full, spawned(["cache", "stats", "--json"], shared_dsn, stdout=full) as process:
         _, err = process.communicate(timeout=15)
@@ -316,6 +325,7 @@ def test_a_full_disk_is_an_error_and_no_traceback(shared_dsn: str) -> None:
     assert "Traceback" not in err and "Exception ignored" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 def test_a_stream_that_is_closed_from_the_start_is_no_error(shared_dsn: str, closed: str) -> None:
     program = ("sh", "-c", f'"$@" {closed}', "sh", *PGOPS)
@@ -325,23 +335,27 @@ def test_a_stream_that_is_closed_from_the_start_is_no_error(shared_dsn: str, clo
     assert [line for line in err.splitlines() if not line.startswith("target: ")] == []
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 4, 1), ("\n", 4, 1), ("", 130, 1)])
+SLOW = pytest.mark.slow
+ANSWERS = [
+    ("y\n", 0, 0), ("n\n", 4, 1), pytest.param("\n", 4, 1, marks=SLOW), pytest.param("", 130, 1, marks=SLOW)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), ANSWERS)
 def test_on_a_terminal_a_person_is_asked(shared_dsn: str, shared: Run, answer: str, code: int, left: int) -> None:
-    assert shared("vector", "create", "asked", "3").code in (0, 2)
+    assert shared("doc", "create", "asked").code in (0, 2)
     ours, theirs = pty.openpty()
-    with spawned(
-        ["vector", "drop", "asked"], shared_dsn, stdin=theirs, stderr=theirs, start_new_session=True
-    ) as process:
+    with spawned(["doc", "drop", "asked"], shared_dsn, stdin=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
         said = ""
         while "[y/N]" not in said:
             said += os.read(ours, 4096).decode()
-        assert "drop collection asked" in said
+        assert "asked" in said
         if answer:
             os.write(ours, answer.encode())
         else:
             process.send_signal(signal.SIGINT)
         assert process.wait(timeout=15) == code
     os.close(ours)
-    names = [one["name"] for one in shared("vector", "list", "--json").document["items"]]
+    names = [one["name"] for one in shared("doc", "list", "--json").document["items"]]
     assert names.count("asked") == left

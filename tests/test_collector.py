@@ -15,7 +15,8 @@ from pgops.errors import UnreachableError
 from pgops.ops import parts, rates
 from pgops.ops.collector import LONGEST_S, SHARE, SLOW_EVERY_S, Collector, collect, rest_s
 from pgops.ops.parts import Q, Session
-from pgops.ops.snapshot import DocumentsPart, Queue, Snapshot, StuckJob, Unavailable, VectorIndexPart, items
+from pgops.ops.snapshot import DocumentsPart, Snapshot, Unavailable, VectorIndexPart, items
+from pgops.ops.snapshot_jobs import Queue, StuckJob
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
 from pgops.services.embedders import HashingEmbedder
@@ -247,19 +248,56 @@ async def test_the_cache_counts_itself_and_what_has_expired(db: AsyncPool) -> No
     assert not part.emptied_by_crash
 
 
-async def test_a_large_cache_is_estimated(db: AsyncPool) -> None:
+async def fill_cache(db: AsyncPool, rows: int) -> None:
+    """So many entries, a quarter of them expired."""
     await db.execute(
         b"insert into pgops.cache_store (key, value, expires_at) select i::text, '\\x00', "
         b"statement_timestamp() + case when i %% 4 = 0 then -1 else 1 end * interval '1 h' "
-        b"from generate_series(1, 60000) as i",
-        [],
+        b"from generate_series(1, %s::bigint) as i",
+        [rows],
     )
     await db.execute(b"analyze pgops.cache_store")
+
+
+async def test_a_large_cache_is_estimated(db: AsyncPool) -> None:
+    await fill_cache(db, 60_000)
     part = (await collect(db)).cache
     assert not isinstance(part, Unavailable)
     assert part.exact == {"entries": False, "expired_backlog": False}
     assert 55_000 <= part.entries <= 65_000
     assert 12_000 <= part.expired_backlog <= 18_000
+
+
+async def test_what_was_invalidated_waits_for_the_purge_and_what_is_stale_does_not(db: AsyncPool) -> None:
+    cache = AsyncCache(db)
+
+    async def compute() -> bytes:
+        return b"1"
+
+    await cache.set_many({"a": b"1", "b": b"1"}, namespace="gone")
+    await cache.get_or_compute("stale", compute, ttl_s=0.01, stale_s=60)
+    await cache.invalidate("gone")
+    await asyncio.sleep(0.03)
+    part = (await collect(db)).cache
+    assert not isinstance(part, Unavailable)
+    assert (part.entries, part.expired_backlog) == (3, 2)
+    await fill_cache(db, 60_000)
+    await cache.invalidate("default")
+    part = (await collect(db)).cache
+    assert not isinstance(part, Unavailable)
+    assert 50_000 <= part.expired_backlog <= 65_000
+
+
+async def test_the_namespaces_of_the_cache(db: AsyncPool) -> None:
+    cache = AsyncCache(db)
+    await cache.set_cap("pages", entries=10)
+    await cache.set_many({"a": b"1", "b": b"1"}, namespace="pages")
+    await cache.get("a", namespace="pages")
+    await cache.flush()
+    found = (await collect(db)).cache_namespaces
+    assert not isinstance(found, Unavailable)
+    (pages,) = found
+    assert (pages.name, pages.hits, pages.entries, pages.max_entries, pages.exact) == ("pages", 1, 2, 10, {})
 
 
 async def test_a_cache_that_a_crash_emptied_is_told_from_a_new_one(db: AsyncPool) -> None:
@@ -312,6 +350,7 @@ async def _collection(db: AsyncPool, rows: int = 200) -> AsyncVectors:
     return vectors
 
 
+@pytest.mark.vectors
 async def test_the_rows_of_a_small_collection_are_counted(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=2)
@@ -324,6 +363,7 @@ async def test_the_rows_of_a_small_collection_are_counted(db: AsyncPool) -> None
     assert (one.rows, one.exact) == (70_000, {"rows": False}), "a large one is estimated, and says so"
 
 
+@pytest.mark.vectors
 async def test_every_vector_index_of_the_database_is_seen(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=3)
@@ -338,6 +378,7 @@ async def test_every_vector_index_of_the_database_is_seen(db: AsyncPool) -> None
     assert (theirs.table, theirs.method, theirs.collection, theirs.lists_set) == ("public.theirs", "hnsw", None, None)
 
 
+@pytest.mark.vectors
 async def test_lists_as_set_and_as_built_are_told_apart(db: AsyncPool) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=2)
@@ -383,7 +424,7 @@ async def test_a_collection_whose_table_is_gone_is_left_out_and_a_missing_regist
     snapshot = await collect(db)
     assert isinstance(snapshot.documents, Unavailable)
     assert snapshot.documents.remedy == "run: pgops migrate"
-    assert snapshot.vectors == ()
+    assert items(snapshot.vectors) == ()
 
 
 async def test_sessions_are_counted_by_state(db: AsyncPool, dsn: str) -> None:
@@ -405,9 +446,12 @@ async def test_without_the_schema_server_and_sessions_still_work(empty_dsn: str)
     assert isinstance(snapshot.documents, Unavailable)
     assert not isinstance(snapshot.server, Unavailable)
     assert not isinstance(snapshot.sessions, Unavailable)
-    assert snapshot.vectors == ()
+    assert isinstance(snapshot.vectors, Unavailable)
+    assert "extension vector" in snapshot.vectors.reason
+    assert snapshot.vectors.remedy.endswith("run: pgops migrate")
 
 
+@pytest.mark.vectors
 async def test_vector_indexes_are_seen_without_the_schema(empty_dsn: str) -> None:
     async with AsyncPool.open(empty_dsn) as db:
         await db.execute(b"create extension vector")
@@ -449,7 +493,7 @@ async def test_a_role_without_any_right_sees_what_to_grant(dsn: str) -> None:
     assert isinstance(snapshot.sessions, Unavailable)
     assert snapshot.sessions.remedy.startswith("grant pg_monitor to")
     assert not isinstance(snapshot.server, Unavailable)
-    assert snapshot.vectors == ()
+    assert items(snapshot.vectors) == ()
 
 
 async def test_a_monitor_that_may_use_the_schema_but_not_read_it_sees_what_to_grant(dsn: str) -> None:
@@ -461,6 +505,7 @@ async def test_a_monitor_that_may_use_the_schema_but_not_read_it_sees_what_to_gr
     assert not isinstance(snapshot.sessions, Unavailable)
 
 
+@pytest.mark.vectors
 async def test_a_monitor_with_select_sees_everything_but_the_built_lists(db: AsyncPool, dsn: str) -> None:
     vectors = await _collection(db)
     await vectors.build_index("docs", lists=2)

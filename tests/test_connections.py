@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -56,8 +56,10 @@ async def test_a_chain_of_three_is_seen_with_its_root_and_its_table(db: AsyncPoo
     assert middle.application == "chain middle"
 
 
-async def test_where_nobody_waits_there_is_no_tree(db: AsyncPool) -> None:
-    assert (await collect(db)).locks == ()
+async def test_where_nobody_waits_there_is_no_tree(db: AsyncPool, dsn: str) -> None:
+    """Of this database: other tests wait in theirs, and they are seen too."""
+    mine = conninfo_to_dict(dsn)["dbname"]
+    assert [one for one in items((await collect(db)).locks) if one.database == mine] == []
 
 
 async def test_a_prepared_transaction_that_blocks_has_the_pid_zero() -> None:
@@ -90,6 +92,29 @@ async def test_sessions_are_listed_with_what_they_do(db: AsyncPool, dsn: str) ->
     assert mine.transaction_s is not None and 0 <= mine.transaction_s < 10
     assert mine.wait == "Client:ClientRead"
     assert mine.started_at is not None
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("-- Why it is so.\n-- And more.\n  select 1 -- one\n from pg_class", "select 1 -- one"),
+        ("/* from: a */ -- b\n/* c\n* d **/ select 2\nlimit 1", "select 2"),
+        ("\n\t select 3", "select 3"),
+        ("select '-- 4'", "select '-- 4'"),
+        ("select 5 /* five", "select 5 /* five"),
+        ("-- nothing but words", "-- nothing but words"),
+    ],
+)
+async def test_a_session_shows_the_first_line_that_is_no_comment(
+    statement: str, said: str, db: AsyncPool, dsn: str
+) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name="talker") as conn:
+        with suppress(psycopg.errors.SyntaxError):
+            await conn.execute(statement.encode())
+        found = {one.pid: one for one in items((await collect(db)).session_list)}[conn.info.backend_pid]
+        samples = (await preview(db, Action("terminate_backend", str(conn.info.backend_pid)))).samples
+    assert found.query == said
+    assert any(line.startswith(f"last ran: {said}") for line in samples), samples
 
 
 async def test_the_list_of_sessions_is_bounded(db: AsyncPool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,15 +15,14 @@ from pgops.ops.snapshot import (
     LimitsPart,
     OutboxSubscription,
     PubsubPart,
-    Queue,
     ServerPart,
     Sessions,
     Snapshot,
-    StuckJob,
     Unavailable,
     VectorIndexPart,
-    Worker,
 )
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.services.models import CacheNamespace
 
 QUEUE = Queue(
     name="email", paused=False, available=0, scheduled=0, running=0, stuck=0, dead=0, oldest_age_s=None,
@@ -96,6 +95,12 @@ def cache(**changes: object) -> Snapshot:
     return replace(WELL, cache=changed)
 
 
+def cached(**changes: object) -> Snapshot:
+    plain = CacheNamespace("pages", 1, 1, 0.5, 1, 0, 0, 100, 1_000)
+    changed: CacheNamespace = replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(WELL, cache_namespaces=(changed,))
+
+
 def kv(**changes: object) -> Snapshot:
     changed: KvPart = replace(KV, **changes)
     return replace(WELL, kv=changed)
@@ -166,6 +171,11 @@ CASES: list[tuple[str, Snapshot, Codes]] = [
     ("many expired", cache(expired_backlog=10_000), [("cache.expired", "warning")]),
     ("many, but a small share", cache(expired_backlog=10_000, entries=50_001), []),
     ("emptied", cache(emptied_by_crash=True), [("cache.emptied", "warning")]),
+    ("a little above its cap", cached(entries=14_999, max_entries=10_000), []),
+    ("far above a small cap", cached(entries=10_000, max_entries=10), []),
+    ("above its cap", cached(entries=20_000, max_entries=10_000), [("cache.over_cap", "warning")]),
+    ("bytes above their cap", cached(bytes=200_000_000, max_bytes=100_000_000), [("cache.over_cap", "warning")]),
+    ("a large namespace without a cap", cached(entries=10**9, bytes=10**12), []),
     ("hits half", cache(hits=500, misses=500), []),
     ("hits less than half", cache(hits=499, misses=501), [("cache.hit_ratio", "warning")]),
     ("too few reads to tell", cache(hits=0, misses=999), []),
@@ -248,6 +258,7 @@ def test_the_worst_comes_first() -> None:
         (queue(EXPIRED), "queue.stuck", "requeue_stuck", "email", "pgops queue requeue email --stuck"),
         (queue(dead=1), "queue.dead", "requeue_dead", "email", "pgops queue requeue email --dead"),
         (cache(expired_backlog=10_000), "cache.expired", "purge_expired", "", "pgops cache purge"),
+        (cached(entries=10**6, max_entries=9), "cache.over_cap", "purge_expired", "", "pgops cache purge"),
         (kv(expired_backlog=10_000), "kv.expired", "purge_kv", "", "pgops kv purge"),
         (index(lists_set=11), "vector.lists", "rebuild_index", "docs", "pgops vector rebuild docs"),
         (index(valid=False), "vector.invalid", "rebuild_index", "docs", "pgops vector rebuild docs"),

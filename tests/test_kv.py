@@ -564,8 +564,6 @@ async def test_a_bad_ttl_or_version_is_refused(kv: AsyncKv, db: AsyncPool) -> No
 
 
 async def test_an_overwrite_is_a_heap_only_update(db: AsyncPool) -> None:
-    if db.version < 160_000:
-        pytest.skip("a BRIN index lets updates be heap-only from 16 on")
     async with db.transaction() as tx:
         bound = AsyncKv(tx)
         for turn in range(20):
@@ -574,7 +572,7 @@ async def test_an_overwrite_is_a_heap_only_update(db: AsyncPool) -> None:
             b"""select pg_stat_get_xact_tuples_updated(c), pg_stat_get_xact_tuples_hot_updated(c)
                 from (select 'pgops.kv_store'::regclass as c) t"""
         )
-    assert row == (19, 19)
+    assert row == (19, 19 if db.version >= 160_000 else 0), "under a BRIN index from PostgreSQL 16 on"
 
 
 # --- the caller's transaction ----------------------------------------------------------------------------------------

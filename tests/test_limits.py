@@ -177,6 +177,7 @@ async def test_a_window_counts_to_its_limit_and_starts_anew(limits: AsyncLimits)
     assert (again.allowed, again.remaining) == (True, 1)
 
 
+@pytest.mark.slow
 async def test_the_seed_upsert_never_resets_its_window_and_ours_does(limits: AsyncLimits, db: AsyncPool) -> None:
     """The seed counts `on conflict do update set count = count + 1` and never looks at window_start again: who has
     reached the limit once is denied for ever."""

@@ -2,7 +2,6 @@
 comes back, and all of it belongs to the caller's transaction."""
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import this_server
 from pgmq import get_embedded_install_sql, install_pgmq_from_sql
-from psycopg.conninfo import make_conninfo
 
 from pgops.config import Target
 from pgops.database import AsyncBound, AsyncPool
@@ -26,15 +25,9 @@ from pgops.sync.services.pgmq import Pgmq
 @pytest.fixture(scope="module")
 def shared_dsn(server_dsn: str, template: str) -> Iterator[str]:
     """One database with pgmq in it for all of these tests."""
-    name = f"pgops_pgmq_{os.getpid()}"
-    with psycopg.connect(server_dsn, autocommit=True) as conn:
-        conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
-        try:
-            made = make_conninfo(server_dsn, dbname=name)
-            install_pgmq_from_sql(dsn=made)
-            yield made
-        finally:
-            conn.execute(f'drop database if exists "{name}" with (force)')
+    with this_server.database(server_dsn, template) as dsn:
+        install_pgmq_from_sql(dsn=dsn)
+        yield dsn
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ WRITES = [
     ("pubsub", "publish", "orders", "1"),
     ("pubsub", "publish", "orders", "1", "--durable"),
     ("pubsub", "listen", "orders", "--durable", "s", "--timeout", "0.1"),
-    ("vector", "create", "docs", "3"),
+    pytest.param(("vector", "create", "docs", "3"), marks=pytest.mark.vectors),
     ("kv", "set", "k", "v"),
     ("limit", "hit", "k", "--limit", "1", "--per", "1"),
     ("demo", "--headless", "--yes"),
@@ -193,9 +193,16 @@ def test_a_read_only_session_says_so_and_reads(command: Run) -> None:
     assert "read-only)" in command("queue", "list", "--profile", "prod").err
 
 
-@pytest.mark.parametrize(
-    "argv", [("migrate",), ("queue", "enqueue", "email", "{}"), ("cache", "purge", "--yes")], ids=" ".join
-)
+@pytest.mark.parametrize("argv", [("queue", "enqueue", "email", "{}"), ("cache", "purge", "--yes")], ids=" ".join)
 def test_a_write_is_refused_through_a_pooler_too(command: Run, pooled_dsn: str, argv: tuple[str, ...]) -> None:
     check_refused(command(*argv, "--read-only", "--dsn", pooled_dsn))
     assert command("queue", "enqueue", "email", "{}", "--dsn", pooled_dsn).code == 0, "the next client may write"
+
+
+def test_a_migration_is_refused_by_a_read_only_session_where_one_is_pending(
+    command: Run, dsn: str, pooled_dsn: str
+) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("delete from pgops.migrations where name = '0006_documents'")
+    for where in (dsn, pooled_dsn):
+        check_refused(command("migrate", "--read-only", "--dsn", where))

@@ -331,6 +331,7 @@ async def test_a_block_that_is_left_in_peace_has_handled_its_last_message(pg: As
     assert sorted(seen, key=str) == list(range(10))
 
 
+@pytest.mark.slow
 async def test_two_durable_listeners_of_one_name_share(pg: AsyncPgops, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgops.services.durable.LEASE_EVERY_S", 0.1)
     await pg.events.subscribe("s", topics=["orders"])
@@ -362,6 +363,7 @@ async def test_a_durable_name_with_other_topics_is_refused(pg: AsyncPgops) -> No
             pass
 
 
+@pytest.mark.slow
 async def test_a_durable_listener_outlives_a_lost_connection(pg: AsyncPgops, dsn: str) -> None:
     async with pg.pubsub.listen("orders", durable="s") as messages:
         await pg.events.append("orders", 1)

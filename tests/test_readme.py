@@ -11,12 +11,12 @@ import psycopg
 import pytest
 import typer
 
-from pgops.cli.app import app
+from pgops.cli.app import tree
 from pgops.tui.keymap import KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = getattr(typer.main.get_command(app), "commands", {})
+COMMANDS = getattr(typer.main.get_command(tree()), "commands", {})
 
 
 def blocks(language: str) -> list[str]:
@@ -70,3 +70,24 @@ def test_every_key_in_the_readme_does_something() -> None:
 def test_its_pictures_are_there() -> None:
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / picture).is_file()
+
+
+def test_every_room_has_a_picture_for_those_who_show_no_svg_and_it_is_small() -> None:
+    rooms = [picture for picture in (ROOT / "screenshots").glob("*.svg") if "-80x24" not in picture.name]
+    assert {picture.stem for picture in rooms} >= {"overview", "queues", "vectors", "connections", "outbox"}
+    for picture in rooms:
+        png = picture.with_suffix(".png")
+        assert png.read_bytes().startswith(b"\x89PNG"), picture.name
+        assert png.stat().st_size < 400_000, png.name
+
+
+def test_words_of_a_picture_stand_in_their_cells_and_bars_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "screenshots")
+    from picture import words
+
+    one = '<text class="r1" x="12.2" y="20" textLength="97.6" clip-path="url(#c)">&#160;a&#160;&lt;b&#160;█▁</text>'
+    assert words(one) == (
+        '<text class="r1" x="24.40" y="20.0">a</text><text class="r1" x="48.80" y="20.0">&lt;b</text>'
+        '<rect class="r1" x="85.40" y="1.50" width="12.2" height="24.40" shape-rendering="crispEdges"/>'
+        '<rect class="r1" x="97.60" y="22.85" width="12.2" height="3.05" shape-rendering="crispEdges"/>'
+    )

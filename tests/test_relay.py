@@ -125,6 +125,7 @@ async def test_an_unknown_subscription_and_another_database_end_the_relay(events
         await Relay(db, "s", Memory()).run()
 
 
+@pytest.mark.slow
 async def test_a_lost_connection_is_waited_for_and_repeats_nothing(
     events: AsyncEvents, db: AsyncPool, dsn: str
 ) -> None:

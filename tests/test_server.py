@@ -123,12 +123,14 @@ def test_first_start_and_restart(home: Path) -> None:
     assert ask(server.url, "select answer from kept") == 42
 
 
+@pytest.mark.slow
 def test_the_defaults_are_durable_and_local(home: Path) -> None:
     with Server(home).use() as url:
         for name, value in {"fsync": "on", "synchronous_commit": "on", "listen_addresses": ""}.items():
             assert ask(url, f"show {name}") == value
 
 
+@pytest.mark.slow
 def test_another_role_can_be_used_by_the_owner(home: Path) -> None:
     with Server(home, settings=FAST).use() as url:
         with psycopg.connect(url, autocommit=True) as connection:
@@ -136,6 +138,7 @@ def test_another_role_can_be_used_by_the_owner(home: Path) -> None:
         assert ask(url, "select current_user", user="watcher") == "watcher"
 
 
+@pytest.mark.slow
 def test_destroy_leaves_nothing(home: Path) -> None:
     server = Server(home, settings=FAST)
     server.start(pin=True)
@@ -163,6 +166,7 @@ def test_the_server_stays_for_the_second_user_and_goes_after_the_last(home: Path
     assert eventually(lambda: watcher_of(home) is None), "the watcher ends with the server"
 
 
+@pytest.mark.slow
 def test_a_short_use_begins_the_linger_anew(home: Path) -> None:
     server = Server(home, settings=FAST, linger=1.0)
     server.start()
@@ -173,6 +177,7 @@ def test_a_short_use_begins_the_linger_anew(home: Path) -> None:
     assert server.status().running
 
 
+@pytest.mark.slow
 def test_a_pinned_server_stays_until_stop(home: Path) -> None:
     server = Server(home, settings=FAST, linger=0.2)
     assert server.start(pin=True).pinned
@@ -210,6 +215,7 @@ def test_two_processes_start_it_at_once(home: Path) -> None:
 # --- kill -9
 
 
+@pytest.mark.slow
 def test_the_postmaster_is_killed_while_one_connection_idles_and_one_computes(home: Path) -> None:
     server = Server(home, settings=FAST)
     first = server.start()
@@ -224,6 +230,7 @@ def test_the_postmaster_is_killed_while_one_connection_idles_and_one_computes(ho
         busy.close()
 
 
+@pytest.mark.slow
 def test_the_postmaster_is_killed_and_its_pid_belongs_to_another_process(home: Path) -> None:
     server = Server(home, settings=FAST)
     pid = server.start().pid
@@ -254,6 +261,7 @@ def test_a_user_is_killed(home: Path) -> None:
         assert eventually(stopped(server))
 
 
+@pytest.mark.slow
 def test_a_user_and_the_postmaster_are_killed(home: Path) -> None:
     server = Server(home, settings=FAST, linger=0.5)
     with a_process_using(home, linger=0.5) as user:
@@ -283,6 +291,7 @@ def test_the_watcher_is_killed_and_the_next_user_brings_another(home: Path) -> N
     assert eventually(stopped(server))
 
 
+@pytest.mark.slow
 def test_control_c_ends_the_user_and_not_the_server(home: Path) -> None:
     server = Server(home, settings=FAST, linger=60)
     with a_process_using(home, linger=60) as user:
@@ -294,6 +303,7 @@ def test_control_c_ends_the_user_and_not_the_server(home: Path) -> None:
         assert watcher_of(home) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_initdb", [False, True])
 def test_the_first_start_is_killed_during_initdb(home: Path, with_initdb: bool) -> None:
     command = [sys.executable, "-c", USER_OF_IT, str(home), "5"]
@@ -316,6 +326,7 @@ def test_the_first_start_is_killed_during_initdb(home: Path, with_initdb: bool) 
 # --- folders and other users
 
 
+@pytest.mark.slow
 def test_a_long_path(folder: Path) -> None:
     home = folder / ("x" * 100) / ("y" * 60)
     server = Server(home, settings=FAST)
@@ -329,6 +340,7 @@ def test_a_long_path(folder: Path) -> None:
     assert not sockets.exists()
 
 
+@pytest.mark.slow
 def test_a_socket_folder_that_someone_else_made_is_refused(folder: Path) -> None:
     home = folder / ("x" * 100) / ("y" * 60)
     sockets = places.sockets_of(home)
@@ -342,6 +354,7 @@ def test_a_socket_folder_that_someone_else_made_is_refused(folder: Path) -> None
         Server(home).destroy(force=True)
 
 
+@pytest.mark.slow
 @only_root
 def test_another_user_cannot_connect(home: Path) -> None:
     psql = binaries.within_reach(binaries.find(), home.parent).program("psql")
@@ -403,6 +416,7 @@ def test_root_widens_no_folder_and_copies_programs_it_cannot_share(
     assert modes_of(*before) == before
 
 
+@pytest.mark.slow
 @only_root
 def test_a_folder_the_servers_user_cannot_enter_has_a_stand_in(folder: Path) -> None:
     closed = folder / "closed"
@@ -440,6 +454,7 @@ def test_where_the_server_stands(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- errors and other versions
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_says_what_the_log_says(home: Path) -> None:
     with pytest.raises(UnreachableError, match='parameter "nonsense"') as error:
         Server(home, settings={**FAST, "nonsense": "1"}).start()
@@ -449,6 +464,7 @@ def test_a_start_that_fails_says_what_the_log_says(home: Path) -> None:
     assert Server(home, settings=FAST).start().running
 
 
+@pytest.mark.slow
 def test_the_data_of_another_major_version_is_refused(home: Path) -> None:
     server = Server(home, settings=FAST)
     server.start()

@@ -22,11 +22,12 @@ SIZES = pytest.mark.parametrize(
     "size",
     [
         pytest.param(SMALL, id="80x24"),
-        pytest.param(USUAL, id="120x40"),
+        pytest.param(USUAL, id="120x40", marks=pytest.mark.slow),
         pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
     ],
 )
 LOST = UnreachableError("connection refused", "check host and port")
+TWO_SIZES = [pytest.param(SMALL, id="80x24"), pytest.param(USUAL, id="120x40", marks=pytest.mark.slow)]
 
 
 def app_of(pilot: Story) -> PgopsApp:
@@ -266,7 +267,7 @@ async def test_the_vectors_room_tells_lists_built_and_set_and_what_is_not_measur
 # --- acts ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [SMALL, USUAL], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("size", TWO_SIZES)
 async def test_requeue_asks_which_shows_what_it_hits_and_does_it_on_y_alone(size: tuple[int, int]) -> None:
     source = LiteralSource(BUSY)
     async with dashboard(source, size) as pilot:
@@ -399,6 +400,7 @@ def test_acts_are_upper_case_and_nothing_else_is() -> None:
     assert {key.id for key in KEYS.values() if len(key.key) == 1 and key.key.isupper()} == acts
 
 
+@pytest.mark.slow
 async def test_the_palette_does_what_a_key_does() -> None:
     source = LiteralSource(BUSY)
     async with dashboard(source, USUAL) as pilot:

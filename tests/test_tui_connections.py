@@ -25,7 +25,7 @@ SIZES = pytest.mark.parametrize(
     "size",
     [
         pytest.param(SMALL, id="80x24"),
-        pytest.param(USUAL, id="120x40"),
+        pytest.param(USUAL, id="120x40", marks=pytest.mark.slow),
         pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
     ],
 )
@@ -141,6 +141,7 @@ async def test_a_session_is_opened() -> None:
             assert words in told, words
 
 
+@pytest.mark.slow
 async def test_the_palette_knows_the_room_and_its_acts() -> None:
     held = source()
     async with dashboard(held, USUAL) as pilot:

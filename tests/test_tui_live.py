@@ -3,6 +3,7 @@
 import asyncio
 
 import psycopg
+import pytest
 from dashboard_story import USUAL, Story, screen, until
 
 from pgops.config import Target
@@ -77,6 +78,7 @@ async def test_an_empty_database_is_friendly(dsn: str) -> None:
         assert "pgops queue enqueue" in screen(pilot)
 
 
+@pytest.mark.slow
 async def test_killed_connections_come_back(dsn: str) -> None:
     async with dashboard(dsn).run_test(size=USUAL) as pilot:
         await until(pilot, lambda: "● live" in screen(pilot))

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, screen, until
 from pgmq import install_pgmq_from_sql
-from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, NOW, LiteralSource
+from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, LiteralSource, pgmq_queue
 from textual.widgets import Footer
 
 from pgops.config import Target
@@ -14,10 +14,9 @@ from pgops.ops.actions import Action
 from pgops.ops.pgmq import ABSENT
 from pgops.ops.snapshot import Snapshot, Unavailable
 from pgops.services.client import AsyncPgops
-from pgops.services.models import PgmqQueue
 from pgops.tui.app import PgopsApp
 from pgops.tui.live import LiveSource
-from pgops.tui.screens.ask import Question
+from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.widgets.ledger import Ledger
 
@@ -31,23 +30,13 @@ SIZES = pytest.mark.parametrize(
 )
 
 
-def theirs(name: str, **more: object) -> PgmqQueue:
-    """A queue of pgmq in which nothing is wrong."""
-    plain = PgmqQueue(
-        name=name, length=640, available=512, scheduled=28, running=100, dead=0, newest_age_s=0.4, oldest_age_s=640.0,
-        ready_age_s=75.0, total=90_412, bytes=1_843_200, archive_bytes=9_437_184, created_at=NOW, unlogged=False,
-        partitioned=False, in_per_s=61.0, out_per_s=58.0,
-    )  # fmt: skip
-    return replace(plain, **more)  # type: ignore[arg-type]
-
-
 BOTH = replace(
     BUSY,
     pgmq=(
-        theirs("aaa_orders", dead=7),
-        theirs("email", length=5_210_000, available=5_200_000, exact={"length": False, "available": False}),
-        theirs("parts", partitioned=True, available=None, scheduled=None, running=None, ready_age_s=None),
-        theirs("zzz", unlogged=True, dead=0),
+        pgmq_queue("aaa_orders", dead=7),
+        pgmq_queue("email", length=5_210_000, available=5_200_000, exact={"length": False, "available": False}),
+        pgmq_queue("parts", partitioned=True, available=None, scheduled=None, running=None, ready_age_s=None),
+        pgmq_queue("zzz", unlogged=True, dead=0),
     ),
 )
 
@@ -57,7 +46,8 @@ async def at_queue(pilot: Story, name: str) -> None:
     await until(pilot, lambda: bool(pilot.app.screen.query("#queues")))
     table = pilot.app.screen.query_one("#queues", Ledger)
     await until(pilot, lambda: table.row_count > 0)
-    for _ in range(table.row_count):
+    table.move_cursor(row=0)
+    for _ in range(table.row_count + 1):
         if table.current_line is not None and table.current_line.cells[0].plain.startswith(name):
             return
         await pilot.press("down")
@@ -84,27 +74,33 @@ async def test_its_dead_letters_are_redriven_and_a_question_comes_first() -> Non
     async with dashboard(source) as pilot:
         await at_queue(pilot, "aaa_orders")
         await pilot.press("R")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+        assert "aaa_orders: set aside what was read more than 5 times" in screen(pilot)
+        await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
         assert "pgops queue pgmq redrive aaa_orders" in screen(pilot)
         assert source.ran == []
         await pilot.press("y")
         await until(pilot, lambda: source.ran == [Action("pgmq_redrive", "aaa_orders")])
+        await at_queue(pilot, "parts")
+        await pilot.press("R")
+        await until(pilot, lambda: "There is no queue of pgmq here." in screen(pilot))
         await at_queue(pilot, "zzz")
         await pilot.press("R")
-        await until(pilot, lambda: "It has no dead letters in pgmq." in screen(pilot))
+        await until(pilot, lambda: "pgops queue pgmq dead zzz --more-than 5" in screen(pilot))
 
 
 async def test_it_is_emptied_and_a_question_comes_first() -> None:
     source = LiteralSource(BOTH)
     async with dashboard(source) as pilot:
         await at_queue(pilot, "aaa_orders")
-        await until(pilot, lambda: "E Empty" in screen(pilot))
-        await pilot.press("E")
+        await until(pilot, lambda: "X Empty" in screen(pilot))
+        await pilot.press("X")
         await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
         assert "pgops queue pgmq purge aaa_orders" in screen(pilot)
         await pilot.press("escape")
         assert source.ran == []
-        await pilot.press("E")
+        await pilot.press("X")
         await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
         await pilot.press("y")
         await until(pilot, lambda: source.ran == [Action("pgmq_purge", "aaa_orders")])
@@ -114,8 +110,8 @@ async def test_a_queue_of_ours_has_no_such_key() -> None:
     source = LiteralSource(BOTH)
     async with dashboard(source, USUAL) as pilot:
         await at_queue(pilot, "billing")
-        await until(pilot, lambda: "E Empty" not in screen(pilot))
-        await pilot.press("E")
+        await until(pilot, lambda: "X Empty" not in screen(pilot))
+        await pilot.press("X")
         await pilot.pause()
         assert source.previewed == []
         await pilot.press("P")
@@ -142,7 +138,7 @@ async def test_what_pgmq_has_nothing_for_is_said() -> None:
 @SIZES
 @pytest.mark.parametrize("base", [EMPTY, NO_SCHEMA], ids=["empty", "no schema"])
 async def test_they_appear_where_there_is_nothing_of_ours(base: Snapshot, size: tuple[int, int]) -> None:
-    async with dashboard(LiteralSource(replace(base, pgmq=(theirs("orders"),))), size) as pilot:
+    async with dashboard(LiteralSource(replace(base, pgmq=(pgmq_queue("orders"),))), size) as pilot:
         await at_queue(pilot, "orders pgmq")
         assert "No queue yet." not in screen(pilot)
         assert ("run: pgops migrate" in screen(pilot)) == (base is NO_SCHEMA)
@@ -163,9 +159,9 @@ async def test_a_role_that_may_not_see_them_reads_the_remedy_and_absence_is_sile
 
 async def test_terminal_sequences_in_a_name_are_only_text() -> None:
     evil = "[red]x[/red]\x1b[2J"
-    async with dashboard(LiteralSource(replace(BUSY, pgmq=(theirs(evil, dead=1),))), USUAL) as pilot:
+    async with dashboard(LiteralSource(replace(BUSY, pgmq=(pgmq_queue(evil, dead=1),))), USUAL) as pilot:
         await at_queue(pilot, "[red]x[/red]␛[2J")
-        await pilot.press("R")
+        await pilot.press("R", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, Question))
         assert "\x1b" not in screen(pilot)
 
@@ -173,10 +169,10 @@ async def test_terminal_sequences_in_a_name_are_only_text() -> None:
 async def test_at_80_columns_the_foot_still_has_room_for_what_one_needs() -> None:
     async with dashboard(LiteralSource(BOTH)) as pilot:
         await at_queue(pilot, "aaa_orders")
-        await until(pilot, lambda: "E Empty" in screen(pilot))
+        await until(pilot, lambda: "X Empty" in screen(pilot))
         assert pilot.app.screen.query_one(Footer).max_scroll_x == 0
         foot = screen(pilot).splitlines()[-1]
-        assert all(words in foot for words in ("R Requeue", "E Empty", "? Help", "q Quit"))
+        assert all(words in foot for words in ("R Redrive", "X Empty", "? Help", "q Quit"))
 
 
 @pytest.mark.slow
@@ -188,7 +184,7 @@ async def test_on_a_real_database_a_purge_is_previewed_done_and_seen(dsn: str) -
     app = PgopsApp(LiveSource(Target(dsn, "test")))
     async with app.run_test(size=USUAL, notifications=True) as pilot:
         await at_queue(pilot, "orders")
-        await pilot.press("E")
+        await pilot.press("X")
         await until(pilot, lambda: isinstance(app.screen, Question) and app.screen.ready)
         assert "matches 12" in screen(pilot)
         assert "message 1, read 0 times: 0" in screen(pilot)

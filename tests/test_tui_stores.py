@@ -24,10 +24,11 @@ SIZES = pytest.mark.parametrize(
     "size",
     [
         pytest.param(SMALL, id="80x24"),
-        pytest.param(USUAL, id="120x40"),
+        pytest.param(USUAL, id="120x40", marks=pytest.mark.slow),
         pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
     ],
 )
+TWO_SIZES = [pytest.param(SMALL, id="80x24"), pytest.param(USUAL, id="120x40", marks=pytest.mark.slow)]
 
 
 # --- what is seen ----------------------------------------------------------------------------------------------
@@ -61,6 +62,7 @@ async def test_the_stores_room_tells_of_cache_limits_and_keys(size: tuple[int, i
             "6 Stores", "95.7% app hit ratio", "hits 812/s", "misses 40/s", "in all 912k / 41.2k", "384 MB",
             "◆ expired 212k", "99.9% in memory", "12.8k keys", "1.8 MB", "◆ expired 3,100", "41.2k keys", "9.0 MB",
             "expired 210", "8,100 keys", "2.0 MB", "◆ expired 1,900",
+            "cache namespace", "sessions", "96.1%", "822k", "33.1k", "~498k", "500k", "fragments", "2,000",
         ):  # fmt: skip
             assert words in seen, words
 
@@ -179,13 +181,15 @@ async def test_the_subscription_that_is_chosen_stays_chosen_when_others_come() -
 # --- acts, on literal snapshots --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [SMALL, USUAL], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("size", TWO_SIZES)
 @pytest.mark.parametrize(
     ("keys", "action", "command"),
     [(["2", "P"], Action("pause", "billing"), "pgops queue pause billing"),
      (["2", "down", "down", "down", "P"], Action("resume", "webhooks"), "pgops queue resume webhooks"),
      (["3", "D"], Action("drop_collection", "docs"), "pgops vector drop docs"),
      (["5", "down", "D"], Action("unsubscribe", "warehouse"), "pgops outbox unsubscribe warehouse"),
+     (["6", "D"], Action("invalidate", "pages"), "pgops cache invalidate pages"),
+     (["6", "down", "down", "D"], Action("invalidate", "fragments"), "pgops cache invalidate fragments"),
      (["7", "down", "down", "D"], Action("drop_documents", "orders"), "pgops doc drop orders"),
      (["7", "enter", "D"], Action("drop_documents", "carts"), "pgops doc drop carts")],
 )  # fmt: skip
@@ -223,6 +227,18 @@ async def test_purge_asks_which_store(place: int, name: ActionName) -> None:
         await until(pilot, lambda: "matches" in screen(pilot))
         await pilot.press("y")
         await until(pilot, lambda: source.ran == [Action(name, "")])
+
+
+async def test_a_namespace_can_be_found_and_discarded_though_it_holds_nothing() -> None:
+    source = LiteralSource(BUSY)
+    source.matched = 0
+    async with dashboard(source) as pilot:
+        await pilot.press("6", "slash", *"sess", "enter")
+        await until(pilot, lambda: "fragments" not in screen(pilot))
+        await pilot.press("D")
+        await until(pilot, lambda: "matches 0" in screen(pilot))
+        await pilot.press("y")
+        await until(pilot, lambda: source.ran == [Action("invalidate", "sessions")])
 
 
 async def test_an_empty_collection_can_be_dropped() -> None:
@@ -288,6 +304,19 @@ async def test_live_a_subscription_is_dropped(dsn: str) -> None:
         assert await pg.events.subscriptions() == []
 
 
+async def test_live_a_namespace_is_discarded(dsn: str) -> None:
+    async with AsyncPgops.open(dsn) as pg:
+        await pg.cache.set_cap("pages", entries=1_234)
+        await pg.cache.set_many({"a": b"1", "b": b"1"}, namespace="pages")
+        async with live(dsn).run_test(size=USUAL, notifications=True) as pilot:
+            await pilot.press("6")
+            await until(pilot, lambda: "pages" in screen(pilot) and "1,234" in screen(pilot))
+            await do(pilot, "D", "2")
+            await until(pilot, lambda: "forgot 2 entries of pages" in screen(pilot))
+            await until(pilot, lambda: "expired 2" in screen(pilot))
+        assert await pg.cache.get("a", namespace="pages") is None
+
+
 async def test_live_expired_keys_and_limits_are_purged(dsn: str) -> None:
     async with AsyncPgops.open(dsn) as pg:
         for store in (pg.kv, pg.kv.ephemeral):
@@ -320,6 +349,12 @@ async def test_live_a_document_collection_is_opened_and_dropped(dsn: str) -> Non
             await until(pilot, lambda: "pgops.doc_orders" in screen(pilot))
             await pilot.press("enter")
             await until(pilot, lambda: "customer.name" in screen(pilot) and "CREATE INDEX" in screen(pilot))
+            await pilot.press("D")
+            await until(pilot, lambda: "collection orders with its documents" in screen(pilot))
+            await do(pilot, "enter", "1")
+            await until(pilot, lambda: "No index beside the primary key." in screen(pilot))
+            assert await pg.documents.list_indexes("orders") == ()
+            pilot.app.clear_notifications()
             await do(pilot, "D", "1")
             await until(pilot, lambda: "✕ there is no collection 'orders'" in screen(pilot))
             await pilot.press("escape")
@@ -328,6 +363,7 @@ async def test_live_a_document_collection_is_opened_and_dropped(dsn: str) -> Non
             await pg.documents.describe("orders")
 
 
+@pytest.mark.vectors
 async def test_live_a_vector_collection_is_dropped(dsn: str) -> None:
     async with AsyncPgops.open(dsn) as pg:
         await pg.vectors.create("docs", 3)

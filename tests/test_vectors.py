@@ -12,6 +12,7 @@ from pgops import migrate
 from pgops.database import AsyncBound, AsyncPool, Packed
 from pgops.errors import NotFoundError, PgopsError, RefusedError, UnavailableError, UsageError
 from pgops.services import vector_rules as rules
+from pgops.services import vector_wire as wire
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.models import Metric, VectorRow
 from pgops.services.vectors import AsyncVectors
@@ -58,6 +59,7 @@ async def indexes(db: AsyncPool) -> list[tuple[str, bool]]:
 # --- collections -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 async def test_a_collection_is_made_listed_and_dropped(vectors: AsyncVectors, db: AsyncPool) -> None:
     made = await vectors.create("docs", 3, metric="l2")
     assert (made.name, made.dimensions, made.metric, made.rows, made.rows_exact) == ("docs", 3, "l2", 0, True)
@@ -69,13 +71,16 @@ async def test_a_collection_is_made_listed_and_dropped(vectors: AsyncVectors, db
     assert await db.all(b"select from pg_class where relname like 'vec_docs%'") == []
 
 
+@pytest.mark.vectors
 async def test_a_name_is_taken_once_also_at_the_same_moment(db: AsyncPool) -> None:
+    await AsyncVectors(db).list()
     results = await asyncio.gather(*(AsyncVectors(db).create("docs", 3) for _ in range(5)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, UsageError)]
     assert len(refused) == 4
     assert all("already" in str(error) for error in refused)
 
 
+@pytest.mark.vectors
 async def test_bad_collections_are_refused_before_anything_is_made(vectors: AsyncVectors, db: AsyncPool) -> None:
     bad: list[tuple[Any, Any, Any]] = [
         ("", 3, "cosine"), ("Docs", 3, "cosine"), ("1a", 3, "cosine"), ("a" * 42, 3, "cosine"), ("a-b", 3, "cosine"),
@@ -90,6 +95,7 @@ async def test_bad_collections_are_refused_before_anything_is_made(vectors: Asyn
     assert await vectors.list() == ()
 
 
+@pytest.mark.vectors
 async def test_the_longest_name_works_with_an_index(vectors: AsyncVectors, db: AsyncPool) -> None:
     name = "a" * 41
     await vectors.create(name, 16)
@@ -99,6 +105,7 @@ async def test_the_longest_name_works_with_an_index(vectors: AsyncVectors, db: A
     assert (await vectors.rebuild(name, lists=1)).lists_after == 1
 
 
+@pytest.mark.vectors
 async def test_an_unknown_collection_is_not_found_and_near_names_are_offered(vectors: AsyncVectors) -> None:
     with pytest.raises(NotFoundError) as refused:
         await vectors.get("dosc")
@@ -115,6 +122,7 @@ async def test_an_unknown_collection_is_not_found_and_near_names_are_offered(vec
         assert refused.value.hint == "did you mean docs?"
 
 
+@pytest.mark.vectors
 async def test_a_collection_dropped_elsewhere_is_not_found(vectors: AsyncVectors, db: AsyncPool) -> None:
     await vectors.create("docs", 3)
     await vectors.search("docs", [1, 2, 3])
@@ -136,6 +144,7 @@ async def test_without_the_extension_all_else_works_and_vectors_say_why(empty_ds
 # --- rows ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 async def test_rows_come_back_as_they_were_added(vectors: AsyncVectors) -> None:
     await vectors.create("docs", 3, metric="l2")
     nested = {"tags": ["a", "ä", None], "deep": {"n": 1.5, "back": "\\u0000"}}
@@ -147,6 +156,7 @@ async def test_rows_come_back_as_they_were_added(vectors: AsyncVectors) -> None:
     assert (await vectors.get("docs")).rows == 2
 
 
+@pytest.mark.vectors
 async def test_ids_are_drawn_or_given_and_never_meet(vectors: AsyncVectors) -> None:
     await vectors.create("docs", 1, metric="l2")
     await vectors.add_many("docs", [VectorRow("drawn", [1])])
@@ -159,6 +169,7 @@ async def test_ids_are_drawn_or_given_and_never_meet(vectors: AsyncVectors) -> N
         await vectors.add_many("docs", [VectorRow("again", [1], id=50)])
 
 
+@pytest.mark.vectors
 async def test_a_bad_row_is_refused_and_nothing_of_its_call_stays(vectors: AsyncVectors) -> None:
     await vectors.create("docs", 2)
     good = [VectorRow("good", [1.0, float(n)]) for n in range(1, 3_000)]
@@ -184,6 +195,7 @@ async def test_a_bad_row_is_refused_and_nothing_of_its_call_stays(vectors: Async
     assert await vectors.add_many("docs", good) == 2_999
 
 
+@pytest.mark.vectors
 async def test_a_zero_vector_has_a_place_under_l2_and_ip(vectors: AsyncVectors) -> None:
     metric: Metric
     for metric in ("l2", "ip"):
@@ -191,6 +203,7 @@ async def test_a_zero_vector_has_a_place_under_l2_and_ip(vectors: AsyncVectors) 
         assert await vectors.add_many(metric, [VectorRow("zero", [0, 0])]) == 1
 
 
+@pytest.mark.vectors
 async def test_nothing_added_is_nothing_done(vectors: AsyncVectors) -> None:
     await vectors.create("docs", 2)
     assert await vectors.add_many("docs", []) == 0
@@ -199,6 +212,7 @@ async def test_nothing_added_is_nothing_done(vectors: AsyncVectors) -> None:
 # --- search ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 async def test_each_metric_measures_its_own_distance(vectors: AsyncVectors) -> None:
     cases: list[tuple[Metric, float, float]] = [
         ("cosine", 1 - 0.6, 0.6),
@@ -213,6 +227,7 @@ async def test_each_metric_measures_its_own_distance(vectors: AsyncVectors) -> N
         assert match.score == pytest.approx(score)
 
 
+@pytest.mark.vectors
 async def test_the_nearest_of_5000_are_found_by_the_index(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=25)
     rows = clustered(5_000)
@@ -228,8 +243,8 @@ async def test_the_nearest_of_5000_are_found_by_the_index(db: AsyncPool) -> None
 
 async def plan(db: AsyncPool, vectors: AsyncVectors, statement: str, probes: int = 1) -> str:
     known = await vectors._knows("docs")
-    packed = Packed(rules.pack_vector([1.0] * 16, 16, "cosine"))
-    params = {"embedding": packed, "limit": 10, "probes": probes, "filter": None}
+    packed = Packed(wire.pack_vector([1.0] * 16, 16, "cosine"))
+    params = {"embedding": packed, "limit": 10, "probes": probes, "ef_search": 40, "filter": None}
     async with db.transaction() as tx:
         rows = await tx.all(b"explain (analyze, buffers, timing off) " + known.statement(statement), params)
     return "\n".join(row[0] for row in rows)
@@ -240,6 +255,7 @@ def buffers(text: str) -> int:
     return sum(int(part.partition("=")[2]) for part in line.split() if part.startswith(("hit=", "read=")))
 
 
+@pytest.mark.vectors
 async def test_a_search_uses_the_index_and_an_exact_one_cannot(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=25)
     assert "Index Scan using vec_docs_ivf" in await plan(db, vectors, "search")
@@ -247,6 +263,7 @@ async def test_a_search_uses_the_index_and_an_exact_one_cannot(db: AsyncPool) ->
     assert "vec_docs_ivf" not in await plan(db, vectors, "search_exact")
 
 
+@pytest.mark.vectors
 async def test_probes_hold_for_the_search_that_asked_for_them_alone(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=25)
     few, many = [buffers(await plan(db, vectors, "search", probes)) for probes in (1, 25)]
@@ -259,6 +276,7 @@ async def test_probes_hold_for_the_search_that_asked_for_them_alone(db: AsyncPoo
         assert row is not None and row[0] in ("1", "off", "", None)
 
 
+@pytest.mark.vectors
 async def test_a_relaxed_scan_is_sorted_again(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=25)
     matches = await vectors.search("docs", clustered(1)[0].embedding, limit=3_000, probes=1)
@@ -266,6 +284,7 @@ async def test_a_relaxed_scan_is_sorted_again(db: AsyncPool) -> None:
     assert [match.distance for match in matches] == sorted(match.distance for match in matches)
 
 
+@pytest.mark.vectors
 async def test_a_filter_keeps_to_matching_metadata_and_still_fills_the_limit(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=25)
     query = clustered(1)[0].embedding
@@ -276,6 +295,7 @@ async def test_a_filter_keeps_to_matching_metadata_and_still_fills_the_limit(db:
     assert await vectors.search("docs", query, filter={"cluster": "7"}, exact=True) == ()
 
 
+@pytest.mark.vectors
 async def test_a_senseless_search_is_refused(vectors: AsyncVectors) -> None:
     await vectors.create("docs", 2)
     bad: list[dict[str, Any]] = [
@@ -293,6 +313,7 @@ async def test_a_senseless_search_is_refused(vectors: AsyncVectors) -> None:
 # --- on the caller's connection ----------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 async def test_on_a_callers_connection_rows_come_with_his_commit_and_nothing_is_set(db: AsyncPool, dsn: str) -> None:
     own = await filled(db, 5_000, lists=25)
     async with await psycopg.AsyncConnection.connect(dsn) as conn:
@@ -321,6 +342,7 @@ async def test_on_a_callers_connection_rows_come_with_his_commit_and_nothing_is_
 # --- the index ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 async def test_lists_as_built_and_as_set_are_told_apart(db: AsyncPool) -> None:
     vectors = await filled(db, 3_000, lists=10)
     built = await vectors.stats("docs")
@@ -334,6 +356,7 @@ async def test_lists_as_built_and_as_set_are_told_apart(db: AsyncPool) -> None:
     assert (await vectors.stats("docs")).lists_built is None
 
 
+@pytest.mark.vectors
 async def test_a_collection_without_an_index_says_so(db: AsyncPool) -> None:
     vectors = await filled(db, 100)
     stats = await vectors.stats("docs")
@@ -343,6 +366,7 @@ async def test_a_collection_without_an_index_says_so(db: AsyncPool) -> None:
             await call
 
 
+@pytest.mark.vectors
 async def test_lists_need_fifty_rows_each(db: AsyncPool) -> None:
     vectors = await filled(db, 500)
     for lists in (0, -1, 11, 40_000):
@@ -360,6 +384,7 @@ async def test_lists_need_fifty_rows_each(db: AsyncPool) -> None:
         await vectors.build_index("few")
 
 
+@pytest.mark.vectors
 async def test_more_than_2000_dimensions_have_no_index(vectors: AsyncVectors) -> None:
     await vectors.create("wide", 2_001)
     await vectors.add_many("wide", [VectorRow("x", [float(n)] + [1.0] * 2_000) for n in range(60)])
@@ -368,6 +393,7 @@ async def test_more_than_2000_dimensions_have_no_index(vectors: AsyncVectors) ->
     assert len(await vectors.search("wide", [1.0] * 2_001)) == 10
 
 
+@pytest.mark.vectors
 async def test_a_rebuild_changes_the_lists_and_searches_use_them(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=5)
     await vectors.search("docs", [1.0] * 16)
@@ -382,6 +408,7 @@ async def test_a_rebuild_changes_the_lists_and_searches_use_them(db: AsyncPool) 
     assert (await vectors.rebuild("docs")).lists_after == 5, "by the rows: 5,000 / 1,000"
 
 
+@pytest.mark.vectors
 async def test_a_build_that_needs_more_memory_gets_it_and_gives_it_back(dsn: str) -> None:
     async with AsyncPool.open(dsn, max_size=1) as db:
         default = await db.one(b"show maintenance_work_mem")
@@ -391,6 +418,7 @@ async def test_a_build_that_needs_more_memory_gets_it_and_gives_it_back(dsn: str
         assert await db.one(b"show maintenance_work_mem") == default
 
 
+@pytest.mark.vectors
 async def test_a_rebuild_that_is_cancelled_leaves_nothing_behind(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=5)
     async with db.transaction() as blocker:
@@ -411,6 +439,7 @@ async def test_a_rebuild_that_is_cancelled_leaves_nothing_behind(db: AsyncPool) 
     assert (await vectors.rebuild("docs", lists=50)).lists_before == 5
 
 
+@pytest.mark.vectors
 async def test_a_rebuild_whose_task_is_cancelled_leaves_nothing_behind(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=5)
     async with db.transaction() as blocker:
@@ -428,6 +457,7 @@ async def test_a_rebuild_whose_task_is_cancelled_leaves_nothing_behind(db: Async
     assert (await vectors.stats("docs")).lists_set == 5
 
 
+@pytest.mark.vectors
 async def test_what_a_killed_rebuild_left_is_cleaned_by_the_next(db: AsyncPool, dsn: str) -> None:
     vectors = await filled(db, 5_000, lists=5)
     await db.execute(b"alter index pgops.vec_docs_ivf set (lists = 7)")
@@ -448,6 +478,30 @@ async def test_what_a_killed_rebuild_left_is_cleaned_by_the_next(db: AsyncPool, 
     assert await indexes(db) == [("vec_docs_ivf", True)]
 
 
+@pytest.mark.vectors
+async def test_a_rebuild_builds_what_an_interrupted_build_left_invalid(db: AsyncPool, dsn: str) -> None:
+    vectors = await filled(db, 2_000)
+    build = b"create index concurrently vec_docs_ivf on pgops.vec_docs using ivfflat (embedding vector_cosine_ops) " \
+            b"with (lists = 8)"  # fmt: skip
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as victim:
+        async with db.transaction() as blocker:
+            await blocker.execute(HOLD)
+            task = asyncio.create_task(victim.execute(build))
+            for _ in range(100):
+                await asyncio.sleep(0.05)
+                if await indexes(db):
+                    break
+            await db.execute(b"select pg_terminate_backend(%s)", [victim.info.backend_pid])
+            with pytest.raises(psycopg.OperationalError):
+                await task
+    assert await indexes(db) == [("vec_docs_ivf", False)]
+    result = await vectors.rebuild("docs", lists=4)
+    assert (result.index, result.lists_before, result.lists_after) == ("vec_docs_ivf", 8, 4)
+    assert await indexes(db) == [("vec_docs_ivf", True)]
+    assert (await vectors.stats("docs")).lists_built == 4
+
+
+@pytest.mark.vectors
 async def test_two_rebuilds_at_once_are_one_and_a_refusal(db: AsyncPool) -> None:
     vectors = await filled(db, 5_000, lists=5)
     results = await asyncio.gather(
@@ -460,6 +514,8 @@ async def test_two_rebuilds_at_once_are_one_and_a_refusal(db: AsyncPool) -> None
     assert stats.lists_built == stats.lists_set and stats.lists_built in (20, 30)
 
 
+@pytest.mark.slow
+@pytest.mark.vectors
 async def test_a_rebuild_does_not_queue_behind_a_long_reader(db: AsyncPool) -> None:
     vectors = await filled(db, 2_000, lists=5)
     async with db.transaction() as reader:
@@ -471,6 +527,7 @@ async def test_a_rebuild_does_not_queue_behind_a_long_reader(db: AsyncPool) -> N
     assert (await vectors.stats("docs")).lists_set == 5
 
 
+@pytest.mark.vectors
 async def test_a_build_that_fails_leaves_no_invalid_index(db: AsyncPool) -> None:
     vectors = await filled(db, 2_000)
     async with db.transaction() as blocker:
@@ -497,6 +554,7 @@ def noise(count: int, dimensions: int = 16) -> list[VectorRow]:
     return [VectorRow(str(n), [rng.gauss(0, 1) for _ in range(dimensions)]) for n in range(count)]
 
 
+@pytest.mark.vectors
 async def test_recall_is_measured_and_recorded(vectors: AsyncVectors) -> None:
     await vectors.create("docs", 16)
     await vectors.add_many("docs", noise(4_000))
@@ -513,6 +571,7 @@ async def test_recall_is_measured_and_recorded(vectors: AsyncVectors) -> None:
     assert (await vectors.get("docs")).recall == 1.0
 
 
+@pytest.mark.vectors
 async def test_a_senseless_measurement_is_refused(db: AsyncPool) -> None:
     vectors = await filled(db, 100, lists=1)
     for arguments in ({"k": 0}, {"sample": 0}, {"probes": 0}):
@@ -542,9 +601,9 @@ def test_wilson_intervals_as_tabulated() -> None:
 
 
 def test_a_packed_vector_reads_the_same_as_text() -> None:
-    packed = rules.pack_vector([1.5, -2, 0.1], 3, "l2")
+    packed = wire.pack_vector([1.5, -2, 0.1], 3, "l2")
     assert packed[:8] == b"\x00\x03\x00\x00\x3f\xc0\x00\x00"
-    assert rules.vector_text(packed) == "[1.5,-2,0.100000001]"
+    assert wire.vector_text(packed) == "[1.5,-2,0.100000001]"
 
 
 def test_texts_that_share_words_are_near_and_vectors_never_change() -> None:
@@ -565,6 +624,7 @@ def test_texts_that_share_words_are_near_and_vectors_never_change() -> None:
         HashingEmbedder().embed("one text")
 
 
+@pytest.mark.vectors
 def test_the_blocking_twin_does_the_same(dsn: str) -> None:
     with Pool.open(dsn) as db:
         vectors = Vectors(db)

@@ -15,9 +15,11 @@ import pytest
 from pgops import Registry
 from pgops.database import AsyncPool
 from pgops.errors import UsageError
+from pgops.runtime import tidying
 from pgops.runtime.floors import TRAIL_S, Floor, Sweep
 from pgops.runtime.registry import load_registry
 from pgops.runtime.worker import Worker
+from pgops.services.cache import AsyncCache
 from pgops.services.leases import Floors
 from pgops.services.models import Claim, Job, Mark
 from pgops.services.queue import AsyncQueue
@@ -208,6 +210,7 @@ async def test_bad_jobs_fail_with_their_reason_and_do_not_stop_the_worker(db: As
     assert len(good) == 5
 
 
+@pytest.mark.slow
 async def test_a_job_longer_than_its_lease_keeps_it(db: AsyncPool, queue: AsyncQueue) -> None:
     registry = Registry()
 
@@ -244,6 +247,7 @@ async def test_a_job_committed_late_below_the_floor_is_found_by_the_sweeper(db: 
     assert len(done) == len(set(done)) == others + 1
 
 
+@pytest.mark.slow
 async def test_a_lost_connection_is_waited_out(db: AsyncPool, dsn: str, queue: AsyncQueue) -> None:
     registry = Registry()
 
@@ -357,3 +361,29 @@ def test_a_registry_that_cannot_be_had_is_told_in_one_line(spec: str) -> None:
         load_registry(spec)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
+
+
+async def test_where_a_worker_runs_the_cache_is_purged_and_held_to_its_caps(
+    db: AsyncPool, queue: AsyncQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidying, "EVERY_S", 0.1)
+    cache = AsyncCache(db)
+    await cache.set_many({f"gone{n}": b"x" for n in range(50)}, ttl_s=0.01)
+    await cache.set_many({f"k{n}": b"x" for n in range(50)}, namespace="n")
+    await cache.set_cap("n", entries=20)
+    async with working(Worker(db, Registry(), ["q"])):
+        await until(lambda: left_in_cache(db, 20))
+        await until(lambda: tidied(db))
+        await db.execute(b"alter table pgops.cache_store rename to gone")
+        await asyncio.sleep(0.4)
+        await db.execute(b"alter table pgops.gone rename to cache_store")
+        await cache.set("again", b"x", ttl_s=0.01)
+        await until(lambda: left_in_cache(db, 20))
+
+
+async def left_in_cache(db: AsyncPool, rows: int) -> bool:
+    return await scalar(db, b"select count(*) from pgops.cache_store") == rows
+
+
+async def tidied(db: AsyncPool) -> bool:
+    return await db.all(b"select sum(expired)::int, sum(evicted)::int from pgops.cache_stats") == [(50, 30)]

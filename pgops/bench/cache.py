@@ -9,8 +9,8 @@ import psycopg
 from pgops.bench.contract import Note, Params, Scenario
 from pgops.bench.measure import interleaved, rate
 from pgops.bench.site import Q
-from pgops.services.cache import DEFAULT_NAMESPACE
 from pgops.services.cache import Q as CACHE
+from pgops.services.cache_rules import DEFAULT_NAMESPACE
 from pgops.services.client import AsyncPgops
 
 TTL_S = 3_600.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from pgops.bench import cache, outbox, queue, snapshot, vector
+from pgops.bench import cache, kv, limit, outbox, queue, snapshot, vector
 from pgops.bench.contract import Environment, Note, Params, Progress, Report, Scenario
 from pgops.bench.site import Q, open_server, scratch
 from pgops.config import Target
@@ -23,6 +23,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     queue.SCENARIO,
     outbox.SCENARIO,
     cache.SCENARIO,
+    kv.SCENARIO,
+    limit.SCENARIO,
     vector.SCENARIO,
     snapshot.SCENARIO,
 )

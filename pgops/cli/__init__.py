@@ -8,8 +8,9 @@
     tables.py     values as cells and tables
     report.py     a snapshot as a person reads it
     acts.py       preview, confirm, run: the one way in which a command changes data in bulk
+    lean.py       commands whose options cost nothing where they are not given
     inputs.py     payloads from arguments and from stdin
-    running.py    the worker and the relay, which run until they are told to stop
+    running.py    the relay, and what runs until it is told to stop; worker.py: the worker, also in several processes
     schema.py status.py server.py queue.py pgmq.py cache.py limit.py kv.py doc.py vector.py outbox.py pubsub.py
                   audit.py sessions.py check.py demo.py bench.py: one group each
 

@@ -35,17 +35,6 @@ async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool) -> None:
         report(cli, await actions.run(db, look.action))
 
 
-def agreed(cli: Cli, verb: str, title: str, *, matched: int, yes: bool, dry_run: bool) -> bool:
-    """Whether to do what has no Action: it was confirmed, and is no dry run. Raises RefusedError otherwise."""
-    if dry_run:
-        cli.done(verb, f"would {title}; nothing was changed", matched=matched, changed=0, dry_run=True)
-        return False
-    if not yes:
-        output.talk(title)
-    ask(title, yes=yes)
-    return True
-
-
 def ask(title: str, *, yes: bool) -> None:
     """Return if this was confirmed. Raises RefusedError otherwise."""
     if yes:

@@ -1,56 +1,51 @@
 """The tree of commands, and running one of them.
 
-The rule: a group brings its commands, and `run` ends every call with an exit code; see endings.py for the errors.
+The rule: a room brings its commands, and none is entered that a command line does not speak of, so that a command
+starts fast. `run` ends every call with an exit code; see endings.py for the errors.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from pgops.cli import (
-    audit,
-    bench,
-    cache,
-    check,
-    demo,
-    doc,
-    endings,
-    kv,
-    limit,
-    outbox,
-    pgmq,
-    pubsub,
-    queue,
-    running,
-    schema,
-    server,
-    sessions,
-    status,
-    vector,
-)
+from pgops.cli import endings
 from pgops.cli.command import Dsn, Profile, ReadOnly, perform
 from pgops.cli.context import Cli, at_terminal
+from pgops.cli.lean import Group
 from pgops.version import __version__
 
-app = typer.Typer(
-    name="pgops",
-    help="Queue, cache, outbox and vector search on one PostgreSQL, seen and steered from one terminal.",
-    epilog="Example: pgops status --json",
-    invoke_without_command=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for room in (schema, status, check, demo, bench):
-    room.register(app)
-running.register(queue.app, outbox.app)
-queue.app.add_typer(pgmq.app)
-for house in (server, queue, cache, limit, kv, doc, vector, outbox, pubsub, audit):
-    app.add_typer(house.app)
-for tree in (sessions.app, sessions.locks_app):
-    app.add_typer(tree)
+# What stands first on a command line, and the module that brings it.
+ROOMS = {
+    "migrate": "schema", "grants": "grants", "status": "status", "check": "check", "demo": "demo", "bench": "bench",
+    "server": "server", "queue": "queue", "cache": "cache", "limit": "limit", "kv": "kv", "doc": "doc",
+    "vector": "vector", "outbox": "outbox", "pubsub": "pubsub", "audit": "audit", "sessions": "sessions",
+    "locks": "sessions",
+}  # fmt: skip
+
+
+def tree(words: Container[str] = ROOMS) -> typer.Typer:
+    """The commands of those rooms that stand among `words`, or all of them where none does."""
+    app = typer.Typer(
+        name="pgops",
+        cls=Group,
+        help="Queue, cache, outbox and vector search on one PostgreSQL, seen and steered from one terminal.",
+        epilog="Example: pgops status --json",
+        invoke_without_command=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)
+    for module in dict.fromkeys([room for name, room in ROOMS.items() if name in words] or ROOMS.values()):
+        room = import_module(f"pgops.cli.{module}")
+        if hasattr(room, "register"):
+            room.register(app)
+        else:
+            app.add_typer(room.app)
+    return app
 
 
 def _version(asked: bool) -> None:
@@ -59,7 +54,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     context: typer.Context,
     dsn: Dsn = None,
@@ -75,6 +69,8 @@ def root(
     """
     if context.invoked_subcommand is not None:
         return
+    from pgops.cli import status
+
     cli = Cli(dsn, json=False, profile=profile, read_only=read_only)
     perform(cli, _dashboard if at_terminal(sys.stdin, sys.stdout) else status.once)
 
@@ -88,9 +84,11 @@ def _dashboard(cli: Cli) -> None:
 def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        code = typer.main.get_command(app).main(list(argv), prog_name="pgops", standalone_mode=False)
+        code = typer.main.get_command(tree(argv)).main(list(argv), prog_name="pgops", standalone_mode=False)
         sys.stdout.flush()
     except Exception as error:
+        from pgops.cli import check
+
         if check.meant(argv):
             return check.failed(error, as_json="--json" in argv, target=None)
         return endings.tell(error, as_json="--json" in argv, target=None)

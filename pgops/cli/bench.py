@@ -28,14 +28,16 @@ def bench(
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="How many jobs, events, keys or rows.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", min=0, help="How many go together; 0 is all.")] = None,
     payload_bytes: Annotated[int | None, typer.Option("--payload-bytes", min=0, help="How large each is.")] = None,
-    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Of the worker.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, help="Of the worker; of limit, how many processes.")
+    ] = None,
     runs: Annotated[int | None, typer.Option("--runs", min=1, help="How often; the figures are medians.")] = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.01, help="How long what is repeated goes on.")
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Measure: queue, outbox, cache, vector or snapshot. Each figure is the median of some runs.
+    """Measure: queue, outbox, cache, kv, limit, vector or snapshot. Each figure is the median of some runs.
 
     It uses scratch databases of its own on the embedded server. Any other server needs --dsn and --yes.
     """

@@ -117,13 +117,17 @@ def verdict(snapshot: "Snapshot") -> tuple[int, str]:
 
 
 def _unseen(snapshot: "Snapshot") -> str:
-    """The first part that could not be had. A standby never has the cache: its tables are not logged."""
+    """The first part that could not be had. A standby never has the cache: its tables are not logged; a database
+    without pgvector has no vectors, and nobody misses them."""
     from pgops.ops.snapshot import Unavailable
 
-    standby = not isinstance(snapshot.server, Unavailable) and snapshot.server.in_recovery
+    server = snapshot.server
+    never = set[str]()
+    if not isinstance(server, Unavailable):
+        never = {name for name, is_so in (("cache", server.in_recovery), ("vectors", not server.pgvector)) if is_so}
     for name in ("server", "sessions", "locks", "queues", "workers", "outbox", "cache", "vectors"):
         part = getattr(snapshot, name)
-        if isinstance(part, Unavailable) and not (name == "cache" and standby):
+        if isinstance(part, Unavailable) and name not in never:
             return f"{name}: {part.reason} ({part.remedy})"
     return ""
 

@@ -16,6 +16,7 @@ import typer
 
 from pgops.cli import endings
 from pgops.cli.context import Cli, interruptible
+from pgops.cli.lean import Command, Group
 from pgops.errors import ExitCode
 
 Body = TypeVar("Body", bound=Callable[..., Coroutine[object, object, None] | None])
@@ -39,7 +40,7 @@ def _ending(error: BaseException, cli: Cli) -> int:
 
 def group(name: str, help: str) -> typer.Typer:
     """An empty group of commands."""
-    app = typer.Typer(name=name, help=help, rich_markup_mode=None)
+    app = typer.Typer(name=name, cls=Group, help=help, rich_markup_mode=None)
 
     @app.callback(invoke_without_command=True)
     def overview(context: typer.Context) -> None:
@@ -70,7 +71,7 @@ def command(app: typer.Typer, name: str, *, example: str, ending: Ending = _endi
         own = list(signature.parameters.values())[1:]
         call.__dict__["__signature__"] = signature.replace(parameters=[*own, *_common()], return_annotation=None)
         call.__annotations__ = {each.name: each.annotation for each in (*own, *_common())}
-        app.command(name, help=inspect.getdoc(function), epilog=f"Example: {example}")(call)
+        app.command(name, cls=Command, help=inspect.getdoc(function), epilog=f"Example: {example}")(call)
         return function
 
     return register

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 class Cli:
-    """One call of the program."""
+    """One call of the program. `read_only` is what the call itself said, `target.read_only` may come from a profile."""
 
     def __init__(self, dsn: str | None, json: bool, *, profile: str | None = None, read_only: bool = False) -> None:
         self.json = json
+        self.read_only = read_only
         self.target = resolve_target(dsn, profile=profile, read_only=read_only)
         self._told = False
 
@@ -55,7 +56,7 @@ class Cli:
         async with self.database() as db:
             pg = AsyncPgops(db, self.target)
             yield pg
-            await pg.cache.flush()
+            await pg.flush()
 
     def document(self, body: Mapping[str, object], *, one_line: bool = False) -> None:
         """Print `body` in its envelope."""

@@ -174,8 +174,10 @@ async def index(
     dry_run: DryRun = False,
 ) -> None:
     """Make an index without blocking writers; without PATH and --kind, list them."""
+    from pgops.ops.actions import Action
+
     if drop is not None:
-        await _drop_index(cli, collection, drop, yes=yes, dry_run=dry_run)
+        await acts.act(cli, Action("drop_index", f"{collection}.{drop}"), yes=yes, dry_run=dry_run)
         return
     async with cli.connect() as pg:
         if path is not None or kind is not None:
@@ -188,22 +190,6 @@ async def index(
         (one.name, one.kind, one.type, one.path, one.valid, tables.size(one.bytes), one.scans_total) for one in found
     ]
     cli.items(found, heads, rows)
-
-
-async def _drop_index(cli: Cli, collection: str, name: str, *, yes: bool, dry_run: bool) -> None:
-    from pgops.ops import audit
-
-    async with cli.connect() as pg:
-        found = {one.name: one for one in await pg.documents.list_indexes(collection)}
-        if name not in found:
-            raise NotFoundError(f"{collection} has no index {name[:63]!r}", f"see: pgops doc index {collection}")
-        title = f"drop index {name} of {collection}: {found[name].definition}"
-        if not acts.agreed(cli, "drop_index", title, matched=1, yes=yes, dry_run=dry_run):
-            return
-        async with audit.long_act(pg.db, "drop_index", f"{collection}.{name}", matched=1) as act:
-            await pg.documents.drop_index(collection, name)
-            act.changed = 1
-    cli.done("drop_index", f"dropped {name}", audit_id=act.id)
 
 
 @command(app, "drop", example="pgops doc drop notes --yes --json")

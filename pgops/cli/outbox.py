@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pgops.cli import acts, inputs, tables
+from pgops.cli import acts, inputs, running, tables
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
@@ -107,3 +107,6 @@ async def unsubscribe(
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("unsubscribe", name), yes=yes, dry_run=dry_run)
+
+
+command(app, "relay", example="pgops outbox relay --subscription billing --to stdout")(running.relay)

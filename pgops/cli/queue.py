@@ -1,10 +1,12 @@
 """`pgops queue …`: see queues and jobs, add jobs, take back what is stuck or dead, run a worker."""
 
+import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from pgops.cli import acts, inputs, output
+from pgops.cli import acts, inputs, output, pgmq, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
@@ -64,6 +66,7 @@ async def show(cli: Cli, queue: Name, job: Annotated[int, typer.Argument(metavar
         ("queue", found.queue), ("id", str(found.id)), ("state", found.state), ("kind", found.kind),
         ("priority", found.priority), ("attempt", _attempt(found)), ("created", found.created_at),
         ("run at", found.run_at), ("started", found.started_at), ("lease until", found.lease_until),
+        ("group", found.group_key), ("unique key", found.unique_key), ("progress", found.progress),
         ("worker", None if found.owner is None else str(found.owner)), ("payload", found.payload),
         *((f"error {number}", error) for number, error in enumerate(found.errors, 1)),
     ]  # fmt: skip
@@ -79,12 +82,15 @@ async def enqueue(
     delay: Annotated[float | None, typer.Option("--delay", metavar="SECONDS", help="Run it later.")] = None,
     priority: Annotated[int, typer.Option("--priority", help="1 is first, 4 is last.")] = 2,
     max_attempts: Annotated[int | None, typer.Option("--max-attempts", help="Otherwise as the queue says.")] = None,
+    group: Annotated[str | None, typer.Option("--group", metavar="KEY", help="One at a time, in order.")] = None,
+    unique: Annotated[str | None, typer.Option("--unique", metavar="KEY", help="Not if one with it is there.")] = None,
+    unique_for: Annotated[float | None, typer.Option("--unique-for", metavar="SECONDS", help="At most.")] = None,
     many: Annotated[bool, typer.Option("--many", help="One job for each line of JSON on stdin.")] = False,
 ) -> None:
     """Add a job, or with --many one for each line of stdin, all or none."""
-    if many and (payload != "-" or delay is not None or max_attempts is not None):
+    if many and (payload != "-" or any(one is not None for one in (delay, max_attempts, group, unique))):
         raise UsageError(
-            "--many takes its payloads from stdin, and no --delay or --max-attempts",
+            "--many takes its payloads from stdin, and no --delay, --max-attempts, --group or --unique",
             "for example: pgops queue enqueue email --many < jobs.jsonl",
         )
     value = None if many else inputs.payload(payload)
@@ -95,8 +101,9 @@ async def enqueue(
             cli.done("enqueue", f"enqueued {added:,} jobs in {queue}", matched=added, changed=added)
             return
         job = await pg.queue.enqueue(
-            queue, value, kind=kind, priority=priority, delay_s=delay, max_attempts=max_attempts
-        )
+            queue, value, kind=kind, priority=priority, delay_s=delay, max_attempts=max_attempts, group_key=group,
+            unique_key=unique, unique_for_s=unique_for,
+        )  # fmt: skip
     cli.done("enqueue", f"enqueued job {job} in {queue}", more={"queue": queue, "id": job})
 
 
@@ -119,17 +126,96 @@ async def requeue(
     await acts.act(cli, action, yes=yes, dry_run=dry_run)
 
 
+@command(app, "cancel", example="pgops queue cancel email 1 --yes --json")
+async def cancel(
+    cli: Cli,
+    queue: Name,
+    ids: Annotated[list[int], typer.Argument(metavar="JOB...", show_default=False)],
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """End jobs: what has not started is gone, and the worker of what runs is told."""
+    from pgops.ops.actions import Action
+
+    await acts.act(cli, Action("cancel_jobs", queue, ids=tuple(ids)), yes=yes, dry_run=dry_run)
+
+
+@command(app, "discard", example="pgops queue discard email --yes --json")
+async def discard(
+    cli: Cli,
+    queue: Name,
+    ids: Annotated[list[int] | None, typer.Argument(metavar="JOB", help="Only these dead letters.")] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Give dead letters up: all of the queue, or those named. The history keeps them."""
+    from pgops.ops.actions import Action
+
+    await acts.act(cli, Action("discard_dead", queue, ids=tuple(ids or ())), yes=yes, dry_run=dry_run)
+
+
+@command(app, "edit", example="""pgops queue edit email 1 '{"to": "b@example.org"}' --yes --json""")
+async def edit(
+    cli: Cli,
+    queue: Name,
+    job: Annotated[int, typer.Argument(metavar="JOB", show_default=False)],
+    payload: Annotated[str, typer.Argument(help="JSON, or - for stdin.", show_default=False)],
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Give a job that does not run another payload."""
+    from pgops.ops.actions import Action
+
+    given = json.dumps(inputs.payload(payload), ensure_ascii=False)
+    await acts.act(cli, Action("edit_job", queue, ids=(job,), given=given), yes=yes, dry_run=dry_run)
+
+
+@command(app, "set", example="""pgops queue set email '{"lease_s": 60, "max_running": 5}' --yes --json""")
+async def set_(
+    cli: Cli,
+    queue: Name,
+    settings: Annotated[str, typer.Argument(help="JSON, or - for stdin; without it they are shown.")] = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Change settings of a queue, or see them: max_attempts, lease_s, max_runtime_s, backoff_s, backoff_max_s, history
+    (none, failures, all), aging_s (waiting so long is worth one priority), durability (durable; relaxed: a crash of the
+    server may lose the last second), and the limits max_running, rate_per_s and burst, for all workers together. null
+    takes a limit away."""
+    if not settings:
+        from pgops.ops.previews_jobs import settings as settings_now
+
+        async with cli.database() as db:
+            cli.facts(asdict(await settings_now(db, queue)))
+        return
+    from pgops.ops.actions import Action
+
+    given = json.dumps(inputs.payload(settings), ensure_ascii=False)
+    await acts.act(cli, Action("set_queue", queue, given=given), yes=yes, dry_run=dry_run)
+
+
+@command(app, "history", example="pgops queue history email --json")
+async def history(
+    cli: Cli, queue: Name, limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 50
+) -> None:
+    """The youngest jobs that have ended, and what they returned, as far as the queue keeps them."""
+    async with cli.connect() as pg:
+        found = await pg.queue.history(queue, limit=limit)
+    rows = [(job.id, job.outcome, job.kind, job.attempt, job.finished_at, job.payload, job.result) for job in found]
+    cli.items(found, ("id", "outcome", "kind", "attempt", "finished", "payload", "result"), rows)
+
+
 @command(app, "pause", example="pgops queue pause email --json")
-async def pause(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
-    """Let no worker claim from a queue; jobs that run go on."""
+async def pause(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Let no worker claim from a queue; jobs that run go on. It asks nothing."""
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("pause", queue), yes=True, dry_run=dry_run)
 
 
 @command(app, "resume", example="pgops queue resume email --json")
-async def resume(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
-    """Let workers claim from a queue again."""
+async def resume(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Let workers claim from a queue again. It asks nothing."""
     from pgops.ops.actions import Action
 
     await acts.act(cli, Action("resume", queue), yes=True, dry_run=dry_run)
@@ -137,10 +223,14 @@ async def resume(cli: Cli, queue: Name, dry_run: DryRun = False) -> None:
 
 def _as_queue(one: PgmqQueue) -> dict[str, object]:
     """A queue of pgmq with all that a queue of ours says too; what pgmq does not know is null."""
-    unknown = dict.fromkeys(("stuck", "completed_total", "failed_total"))
+    unknown = dict.fromkeys(("stuck", "waiting", "completed_total", "failed_total"))
     known = {"paused": False, "oldest_age_s": one.ready_age_s, "enqueued_total": one.total}
     return {**output.plain(one), **unknown, **known, "oldest_message_age_s": one.oldest_age_s}
 
 
 def _attempt(job: JobRow) -> str:
     return str(job.attempt) if job.max_attempts is None else f"{job.attempt}/{job.max_attempts}"
+
+
+command(app, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(worker.work)
+app.add_typer(pgmq.app)

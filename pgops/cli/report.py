@@ -14,14 +14,13 @@ from pgops.ops.snapshot import (
     LockBackend,
     OutboxSubscription,
     PubsubPart,
-    Queue,
     ServerPart,
     Sessions,
     Snapshot,
     Unavailable,
     VectorIndexPart,
-    Worker,
 )
+from pgops.ops.snapshot_jobs import Queue, Worker
 from pgops.services.models import PgmqQueue
 
 T = TypeVar("T")
@@ -34,7 +33,7 @@ PGMQ_HEADS = (
 )  # fmt: skip
 _WORKER_HEADS = ("worker", "host", "pid", "queues", "running", "of", "heartbeat", "state")
 _OUTBOX_HEADS = ("subscription", "sink", "lag", "lag age", "relayed", "relayed/s", "parked")
-_VECTOR_HEADS = ("index", "method", "rows", "lists", "probes", "size", "valid", "searches", "recall")
+_VECTOR_HEADS = ("index", "type", "method", "rows", "lists", "probes", "size", "valid", "searches", "recall")
 
 _DOCUMENT_HEADS = (
     "collection", "documents", "dead rows", "size", "indexes", "index size", "unused", "invalid", "writes/s", "hot"
@@ -190,8 +189,8 @@ def _outbox_row(one: OutboxSubscription) -> tuple[object, ...]:
 def _vector_row(one: VectorIndexPart) -> tuple[object, ...]:
     lists = cell(one.lists_built) if one.lists_built == one.lists_set else f"{cell(one.lists_built)}→{one.lists_set}"
     return (
-        one.index, one.method, _capped(one.rows, one.exact, "rows"), lists, one.probes, size(one.bytes), one.valid,
-        one.searches_total, _percent(one.recall),
+        one.index or one.table, one.type, one.method, _capped(one.rows, one.exact, "rows"), lists, one.probes,
+        size(one.bytes), one.valid, one.searches_total, _percent(one.recall),
     )  # fmt: skip
 
 

@@ -1,55 +1,27 @@
-"""`pgops queue work` and `pgops outbox relay`: programs that run until they are told to stop.
+"""`pgops outbox relay`, and what it has in common with the worker: a program that runs until it is told to stop.
 
 SIGTERM and ctrl-c let them finish or hand back what they hold; a second ctrl-c does not wait for that. What they
 say is talk; with --json one document at the end tells what was done.
 """
 
 import asyncio
+import json
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from pgops.cli import output
-from pgops.cli.command import command
 from pgops.cli.context import Cli
 
+LOOK_EVERY_S = 0.5
 REPORT_EVERY_S = 10.0
-
-
-def register(queue: typer.Typer, outbox: typer.Typer) -> None:
-    command(queue, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(work)
-    command(outbox, "relay", example="pgops outbox relay --subscription billing --to stdout")(relay)
-
-
-async def work(
-    cli: Cli,
-    registry: Annotated[str, typer.Argument(metavar="MODULE:REGISTRY", show_default=False)],
-    queues: Annotated[list[str], typer.Option("--queue", "-q", metavar="QUEUE", help="May be repeated.")],
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Jobs at a time.")] = 10,
-    grace: Annotated[float, typer.Option("--grace", metavar="SECONDS", help="Time to finish, when stopped.")] = 25.0,
-) -> None:
-    """Run the jobs of queues through the handlers of a Registry."""
-    from pgops.runtime.registry import load_registry
-    from pgops.runtime.worker import Worker
-    from pgops.services.queue import AsyncQueue
-
-    handlers = load_registry(registry)
-    async with cli.database(max_size=8) as db:
-        for queue in queues:
-            await AsyncQueue(db).refuse_pgmq(queue)
-        worker = Worker(db, handlers, queues, concurrency=concurrency, grace_s=grace)
-        async with told_to_stop(worker.stop), _reporting(lambda: _line(asdict(worker.stats))):
-            stats = await worker.run()
-    if cli.json:
-        cli.document({"queues": queues, **asdict(stats)})
-    else:
-        output.talk(_line(asdict(stats)))
 
 
 async def relay(
@@ -67,7 +39,7 @@ async def relay(
     async with cli.database() as db:
         relay = Relay(db, subscription, sink, batch=batch, attempts=attempts)
         try:
-            async with told_to_stop(relay.stop), _reporting(lambda: _line(asdict(relay.stats))):
+            async with told_to_stop(relay.stop), reporting(lambda: counts(asdict(relay.stats))):
                 await relay.run()
         except SinkClosedError as error:
             raise BrokenPipeError from error
@@ -76,7 +48,7 @@ async def relay(
     if cli.json and to != "stdout":
         cli.document({"subscription": subscription, "sink": to, **asdict(relay.stats)})
     else:
-        output.talk(_line(asdict(relay.stats)))
+        output.talk(counts(asdict(relay.stats)))
 
 
 @asynccontextmanager
@@ -105,27 +77,45 @@ async def told_to_stop(stop: Callable[[], None]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _reporting(line: Callable[[], str]) -> AsyncIterator[None]:
-    """Log to stderr, and now and then say how far it is."""
+async def reporting(line: Callable[[], str], log_format: str = "text") -> AsyncIterator[None]:
+    """Log to stderr, as text or as a JSON object a line, and say how far it is: on a terminal in a line that stays
+    below, else now and then."""
+    from rich.console import Console
+    from rich.text import Text
 
-    async def report() -> None:
-        said = line()
-        while True:
-            await asyncio.sleep(REPORT_EVERY_S)
-            if line() != said:
-                said = line()
-                output.talk(said)
+    with ExitStack() as stack:
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        status = stack.enter_context(console.status("")) if console.is_terminal and log_format == "text" else None
 
+        async def report() -> None:
+            said = line()
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S if status is not None else REPORT_EVERY_S)
+                now = line()
+                if status is not None:
+                    status.update(Text(now))
+                elif now != said and log_format == "text":
+                    output.talk(now)
+                said = now
+
+        stack.enter_context(_logging(log_format))
+        reporter = asyncio.create_task(report())
+        try:
+            yield
+        finally:
+            reporter.cancel()
+
+
+@contextmanager
+def _logging(log_format: str) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Harmless("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(JsonLines() if log_format == "json" else _Harmless("%(asctime)s %(levelname)s %(message)s"))
     log = logging.getLogger("pgops")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    reporter = asyncio.create_task(report())
     try:
         yield
     finally:
-        reporter.cancel()
         log.removeHandler(handler)
 
 
@@ -134,5 +124,19 @@ class _Harmless(logging.Formatter):
         return output.harmless(super().format(record))
 
 
-def _line(stats: dict[str, object]) -> str:
+class JsonLines(logging.Formatter):
+    """One object a record: time, level, logger, message, pid, and the traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {
+            "time": datetime.fromtimestamp(record.created, UTC), "level": record.levelname.lower(),
+            "logger": record.name, "message": record.getMessage(), "pid": record.process,
+        }  # fmt: skip
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(output.plain(said))
+
+
+def counts(stats: Mapping[str, object]) -> str:
+    """What was done, in a line."""
     return ", ".join(f"{name} {number:,}" for name, number in stats.items() if isinstance(number, int))

@@ -22,6 +22,11 @@ HEADS = ("pid", "user", "database", "application", "client", "state", "transacti
 LOCK_HEADS = ("pid", "user", "application", "state", "waits for", "root", "waited", "on", "mode", "query")
 
 
+def register(root: typer.Typer) -> None:
+    root.add_typer(app)
+    root.add_typer(locks_app)
+
+
 @command(app, "list", example="pgops sessions list --json")
 async def list_(cli: Cli) -> None:
     """Client connections, the longest transaction first, 200 at most."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from io import StringIO
 
 from pgops.cli.output import harmless, plain
+from pgops.ops import wording
 
 _PIPE_WIDTH = 10_000
 
@@ -64,28 +65,10 @@ def cell(value: object) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them: 0.3s, 12s, 4m 05s, 2h 10m, 3d 4h."""
-    if seconds is None:
-        return "-"
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600}h"
+    """Seconds as a person says them, in the same words as the dashboard."""
+    return "-" if seconds is None else wording.duration(seconds)
 
 
 def size(count: int | None) -> str:
-    """Bytes in powers of 1024."""
-    if count is None:
-        return "-"
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(amount) < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TB"
+    """Bytes in powers of 1024, in the same words as the dashboard."""
+    return "-" if count is None else wording.size(count)

@@ -19,7 +19,8 @@ from pgops.demo.content import documents, row
 from pgops.demo.process import keep_child
 from pgops.demo.site import Site
 from pgops.demo.visitors import Visitors
-from pgops.errors import PgopsError
+from pgops.embedder_settings import HASHING
+from pgops.errors import PgopsError, UnavailableError
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import FunctionSink
 from pgops.services.client import AsyncPgops
@@ -30,8 +31,10 @@ log = logging.getLogger("pgops.demo")
 
 QUEUES = ("email", "billing", "thumbnails")
 FIRST_DOCUMENTS, LISTS = 600, 12
+PAGES = 60
 OUTAGE_EVERY_S, OUTAGE_S = 45.0, 4.0
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 5.0
+LONG_S = 3600.0
 QUESTIONS = (
     "parse json from a string", "open a file and read it line by line", "send an email with an attachment",
     "wait for several tasks at once", "connect to a server over tls", "lock shared between threads",
@@ -62,7 +65,7 @@ class Traffic:
         async with asyncio.TaskGroup() as tasks:
             for step in (
                 self._sell, self._relay, self._mail, self._remind, self._upload, self._render,
-                self._browse, self._tell, self._tidy, self._read, self._search,
+                self._browse, self._deploy, self._tell, self._tidy, self._read, self._search,
                 self._visitors.sign_in, self._visitors.fill_basket, self._visitors.leave_trace,
                 self._visitors.announce, self._visitors.hear,
             ):  # fmt: skip
@@ -74,6 +77,7 @@ class Traffic:
             await self._pg.queue.configure(
                 self._site.name(queue), max_attempts=3, lease_s=10, backoff_s=0.5, max_runtime_s=20
             )
+        await self._pg.cache.set_cap(self._site.name("pages"), entries=PAGES)
         await self._pg.events.subscribe(
             self._site.name("analytics"), topics=[self._site.name("orders")], sink="python function"
         )
@@ -127,15 +131,27 @@ class Traffic:
     # --- cache -------------------------------------------------------------------------------------------------
 
     async def _browse(self) -> float:
-        """A visitor: a session that soon expires, a popular page or a rare one, and the pictures on it."""
-        cache, rng = self._pg.cache, self._rng
-        self._sessions += 1
-        await cache.set(f"session:{self._sessions}", rng.randbytes(120), ttl_s=8, namespace=self._site.name("sessions"))
-        pages = self._site.name("pages")
+        """A visitor: a session that lasts as long as he comes back, and a page, a popular one or a rare one."""
+        cache, rng, sessions = self._pg.cache, self._rng, self._site.name("sessions")
+        session = f"session:{rng.randint(max(self._sessions - 40, 0), self._sessions)}"
+        if await cache.get(session, namespace=sessions) is None:
+            self._sessions += 1
+            await cache.set(f"session:{self._sessions}", rng.randbytes(120), ttl_s=8, sliding=True, namespace=sessions)
         key = f"page:{min(int(rng.paretovariate(0.7)), 500)}"
-        if await cache.get(key, namespace=pages) is None:
-            await cache.set(key, rng.randbytes(rng.randint(400, 4_000)), ttl_s=rng.uniform(3, 40), namespace=pages)
+        await cache.get_or_compute(
+            key, self._render_page, ttl_s=rng.uniform(3, 40), jitter=0.1, stale_s=5, namespace=self._site.name("pages")
+        )
         return self._pause(7.0)
+
+    async def _render_page(self) -> bytes:
+        await asyncio.sleep(self._rng.uniform(0.005, 0.05))
+        return self._rng.randbytes(self._rng.randint(400, 4_000))
+
+    async def _deploy(self) -> float:
+        """New templates: no page is as it was."""
+        await asyncio.sleep(75.0)
+        await self._pg.cache.invalidate(self._site.name("pages"))
+        return 0.0
 
     async def _tell(self) -> float:
         """Hits and misses reach the database each second, so that a look at it sees them come in evenly."""
@@ -150,12 +166,18 @@ class Traffic:
     # --- search ------------------------------------------------------------------------------------------------
 
     async def _read(self) -> float:
-        """The first documents at once, with an index; then a few at a time, so that it slowly grows out of date."""
+        """The first documents at once, with an index; then a few at a time, so that it slowly grows out of date.
+        Without pgvector the shop has no search."""
         name = self._site.name("stdlib")
         if self._searchable.is_set():
-            return await self._add(name, 4) or 3600.0
-        if name not in {known.name for known in await self._pg.vectors.list()}:
-            await self._pg.vectors.create(name, self._embedder.dimensions)
+            return await self._add(name, 4) or LONG_S
+        try:
+            known = {known.name for known in await self._pg.vectors.list()}
+        except UnavailableError as error:
+            log.warning("%s; there is no search", error)
+            return LONG_S
+        if name not in known:
+            await self._pg.vectors.create(name, self._embedder.dimensions, embedder=HASHING)
             await self._add(name, FIRST_DOCUMENTS)
         if (await self._pg.vectors.stats(name)).index is None:
             await self._pg.vectors.build_index(name, lists=LISTS)

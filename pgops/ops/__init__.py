@@ -4,13 +4,15 @@ snapshot.py    what is known at one moment: frozen values, the contract of `pgop
 collector.py   Collector(db).collect() -> Snapshot: one read-only transaction, a part that fails harms no other
 parts.py       what is asked for each part, and how its rows become values
 connections.py the same for sessions and the blocking tree; connections.sql its statements
-pgmq.py        the same for queues of pgmq
+vector_parts.py, pgmq.py  the same for vector indexes, and for queues of pgmq
 rates.py       what two snapshots say together
 findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; pure
 rules_*.py     its rules, by subsystem; thresholds.py the lines they draw
-actions.py     Action -> preview -> run -> Result; the same from key and from command
-previews.py    what an Action would hit, with previews_*.py; backends.py: one backend, and whether it may be hit
+actions*.py    Action -> preview -> run -> Result; the same from key and from command
+previews*.py   what an Action would hit; backends.py: one backend, and whether it may be hit
+grants.py      what a role needs to look and to act, as SQL; grants.sql its statements
 audit.py       the trail of every act
+embedded.py    what the embedded server holds, before it is removed
 wording.py     numbers as findings and previews say them
 catalog.sql    the statements, as one can paste them into psql
 """

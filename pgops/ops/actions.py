@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgops.database import AsyncPool
+from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import audit, backends
+from pgops.ops import actions_jobs, actions_pgmq, audit, backends
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.previews import check_purge, check_whole, preview
-from pgops.ops.previews_vectors import embed, rebuild_index
+from pgops.ops.previews_documents import drop_index
+from pgops.ops.previews_vectors import HASHED, embedded_by, index_words, numbers_of, plan_of
 from pgops.ops.wording import at_least, many
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
@@ -20,7 +22,6 @@ from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
 from pgops.services.limits import AsyncLimits
 from pgops.services.models import JsonValue
-from pgops.services.pgmq import AsyncPgmq
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
 
@@ -68,18 +69,43 @@ async def _requeue_dead(db: AsyncPool, action: Action) -> Result:
     return Result(action, changed, changed, audit_id, False, said)
 
 
+async def _done_elsewhere(db: AsyncPool, action: Action) -> Result:
+    done = await _ELSEWHERE[action.name](db, action)
+    return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
+
+
 async def _purge_expired(db: AsyncPool, action: Action) -> Result:
     check_purge(action)
     cache = AsyncCache(db)
     waiting = await cache.count_expired()
     done = False
+    evicted = 0
     async with audit.long_act(db, action.name, action.target, matched=waiting.count) as act:
         while not done:
             purged = await cache.purge_expired(batch=PURGE_BATCH, budget_s=PURGE_SLICE_S)
-            act.changed, done = act.changed + purged.rows, purged.done
+            act.changed, done = act.changed + purged.rows + purged.evicted, purged.done
+            evicted += purged.evicted
+            act.detail = {"evicted": evicted} if evicted else {}
     await cache.flush()
-    said = f"removed {act.changed:,} expired {'entry' if act.changed == 1 else 'entries'} from the cache"
+    expired = act.changed - evicted
+    said = f"removed {expired:,} expired {'entry' if expired == 1 else 'entries'} from the cache"
+    if evicted:
+        said = f"{said}, and {evicted:,} that were above a cap"
     return Result(action, max(waiting.count, act.changed), act.changed, act.id, False, said)
+
+
+async def _invalidate(db: AsyncPool, action: Action) -> Result:
+    look = await preview(db, action)
+    detail: dict[str, JsonValue] = {} if look.exact else {"exact": False}
+    async with db.transaction() as tx:
+        detail["generation"] = await AsyncCache(tx).invalidate(action.target)
+        audit_id = await audit.record(
+            tx, action.name, action.target, matched=look.matched, changed=look.matched, detail=detail
+        )
+    said = (
+        f"forgot {at_least(look.matched, look.exact)} {'entry' if look.matched == 1 else 'entries'} of {action.target}"
+    )
+    return Result(action, look.matched, look.matched, audit_id, False, said)
 
 
 async def _purge_kv(db: AsyncPool, action: Action) -> Result:
@@ -105,39 +131,57 @@ async def _purge_all(db: AsyncPool, action: Action, stores: Sequence[AsyncKv | A
     return Result(action, max(matched, act.changed), act.changed, act.id, False, f"removed {many(act.changed, what)}")
 
 
-async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
-    """An invalid index cannot be rebuilt: its remains are dropped and it is built."""
-    await rebuild_index(db, action)
+async def _build_index(db: AsyncPool, action: Action) -> Result:
     vectors = AsyncVectors(db)
-    before = await vectors.stats(action.target)
-    detail: dict[str, JsonValue] = {"lists": action.lists, "lists_before": before.lists_built or before.lists_set}
+    plan = await plan_of(vectors, action)
+    detail: dict[str, JsonValue] = {"index": plan.index, "with": index_words(plan)}
     async with audit.long_act(db, action.name, action.target, matched=1, detail=detail) as act:
-        if before.valid:
-            done = await vectors.rebuild(action.target, lists=action.lists)
-            lists, index = done.lists_after, done.index
-            act.detail = {"lists_after": lists, "seconds": round(done.seconds, 3)}
-        else:
-            built = await vectors.build_index(action.target, lists=action.lists)
-            lists, index = built.lists_set or 0, built.index or ""
-            act.detail = {"lists_after": lists}
+        await vectors.build_index(
+            action.target, method=plan.method, lists=plan.lists, m=plan.m, ef_construction=plan.ef_construction
+        )
         act.changed = 1
-    return Result(action, 1, 1, act.id, False, f"rebuilt {index} with {many(lists, 'list')}")
+    return Result(action, 1, 1, act.id, False, f"built {plan.index} with {index_words(plan)}")
+
+
+async def _rebuild_index(db: AsyncPool, action: Action) -> Result:
+    vectors = AsyncVectors(db)
+    plan = await plan_of(vectors, action)
+    detail: dict[str, JsonValue] = {"lists": action.lists, "index": plan.index, "with": index_words(plan)}
+    async with audit.long_act(db, action.name, action.target, matched=1, detail=detail) as act:
+        done = await vectors.rebuild(
+            action.target, method=plan.method, lists=plan.lists, m=plan.m, ef_construction=plan.ef_construction
+        )
+        act.detail = {
+            "lists_before": done.lists_before, "lists_after": done.lists_after, "seconds": round(done.seconds, 3),
+        }  # fmt: skip
+        act.changed = 1
+    return Result(action, 1, 1, act.id, False, f"rebuilt {done.index} with {index_words(plan)}")
 
 
 async def _search(db: AsyncPool, action: Action) -> Result:
     """A read: where the session may not write, it is found all the same, and no row says so."""
     vectors = AsyncVectors(db)
-    collection = await vectors.get(action.target)
-    embedding, warning = embed(action, collection.dimensions)
-    found = await vectors.search(action.target, embedding, limit=action.limit, exact=action.exact)
+    numbers = numbers_of(action)
+    filter = dict(action.filter) or None
+    by = ""
+    if numbers is not None:
+        found = await vectors.search(action.target, numbers, limit=action.limit, exact=action.exact, filter=filter)
+    else:
+        by = embedded_by(action, await vectors.get(action.target))
+        found = await vectors.search_text(
+            action.target, action.query.strip(), embedder=by, limit=action.limit, exact=action.exact, filter=filter
+        )
     try:
-        detail = {"limit": action.limit, "exact": action.exact}
+        detail: dict[str, JsonValue] = {"limit": action.limit, "exact": action.exact}
+        detail |= {"embedder": by} if by else {}
         audit_id = await audit.record(db, action.name, action.target, matched=len(found), changed=0, detail=detail)
     except RefusedError:
         audit_id = None
     said = f"{len(found):,} {'match' if len(found) == 1 else 'matches'} in {action.target}"
-    if warning:
-        said = f"{said} ({warning})"
+    if action.filter:
+        said += f" where {', '.join(f'{name} = {value}' for name, value in action.filter)}"
+    if by:
+        said += f" ({HASHED if by == HASHING else f'the text was embedded by {by}'})"
     rows = tuple((one.id, one.score, one.content) for one in found)
     return Result(action, len(found), 0, audit_id, False, said, rows)
 
@@ -180,6 +224,15 @@ async def _drop_documents(db: AsyncPool, action: Action) -> Result:
     return Result(action, counted.count, counted.count, audit_id, False, said)
 
 
+async def _drop_index(db: AsyncPool, action: Action) -> Result:
+    await drop_index(db, action)
+    collection, _, name = action.target.partition(".")
+    async with audit.long_act(db, action.name, action.target, matched=1) as act:
+        await AsyncDocuments(db).drop_index(collection, name)
+        act.changed = 1
+    return Result(action, 1, 1, act.id, False, f"dropped {name}")
+
+
 async def _signal_backend(db: AsyncPool, action: Action) -> Result:
     """The row first: where it cannot be written nothing is sent, and where nothing is sent it is rolled back."""
     name: backends.Signal = "cancel_backend" if action.name == "cancel_backend" else "terminate_backend"
@@ -192,47 +245,32 @@ async def _signal_backend(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, 1, audit_id, False, f"{done} session {found.pid}")
 
 
-async def _pgmq_purge(db: AsyncPool, action: Action) -> Result:
-    pgmq = AsyncPgmq(db)
-    waiting = await pgmq.count(action.target, cap=COUNT_CAP)
-    async with audit.long_act(db, action.name, action.target, matched=waiting.count) as act:
-
-        def tell(gone: int) -> None:
-            act.changed += gone
-
-        await pgmq.purge(action.target, tell=tell)
-    said = f"deleted {many(act.changed, 'message')} of pgmq queue {action.target}"
-    return Result(action, max(waiting.count, act.changed), act.changed, act.id, False, said)
-
-
-async def _pgmq_move(db: AsyncPool, action: Action) -> Result:
-    """Into the dead letters, or back."""
-    async with db.transaction() as tx:
-        pgmq = AsyncPgmq(tx)
-        if action.name == "pgmq_dead":
-            moved = await pgmq.dead_letter_worn(action.target, more_than=action.more_than)
-            said = f"moved {many(moved, 'message')} of pgmq queue {action.target} to its dead letters"
-            detail: dict[str, JsonValue] = {"more_than": action.more_than}
-        else:
-            moved, detail = await pgmq.redrive(action.target), {}
-            said = (
-                f"{many(moved, 'dead letter')} of pgmq queue {action.target} {'starts' if moved == 1 else 'start'} over"
-            )
-        audit_id = await audit.record(tx, action.name, action.target, matched=moved, changed=moved, detail=detail)
-    return Result(action, moved, moved, audit_id, False, said)
-
-
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
 
 
+_ELSEWHERE = {
+    "cancel_jobs": actions_jobs.cancel_jobs,
+    "discard_dead": actions_jobs.discard_dead,
+    "edit_job": actions_jobs.edit_job,
+    "set_queue": actions_jobs.set_queue,
+    "pgmq_purge": actions_pgmq.purge,
+    "pgmq_dead": actions_pgmq.dead,
+    "pgmq_redrive": actions_pgmq.redrive,
+}
 _RUNS = {
     "requeue_stuck": _requeue_stuck,
     "requeue_dead": _requeue_dead,
+    "cancel_jobs": _done_elsewhere,
+    "discard_dead": _done_elsewhere,
+    "edit_job": _done_elsewhere,
+    "set_queue": _done_elsewhere,
     "purge_expired": _purge_expired,
+    "invalidate": _invalidate,
     "purge_kv": _purge_kv,
     "purge_limits": _purge_limits,
+    "build_index": _build_index,
     "rebuild_index": _rebuild_index,
     "search": _search,
     "pause": _pause,
@@ -240,9 +278,10 @@ _RUNS = {
     "unsubscribe": _unsubscribe,
     "drop_collection": _drop_collection,
     "drop_documents": _drop_documents,
+    "drop_index": _drop_index,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
-    "pgmq_purge": _pgmq_purge,
-    "pgmq_dead": _pgmq_move,
-    "pgmq_redrive": _pgmq_move,
+    "pgmq_purge": _done_elsewhere,
+    "pgmq_dead": _done_elsewhere,
+    "pgmq_redrive": _done_elsewhere,
 }

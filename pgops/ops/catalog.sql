@@ -8,7 +8,7 @@ select set_config('transaction_read_only', 'on', true), set_config('statement_ti
        set_config('lock_timeout', %(lock_ms)s::text, true), set_config('jit', 'off', true),
        set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true),
        set_config('max_parallel_workers_per_gather', '0', true),
-       statement_timestamp(), current_user::text, n.oid is not null, coalesce(has_schema_privilege(n.oid, 'usage'), false),
+       statement_timestamp(), quote_ident(current_user), n.oid is not null, coalesce(has_schema_privilege(n.oid, 'usage'), false),
        pg_has_role('pg_read_all_stats', 'usage'), current_setting('is_superuser') = 'on'
 from (select) as one left join pg_namespace n on n.nspname = 'pgops'
 
@@ -50,13 +50,14 @@ with floors as materialized (
   where w.heartbeat_at >= statement_timestamp() - w.lease
   group by f.key, p.priority
 )
-select q.queue, q.paused, d.available, d.scheduled, d.running, d.dead, d.enqueued, d.completed, d.failed,
-       extract(epoch from statement_timestamp() - h.ready_at)::float8
+select q.queue, q.paused and coalesce(q.resume_at > statement_timestamp(), true), d.available, d.scheduled, d.running, d.dead, d.enqueued, d.completed, d.failed,
+       extract(epoch from statement_timestamp() - h.ready_at)::float8, d.waiting
 from pgops.queues q
 left join pgops.queue_total t on t.queue = q.queue
 cross join lateral (
   select greatest(coalesce(t.available, 0) + coalesce(sum(available), 0), 0)::bigint as available,
          greatest(coalesce(t.scheduled, 0) + coalesce(sum(scheduled), 0), 0)::bigint as scheduled,
+         greatest(coalesce(t.waiting, 0) + coalesce(sum(waiting), 0), 0)::bigint as waiting,
          greatest(coalesce(t.running, 0) + coalesce(sum(running), 0), 0)::bigint as running,
          greatest(coalesce(t.dead, 0) + coalesce(sum(dead), 0), 0)::bigint as dead,
          (coalesce(t.enqueued, 0) + coalesce(sum(enqueued), 0))::bigint as enqueued,
@@ -192,26 +193,32 @@ select (select count(distinct pid) from listening),
        pg_total_relation_size('pgops.pubsub_payloads')
 
 -- name: cache
--- Entries and expired ones are counted in a small table; in a large one pages spread over it are read (Tid Range
--- Scans), so that the cost does not grow with it.
+-- Entries and those that wait for the purge (expired, or invalidated with their namespace) are counted in a small
+-- table; in a large one pages spread over it are read (Tid Range Scans), so that the cost does not grow with it.
 with store as materialized (
   select c.oid, pg_relation_size(c.oid) / current_setting('block_size')::bigint as pages,
          greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0) as estimated
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where n.nspname = 'pgops' and c.relname = 'cache_store'
+), invalidated as materialized (
+  select namespace, generation from pgops.cache_namespaces where generation > 0
 ), sampled as materialized (
   select sum(page.expired)::bigint as expired
   from store s
   cross join generate_series(0, case when s.pages > %(exact_pages)s then %(sample_pages)s::bigint - 1 else -1 end) as n
   cross join lateral (
-    select count(*) filter (where expires_at <= statement_timestamp()) as expired
-    from pgops.cache_store
-    where ctid >= ('(' || s.pages * n / %(sample_pages)s || ',0)')::tid
-      and ctid < ('(' || s.pages * n / %(sample_pages)s + 1 || ',0)')::tid
+    select count(*) filter (where coalesce(e.stale_until, e.expires_at) <= statement_timestamp()
+                                  or e.generation < i.generation) as expired
+    from pgops.cache_store e left join invalidated i on i.namespace = e.namespace
+    where e.ctid >= ('(' || s.pages * n / %(sample_pages)s || ',0)')::tid
+      and e.ctid < ('(' || s.pages * n / %(sample_pages)s + 1 || ',0)')::tid
   ) page
 ), counted as materialized (
-  select count(*) as entries, count(*) filter (where expires_at <= statement_timestamp()) as expired
-  from pgops.cache_store where (select pages from store) <= %(exact_pages)s
+  select count(*) as entries,
+         count(*) filter (where coalesce(e.stale_until, e.expires_at) <= statement_timestamp()
+                          or e.generation < i.generation) as expired
+  from pgops.cache_store e left join invalidated i on i.namespace = e.namespace
+  where (select pages from store) <= %(exact_pages)s
 )
 select coalesce(sum(t.hits), 0)::bigint, coalesce(sum(t.misses), 0)::bigint,
        (select blks_hit::float8 / nullif(blks_hit + blks_read, 0) from pg_stat_database where datname = current_database()),
@@ -275,7 +282,7 @@ from store s, counted c, sampled m
 
 -- name: vector_indexes
 -- Every ivfflat and hnsw index of the database; one that is dropped meanwhile has no size. Without an option ivfflat
--- is built with 100 lists.
+-- is built with 100 lists. Type and dimensions are the index's own, which may be of an expression of another type.
 select n.nspname::text, t.relname::text, i.relname::text, m.amname::text,
        greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0),
        case when m.amname = 'ivfflat' then coalesce(
@@ -285,15 +292,24 @@ select n.nspname::text, t.relname::text, i.relname::text, m.amname::text,
        coalesce(pg_stat_get_numscans(i.oid), 0),
        exists (select from pg_stat_progress_create_index p
                where p.relid = t.oid and (p.index_relid = i.oid or p.command in ('CREATE INDEX CONCURRENTLY', 'REINDEX CONCURRENTLY'))),
-       quote_ident(ni.nspname) || '.' || quote_ident(i.relname)
+       quote_ident(ni.nspname) || '.' || quote_ident(i.relname), y.typname::text, o.opcname::text, a.atttypmod
 from pg_index x
 join pg_class i on i.oid = x.indexrelid
 join pg_namespace ni on ni.oid = i.relnamespace
 join pg_am m on m.oid = i.relam
 join pg_class t on t.oid = x.indrelid
 join pg_namespace n on n.oid = t.relnamespace
+join pg_attribute a on a.attrelid = i.oid and a.attnum = 1
+join pg_type y on y.oid = a.atttypid
+join pg_opclass o on o.oid = x.indclass[0]
 where m.amname in ('ivfflat', 'hnsw') and i.relkind = 'i'
 order by 1, 2, 3 limit 500
+
+-- name: vector_extension
+-- Asked where there is no vector index: whether there could be one.
+select exists (select from pg_extension where extname = 'vector'),
+       exists (select from pg_available_extensions where name = 'vector'),
+       current_setting('server_version_num')::integer / 10000
 
 -- name: count_rows
 -- An estimate of a small table is off by much, and its count costs little.
@@ -322,8 +338,16 @@ order by c.name limit 500
 -- name: sample_documents
 select id, data::text from {documents} order by updated_at desc limit %(shown)s
 
+-- name: register_readable
+-- Asked first: to fail each time would fill the server's log where the extension is missing.
+select coalesce(has_table_privilege(to_regclass('pgops.vector_collections'), 'select'), false)
+
 -- name: collections
-select name, recall, recall_low, recall_high, recall_at from pgops.vector_collections
+-- The register of vector collections, those whose table is there.
+select v.name, v.recall, v.recall_low, v.recall_high, v.recall_at, v.type, v.dimensions, v.metric, v.embedder,
+       greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0)
+from pgops.vector_collections v join pg_class t on t.oid = to_regclass('pgops.vec_' || v.name)
+order by v.name limit 500
 
 -- name: inspect_schema
 -- Where pageinspect is; its functions are a superuser's.
@@ -375,6 +399,15 @@ select count(*) over (), id, kind, expired, age_s, owner from (
 ) as found
 order by age_s desc limit %(shown)s
 
+-- name: count_jobs
+-- Which of these ids wait or run; a first arrival is found by its seq.
+select (select count(*) from pgops.job_available
+        where queue = %(queue)s and priority = any('{1,2,3,4}') and seq = any(%(ids)s) and id is null)
+     + (select count(*) from pgops.job_available where queue = %(queue)s and id = any(%(ids)s))
+     + (select count(*) from pgops.job_scheduled where queue = %(queue)s and id = any(%(ids)s))
+     + (select count(*) from pgops.job_waiting where queue = %(queue)s and id = any(%(ids)s))
+     + (select count(*) from pgops.job_running where queue = %(queue)s and id = any(%(ids)s))
+
 -- name: count_dead
 select count(*) from (
   select from pgops.job_dead where queue = %(queue)s and (%(all)s or id = any(%(ids)s)) limit %(cap)s::bigint + 1
@@ -388,5 +421,28 @@ from pgops.job_dead where queue = %(queue)s and (%(all)s or id = any(%(ids)s))
 order by died_at desc limit %(shown)s
 
 -- name: sample_expired
-select namespace, key, extract(epoch from statement_timestamp() - expires_at)::float8
-from pgops.cache_store where expires_at <= statement_timestamp() limit %(shown)s
+-- How long ago it expired; null where its namespace was invalidated first.
+select s.namespace, s.key,
+       case when coalesce(s.stale_until, s.expires_at) <= statement_timestamp()
+            then extract(epoch from statement_timestamp() - s.expires_at)::float8 end
+from pgops.cache_store as s left join pgops.cache_namespaces as n on n.namespace = s.namespace
+where coalesce(s.stale_until, s.expires_at) <= statement_timestamp() or s.generation < n.generation
+limit %(shown)s
+
+-- name: cache_names
+-- Every namespace that was used or configured.
+select namespace from pgops.cache_stats union select namespace from pgops.cache_namespaces order by 1
+
+-- name: sample_namespace
+-- What a namespace holds in the first pages of the table: how many, to a cap, and whether the table has no more pages.
+with first as materialized (
+  select s.key, extract(epoch from statement_timestamp() - s.created_at)::float8 as age_s
+  from pgops.cache_store as s
+  where s.ctid < %(pages)s::tid and s.namespace = %(namespace)s
+    and (s.expires_at is null or s.expires_at > statement_timestamp())
+    and s.generation = coalesce((select generation from pgops.cache_namespaces where namespace = %(namespace)s), 0)
+  limit %(cap)s::bigint + 1
+)
+select (select count(*) from first),
+       pg_relation_size('pgops.cache_store') / current_setting('block_size')::bigint, f.key, f.age_s
+from (select) as one left join (select * from first limit %(shown)s) as f on true

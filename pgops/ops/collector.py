@@ -13,15 +13,17 @@ from typing import Generic, TypeVar
 
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, RefusedError, UnreachableError
-from pgops.ops import connections, parts, pgmq, rates
+from pgops.ops import connections, parts, pgmq, rates, vector_parts
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.parts import Look, Session, StuckSeen
-from pgops.ops.snapshot import Cost, Queue, Snapshot, Unavailable, items
+from pgops.ops.snapshot import Cost, Snapshot, Unavailable, items
+from pgops.ops.snapshot_jobs import Queue
 
 T = TypeVar("T")
 
 SLOW_EVERY_S = 10.0
 PUBSUB_EVERY_S = 2.0
+NAMESPACES_EVERY_S = 2.0
 PGMQ_EVERY_S = 2.0
 SHARE = 0.005
 LONGEST_S = 60.0
@@ -132,9 +134,12 @@ class Collector:
         self._outbox = _Part("outbox", parts.outbox, _needs_schema, rates.outbox)
         self._pubsub = _Part("pubsub", parts.pubsub, _needs_schema, every_s=PUBSUB_EVERY_S)
         self._cache = _Part("cache", parts.cache, _needs_schema, rates.cache)
+        self._cache_namespaces = _Part(
+            "cache_namespaces", parts.cache_namespaces, _needs_schema, every_s=NAMESPACES_EVERY_S
+        )
         self._limits = _Part("limits", parts.limits, _needs_schema, every_s=SLOW_EVERY_S)
         self._kv = _Part("kv", parts.kv, _needs_schema, every_s=SLOW_EVERY_S)
-        self._vectors = _Part("vectors", parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
+        self._vectors = _Part("vectors", vector_parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
         self._documents = _Part("documents", parts.documents, _needs_schema, rates.documents, every_s=SLOW_EVERY_S)
         self._pgmq = _Part("pgmq", pgmq.queues, _nothing, pgmq.rates, every_s=PGMQ_EVERY_S)
         self._seen: tuple[Queue, ...] | Unavailable = ()
@@ -162,6 +167,7 @@ class Collector:
             outbox = await self._outbox.look(session, look, spent)
             pubsub = await self._pubsub.look(session, look, spent)
             cache = await self._cache.look(session, look, spent)
+            cache_namespaces = await self._cache_namespaces.look(session, look, spent)
             limits = await self._limits.look(session, look, spent)
             kv = await self._kv.look(session, look, spent)
             vectors = await self._vectors.look(session, look, spent)
@@ -189,6 +195,7 @@ class Collector:
             locks=locks,
             session_list=session_list,
             pgmq=pgmq_queues,
+            cache_namespaces=cache_namespaces,
         )
         return self._judged(snapshot)
 
@@ -204,6 +211,7 @@ class Collector:
         self._outbox.expire()
         self._pubsub.expire()
         self._cache.expire()
+        self._cache_namespaces.expire()
         self._limits.expire()
         self._kv.expire()
         self._vectors.expire()

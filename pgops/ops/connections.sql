@@ -1,4 +1,7 @@
 -- Backends: who is connected, who waits for whom, and what an act on one of them asks first.
+--
+-- A statement is shown without the blanks and comments that it begins with: what it does says more than why, and ours
+-- all begin with their why. One that is nothing but a comment is shown as it is.
 
 -- name: session_list
 -- The longest transactions first, then the longest statements. Text of a database in another encoding is left out:
@@ -9,7 +12,9 @@ select a.pid, a.backend_start, a.usename::text, a.datname::text, a.application_n
        extract(epoch from statement_timestamp() - a.query_start)::float8,
        extract(epoch from statement_timestamp() - a.state_change)::float8,
        a.wait_event_type || ':' || a.wait_event,
-       case when d.encoding = own.encoding then left(split_part(ltrim(a.query, E' \t\r\n'), E'\n', 1), 200) end
+       case when d.encoding = own.encoding then left(split_part(coalesce(nullif(
+         regexp_replace(a.query, '^(\s|--[^\n]*(\n|$)|/\*([^*]|\*+[^*/])*\*+/)+', ''),
+         ''), a.query), E'\n', 1), 200) end
 from pg_stat_activity a
 left join pg_database d on d.oid = a.datid
 cross join (select encoding from pg_database where datname = current_database()) own
@@ -43,7 +48,9 @@ select i.pid, a.backend_start, a.usename::text, a.datname::text, a.application_n
        extract(epoch from statement_timestamp() - a.xact_start)::float8, a.wait_event_type || ':' || a.wait_event,
        extract(epoch from statement_timestamp() - l.waitstart)::float8, coalesce(w.blocked_by, '{}'),
        l.locktype, l.mode, coalesce(l.relation, t.relation),
-       case when d.encoding = own.encoding then left(a.query, 200) end
+       case when d.encoding = own.encoding then left(coalesce(nullif(
+         regexp_replace(a.query, '^(\s|--[^\n]*(\n|$)|/\*([^*]|\*+[^*/])*\*+/)+', ''),
+         ''), a.query), 200) end
 from involved i
 left join waiting w on w.pid = i.pid
 left join pg_stat_activity a on a.pid = i.pid
@@ -59,7 +66,9 @@ select a.pid, a.backend_start, a.backend_type, a.usename::text, a.datname::text,
        coalesce(host(a.client_addr), 'local'), a.state, a.pid = pg_backend_pid(),
        extract(epoch from statement_timestamp() - a.xact_start)::float8,
        extract(epoch from statement_timestamp() - a.state_change)::float8, a.wait_event_type || ':' || a.wait_event,
-       case when d.encoding = own.encoding then left(a.query, 200) end,
+       case when d.encoding = own.encoding then left(coalesce(nullif(
+         regexp_replace(a.query, '^(\s|--[^\n]*(\n|$)|/\*([^*]|\*+[^*/])*\*+/)+', ''),
+         ''), a.query), 200) end,
        array(select w.pid from pg_stat_activity w where w.wait_event_type = 'Lock' and a.pid = any(pg_blocking_pids(w.pid)))
 from pg_stat_activity a
 left join pg_database d on d.oid = a.datid

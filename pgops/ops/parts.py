@@ -12,7 +12,6 @@ from time import perf_counter
 from psycopg import sql
 
 from pgops.database import AsyncBound, Params, Query, Row
-from pgops.errors import PgopsError
 from pgops.ops.snapshot import (
     CachePart,
     DocumentsPart,
@@ -20,15 +19,14 @@ from pgops.ops.snapshot import (
     LimitsPart,
     OutboxSubscription,
     PubsubPart,
-    Queue,
     ServerPart,
     Sessions,
-    StuckJob,
-    VectorIndexPart,
-    Worker,
 )
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.queries import load
-from pgops.services.vector_rules import probes_for
+from pgops.services.cache_upkeep import NAMESPACES, cache_namespace
+from pgops.services.cache_upkeep import Q as CACHE
+from pgops.services.models import CacheNamespace
 
 Q = load("pgops.ops", "catalog.sql")
 
@@ -39,13 +37,11 @@ LAG_CAP = 1_000
 PAYLOAD_CAP = 1_000
 EXACT_PAGES = 256
 SAMPLE_PAGES = 64
-COUNT_ROWS = 10_000
-COUNTED_TABLES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the first statement of an observation tells: the moment, and what this role may see."""
+    """What the first statement of an observation tells: the moment, and what this role (quoted) may see."""
 
     taken_at: datetime
     role: str
@@ -142,11 +138,11 @@ def with_stuck(queue: Queue, seen: StuckSeen | None) -> Queue:
 
 
 def _queue(row: Row) -> Queue:
-    name, paused, available, scheduled, running, dead, enqueued, completed, failed, age_s = row
+    name, paused, available, scheduled, running, dead, enqueued, completed, failed, age_s, waiting = row
     return Queue(
         name=name, paused=paused, available=available, scheduled=scheduled, running=running, stuck=0, dead=dead,
         oldest_age_s=None if age_s is None else max(age_s, 0.0), enqueued_total=enqueued, completed_total=completed,
-        failed_total=failed,
+        failed_total=failed, waiting=waiting,
     )  # fmt: skip
 
 
@@ -193,6 +189,11 @@ async def cache(session: Session, look: Look) -> CachePart:
     )  # fmt: skip
 
 
+async def cache_namespaces(session: Session, look: Look) -> tuple[CacheNamespace, ...]:
+    """The namespaces of the cache, the most read first."""
+    return tuple([cache_namespace(row) for row in await session.all(CACHE["read_namespaces"], NAMESPACES)])
+
+
 async def limits(session: Session, look: Look) -> LimitsPart:
     name = sql.Identifier
     smooth = await _entries(session, "limit_entries", entries=name("pgops", "rate_limits"), until=name("tat"))
@@ -227,50 +228,6 @@ async def _entries(session: Session, name: str, **names: sql.Identifier) -> tupl
     return keys, min(expired, keys), exact, size
 
 
-async def vectors(session: Session, look: Look) -> tuple[VectorIndexPart, ...]:
-    """Every vector index of the database; those of pgops' collections with their recall as last measured."""
-    rows = await session.all(Q["vector_indexes"])
-    if not rows:
-        return ()
-    readable = [row[11] for row in rows if row[3] == "ivfflat" and row[7] > 0]
-    built = await _lists_built(session, readable) if look.superuser and readable else {}
-    recalls = await _collections(session) if look.may_use_schema else {}
-    counted = {row[:2]: await _count(session, row) for row in rows[:COUNTED_TABLES]}
-    return tuple(_vector_index(row, counted.get(row[:2]), built, recalls) for row in rows)
-
-
-async def _count(session: Session, row: Row) -> int | None:
-    """How many rows a small table has; None for a large one, or where it may not be read."""
-    if row[4] > COUNT_ROWS:
-        return None
-    try:
-        statement = sql.SQL(Q["count_rows"].decode()).format(table=sql.Identifier(row[0], row[1]))
-        count = int((await session.all(statement, {"cap": COUNT_ROWS + 1}))[0][0])
-        return count if count <= COUNT_ROWS else None
-    except PgopsError:
-        await go_on(session)
-        return None
-
-
-def _vector_index(row: Row, counted: int | None, built: dict[str, int], recalls: dict[str, Row]) -> VectorIndexPart:
-    schema, table, index, method, estimated, lists_set, probes, size, valid, scans, building, qualified = row
-    rows = estimated if counted is None else counted
-    collection = table.removeprefix("vec_") if schema == "pgops" and table.startswith("vec_") else None
-    recall = recalls.get(collection or "")
-    if recall is None:
-        collection = None
-    elif lists_set is not None:
-        probes = probes_for(lists_set)
-    low_high_at = (None, None, None, None) if recall is None else recall[1:]
-    return VectorIndexPart(
-        table=f"{schema}.{table}", index=index, method=method, rows=rows, lists_built=built.get(qualified),
-        lists_set=lists_set, probes=probes if method == "ivfflat" else None, bytes=size, valid=valid,
-        searches_total=scans, recall=low_high_at[0], recall_low=low_high_at[1], recall_high=low_high_at[2],
-        recall_at=low_high_at[3], collection=collection, building=building,
-        exact={} if counted is not None else {"rows": False},
-    )  # fmt: skip
-
-
 async def documents(session: Session, look: Look) -> tuple[DocumentsPart, ...]:
     """Every document collection. How many documents there are is an estimate."""
     rows = await session.all(Q["documents"])
@@ -284,25 +241,3 @@ def _documents(row: Row) -> DocumentsPart:
         index_bytes=index_size, invalid_indexes=invalid, unused_indexes=unused, writes_total=writes,
         updates_total=updates, hot_updates_total=hot, scans_total=scans, exact={"documents": False},
     )  # fmt: skip
-
-
-async def _lists_built(session: Session, indexes: Sequence[str]) -> dict[str, int]:
-    """By qualified name; nothing where pageinspect is missing or will not read one of them."""
-    try:
-        schemas = await session.all(Q["inspect_schema"])
-        if not schemas:
-            return {}
-        statement = sql.SQL(Q["lists_built"].decode()).format(inspect=sql.Identifier(schemas[0][0]))
-        return dict(await session.all(statement, {"indexes": list(indexes)}))
-    except PgopsError:
-        await go_on(session)
-        return {}
-
-
-async def _collections(session: Session) -> dict[str, Row]:
-    """Recall by collection; nothing where the register is not there yet or may not be read."""
-    try:
-        return {row[0]: row for row in await session.all(Q["collections"])}
-    except PgopsError:
-        await go_on(session)
-        return {}

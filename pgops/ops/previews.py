@@ -4,20 +4,20 @@ Floor 3, under actions.py, which is where others import these names from. Nothin
 """
 
 from dataclasses import replace
-
-from psycopg import sql
+from difflib import get_close_matches
 
 from pgops.database import AsyncPool
-from pgops.errors import UsageError
-from pgops.ops import backends, previews_pgmq
+from pgops.errors import NotFoundError, UsageError
+from pgops.ops import backends, previews_jobs, previews_pgmq
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
-from pgops.ops.previews_vectors import drop_collection, rebuild_index, search
+from pgops.ops.previews_documents import drop_documents, drop_index
+from pgops.ops.previews_vectors import build_index, drop_collection, rebuild_index, search
 from pgops.ops.wording import age, many
 from pgops.queries import load
-from pgops.services.cache import SLICE_PAGES, AsyncCache
+from pgops.services.cache import AsyncCache
 from pgops.services.cache import Q as CACHE
-from pgops.services.document_query import fill as fill_documents
-from pgops.services.documents import AsyncDocuments
+from pgops.services.cache_rules import check_namespace
+from pgops.services.cache_upkeep import SLICE_PAGES
 from pgops.services.events import AsyncEvents
 from pgops.services.events import Q as EVENTS
 from pgops.services.kv import AsyncKv
@@ -28,6 +28,7 @@ from pgops.services.queue import AsyncQueue
 from pgops.services.queue import Q as QUEUE
 
 Q = load("pgops.ops", "catalog.sql")
+COUNT_PAGES = 16_384
 
 
 async def preview(db: AsyncPool, action: Action) -> Preview:
@@ -84,9 +85,39 @@ async def purge_expired(db: AsyncPool, action: Action) -> Preview:
         title="remove expired entries from the cache",
         matched=found.count,
         exact=found.exact,
-        samples=tuple(f"{first_line(key)} in {namespace}: expired {age(age_s)} ago" for namespace, key, age_s in rows),
+        samples=tuple(
+            f"{first_line(key)} in {namespace}: {'invalidated' if age_s is None else f'expired {age(age_s)} ago'}"
+            for namespace, key, age_s in rows
+        ),
         sql=_purge_sql(CACHE["purge_slice"]),
     )
+
+
+async def invalidate(db: AsyncPool, action: Action) -> Preview:
+    """Of a large cache the first pages alone are counted: "at least"."""
+    namespace = check_namespace(action.target)
+    params = {"namespace": namespace, "pages": f"({COUNT_PAGES},0)", "cap": COUNT_CAP, "shown": SAMPLES}
+    rows = await db.all(Q["sample_namespace"], params)
+    count, pages = rows[0][:2]
+    if not count:
+        await _require_namespace(db, namespace)
+    return Preview(
+        action=action,
+        title=f"forget all of cache namespace {namespace}",
+        matched=min(count, COUNT_CAP),
+        exact=count <= COUNT_CAP and pages <= COUNT_PAGES,
+        samples=tuple(f"{first_line(key)}: set {age(age_s)} ago" for _, _, key, age_s in rows if key is not None),
+        sql=shown(CACHE["invalidate"], {"namespace": namespace}),
+        warning="whoever reads it computes it anew: expect the misses",
+    )
+
+
+async def _require_namespace(db: AsyncPool, namespace: str) -> None:
+    names = [row[0] for row in await db.all(Q["cache_names"])]
+    if namespace not in names:
+        near = get_close_matches(namespace, names, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see: pgops cache stats"
+        raise NotFoundError(f"the cache has no namespace {namespace!r}", hint)
 
 
 async def purge_kv(db: AsyncPool, action: Action) -> Preview:
@@ -132,7 +163,7 @@ async def pause(db: AsyncPool, action: Action) -> Preview:
     await AsyncQueue(db).require(action.target)
     title = f"pause queue {action.target}" if paused else f"resume queue {action.target}"
     sample = "no worker claims from it; what runs goes on" if paused else "workers claim from it again"
-    params = {"queue": action.target, "paused": paused}
+    params = {"queue": action.target, "paused": paused, "for_s": None}
     return Preview(action, title, 1, True, (sample,), shown(QUEUE["set_paused"], params))
 
 
@@ -141,23 +172,6 @@ async def unsubscribe(db: AsyncPool, action: Action) -> Preview:
     title = f"drop subscription {found.name}, its cursor and {many(found.parked, 'parked event')}"
     samples = (f"sink {found.sink or 'not said'}, {many(found.relayed, 'event')} relayed",)
     return Preview(action, title, 1, True, samples, shown(EVENTS["unsubscribe"], {"name": found.name}))
-
-
-async def drop_documents(db: AsyncPool, action: Action) -> Preview:
-    documents = AsyncDocuments(db)
-    found = await documents.describe(action.target)
-    counted = await documents.count(action.target, cap=COUNT_CAP)
-    sample = sql.SQL(Q["sample_documents"].decode()).format(documents=sql.Identifier("pgops", f"doc_{action.target}"))
-    rows = await db.all(sample, {"shown": SAMPLES})
-    return Preview(
-        action=action,
-        title=f"drop collection {action.target} with its documents and indexes",
-        matched=counted.count,
-        exact=counted.count_exact,
-        samples=(f"{found.bytes + found.index_bytes:,} bytes", *(f"{id}: {first_line(data)}" for id, data in rows)),
-        sql=fill_documents("drop_table", action.target).decode(),
-        warning="there is no way back: export what you need first",
-    )
 
 
 async def backend(db: AsyncPool, action: Action) -> Preview:
@@ -190,9 +204,15 @@ def check_purge(action: Action) -> None:
 _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
     "requeue_dead": requeue_dead,
+    "cancel_jobs": previews_jobs.cancel_jobs,
+    "discard_dead": previews_jobs.discard_dead,
+    "edit_job": previews_jobs.edit_job,
+    "set_queue": previews_jobs.set_queue,
     "purge_expired": purge_expired,
+    "invalidate": invalidate,
     "purge_kv": purge_kv,
     "purge_limits": purge_limits,
+    "build_index": build_index,
     "rebuild_index": rebuild_index,
     "search": search,
     "pause": pause,
@@ -200,6 +220,7 @@ _PREVIEWS = {
     "unsubscribe": unsubscribe,
     "drop_collection": drop_collection,
     "drop_documents": drop_documents,
+    "drop_index": drop_index,
     "cancel_backend": backend,
     "terminate_backend": backend,
     "pgmq_purge": previews_pgmq.purge,

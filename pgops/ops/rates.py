@@ -6,7 +6,8 @@ Floor 3. A rate is known where the same thing stands in both, time has passed, a
 
 from dataclasses import replace
 
-from pgops.ops.snapshot import CachePart, DocumentsPart, OutboxSubscription, Queue, VectorIndexPart
+from pgops.ops.snapshot import CachePart, DocumentsPart, OutboxSubscription, VectorIndexPart
+from pgops.ops.snapshot_jobs import Queue
 
 MIN_SECONDS = 0.05
 

@@ -6,7 +6,8 @@ Floor 3, pure, under findings.py.
 from collections.abc import Iterator
 from shlex import quote
 
-from pgops.ops.snapshot import Finding, Queue, Snapshot, StuckJob, Unavailable, Worker, items
+from pgops.ops.snapshot import Finding, Snapshot, Unavailable, items
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.ops.thresholds import Thresholds
 from pgops.ops.wording import age, at_least, many
 

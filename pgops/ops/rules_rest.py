@@ -19,6 +19,7 @@ from pgops.ops.snapshot import (
 )
 from pgops.ops.thresholds import Thresholds
 from pgops.ops.wording import age, at_least, many
+from pgops.services.models import CacheNamespace
 
 
 def outbox(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
@@ -101,13 +102,14 @@ def cache(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator
             code="cache.expired",
             severity="warning",
             title="expired cache entries pile up",
-            evidence=f"{part.expired_backlog:,} of {part.entries:,} entries have expired",
+            evidence=f"{part.expired_backlog:,} of {part.entries:,} entries have expired or were invalidated",
             why="They are never returned, but they take room and make the table slow to walk.",
             remedy="purge them, in small batches; live values are not touched",
             action="purge_expired",
             target="",
             command="pgops cache purge",
         )
+    yield from _over_cap(now, lines)
     ratio, reads = _current_ratio(part, lines)
     if ratio is not None and ratio < lines.hit_ratio:
         yield Finding(
@@ -118,6 +120,35 @@ def cache(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator
             why="Most reads pay for the cache and for what stands behind it.",
             remedy="look at TTLs that are too short, keys that are never read again, or a missing cache fill",
         )
+
+
+def _over_cap(now: Snapshot, lines: Thresholds) -> Iterator[Finding]:
+    """A namespace that nobody holds to its cap. A small one may be above it by many times between two flushes."""
+    for one in items(now.cache_namespaces):
+        bounds = (
+            (one.entries, one.max_entries, lines.over_cap_entries),
+            (one.bytes, one.max_bytes, lines.over_cap_bytes),
+        )
+        if not any(cap and held >= max(cap * lines.over_cap, cap + least) for held, cap, least in bounds):
+            continue
+        about = "" if one.exact.get("entries", True) else "about "
+        yield Finding(
+            code="cache.over_cap",
+            severity="warning",
+            title=f"cache namespace {one.name} outgrows its cap",
+            evidence=f"{about}{one.entries:,} entries of {one.bytes:,} bytes; the cap is {_cap(one)}",
+            why="Only the pgops clients that write to it and the purge evict, and neither keeps up: the table grows.",
+            remedy="purge, which evicts too, and let it run by a timer; or raise the cap",
+            action="purge_expired",
+            target="",
+            command="pgops cache purge",
+        )
+
+
+def _cap(one: CacheNamespace) -> str:
+    entries = "" if one.max_entries is None else f"{one.max_entries:,} entries"
+    size = "" if one.max_bytes is None else f"{one.max_bytes:,} bytes"
+    return " and ".join(filter(None, (entries, size)))
 
 
 def kv(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
@@ -158,7 +189,7 @@ def _current_ratio(part: CachePart, lines: Thresholds) -> tuple[float | None, st
 def vectors(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
     """Vector indexes that serve nobody, or not as they were meant to."""
     for index in items(now.vectors):
-        if index.building:
+        if index.index is None or index.building:
             continue
         if not index.valid:
             yield _on_index(

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from pgops.services.models import PgmqQueue
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.services.models import CacheNamespace, PgmqQueue
 
 T = TypeVar("T")
 Severity = Literal["critical", "warning", "info"]
@@ -52,7 +53,8 @@ class Sessions:
 @dataclass(frozen=True, slots=True)
 class SessionRow:
     """One client connection. `client` is its address, or "local"; ages are since the transaction, the (last)
-    statement and the state began; `query` is the statement's first line, None where it cannot be read here."""
+    statement and the state began; `query` is the statement's first line that is no comment, None where it cannot be
+    read here."""
 
     pid: int
     started_at: datetime | None
@@ -93,54 +95,6 @@ class LockBackend:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """`stuck` counts what `StuckJob`s tell of this queue; totals are since the queue was made; rates are by the
-    second since the snapshot before, None in a first one."""
-
-    name: str
-    paused: bool
-    available: int
-    scheduled: int
-    running: int
-    stuck: int
-    dead: int
-    oldest_age_s: float | None
-    enqueued_total: int
-    completed_total: int
-    failed_total: int
-    in_per_s: float | None = None
-    out_per_s: float | None = None
-    exact: Mapping[str, bool] = field(default_factory=dict)
-    backend: Literal["pgops"] = "pgops"
-
-
-@dataclass(frozen=True, slots=True)
-class StuckJob:
-    """A job that does not move: its lease ran out, it runs too long, or nobody claims it. `age_s` is how long ago the
-    lease ended, the job was started, or became ready."""
-
-    queue: str
-    id: int
-    kind: str
-    reason: Literal["lease expired", "running too long", "not claimed"]
-    age_s: float
-    worker: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    id: int
-    host: str
-    pid: int
-    queues: tuple[str, ...]
-    concurrency: int
-    running: int
-    heartbeat_age_s: float
-    alive: bool
-    stopping: bool
-
-
-@dataclass(frozen=True, slots=True)
 class OutboxSubscription:
     """`relays` is how many live; `lag_s` the age of the oldest event that is not delivered."""
 
@@ -174,7 +128,8 @@ class PubsubPart:
 @dataclass(frozen=True, slots=True)
 class CachePart:
     """`hits` and `misses` are the application's, counted by pgops over `window_s` (None: since the beginning);
-    `buffer_hit_ratio` is PostgreSQL's own, for the pages of this database: two different things."""
+    `buffer_hit_ratio` is PostgreSQL's own, for the pages of this database: two different things. `expired_backlog` is
+    what waits for the purge: expired, or invalidated with its namespace."""
 
     hits: int
     misses: int
@@ -215,18 +170,20 @@ class KvPart:
 
 @dataclass(frozen=True, slots=True)
 class VectorIndexPart:
-    """One ivfflat or hnsw index of the database. `lists_built` is what the index holds, `lists_set` what its
-    options say and a rebuild would build. Recall is the last one measured, never measured here."""
+    """One ivfflat or hnsw index of the database, or a collection of pgops that has none: `index`, `method` and `valid`
+    are None then. `collection` is set where it is a collection's own. `type` is vector, halfvec, sparsevec or bit, and
+    `metric` what near means to it. `lists_built` is what the index holds, `lists_set` what its options say and a
+    rebuild would build. Recall is the last one measured, never measured here."""
 
     table: str
-    index: str
-    method: str
+    index: str | None
+    method: str | None
     rows: int
     lists_built: int | None
     lists_set: int | None
     probes: int | None
     bytes: int
-    valid: bool
+    valid: bool | None
     searches_total: int
     searches_per_s: float | None = None
     recall: float | None = None
@@ -235,6 +192,10 @@ class VectorIndexPart:
     recall_at: datetime | None = None
     collection: str | None = None
     building: bool = False
+    type: str | None = None
+    dimensions: int | None = None
+    metric: str | None = None
+    embedder: str | None = None
     exact: Mapping[str, bool] = field(default_factory=dict)
 
 
@@ -308,6 +269,7 @@ class Snapshot:
     documents: tuple[DocumentsPart, ...] | Unavailable = ()
     locks: tuple[LockBackend, ...] | Unavailable = ()
     session_list: tuple[SessionRow, ...] | Unavailable = ()
+    cache_namespaces: tuple[CacheNamespace, ...] | Unavailable = ()
     pgmq: tuple[PgmqQueue, ...] | Unavailable = ()
 
 

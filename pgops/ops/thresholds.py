@@ -22,6 +22,9 @@ class Thresholds:
     notify_queue_critical: float = 0.75
     expired_rows: int = 10_000
     expired_share: float = 0.2
+    over_cap: float = 1.5
+    over_cap_entries: int = 10_000
+    over_cap_bytes: int = 67_108_864
     hit_ratio: float = 0.5
     hit_ratio_reads: int = 1_000
     hit_ratio_reads_per_s: float = 10.0

@@ -1,7 +1,36 @@
-"""Numbers as findings and previews say them: short, with their unit.
+"""Numbers as findings, previews, tables and tiles say them: short, with their unit.
 
 Floor 3, pure.
 """
+
+_SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in at most seven cells: 350ms, 4.2s, 42s, 3m 12s, 2h 05m, 4d 3h."""
+    seconds = max(seconds, 0.0)
+    if seconds < 0.9995:
+        return "0s" if seconds < 0.0005 else f"{seconds * 1000:.0f}ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86_400}d {whole % 86_400 // 3600}h"
+
+
+def size(bytes: int) -> str:
+    """Bytes in powers of 1024: 512 B, 1.5 kB, 12.3 MB, 384 MB."""
+    amount = float(bytes)
+    for unit in _SIZES:
+        if abs(amount) < 1023.95 or unit == _SIZES[-1]:
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" or abs(amount) >= 99.95 else f"{amount:.1f} {unit}"
 
 
 def age(seconds: float | None) -> str:

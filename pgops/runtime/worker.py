@@ -28,6 +28,7 @@ from pgops.runtime.outcomes import Outcomes, Stats
 from pgops.runtime.registry import Registry
 from pgops.runtime.runners import Runners
 from pgops.runtime.sessions import worker_session
+from pgops.runtime.tidying import Tidying
 from pgops.runtime.watch import BlockWatch
 from pgops.services.models import Job, WorkerState
 from pgops.services.queue import AsyncQueue
@@ -71,6 +72,16 @@ class Worker:
         self._feed = Feed(db, queues, concurrency, self._buffer, self._outcomes, self._desk, self._hints.heard)
         self._runners = Runners(registry, self._buffer, self._outcomes, self._desk, concurrency)
 
+    @property
+    def running(self) -> int:
+        """How many jobs handlers have."""
+        return len(self._runners.serving)
+
+    @property
+    def prefetched(self) -> int:
+        """How many are claimed and not started."""
+        return self._buffer.qsize()
+
     def stop(self) -> None:
         """Begin to stop; `run` returns when all is handed back or finished. May be called from a signal handler."""
         self._stopping.set()
@@ -92,6 +103,8 @@ class Worker:
                 maintenance = tasks.create_task(self._keep(lambda: duties.run(self._stopping), self._stopping))
                 hints = tasks.create_task(self._keep(lambda: self._hints.run(self._stopping), self._stopping))
                 self._runners.start(tasks)
+                tidying = Tidying(self._db)
+                tasks.create_task(self._keep(lambda: tidying.run(self._stopping), self._stopping))
                 await self._stopping.wait()
                 await asyncio.gather(feed, maintenance, hints)
                 await self._hand_back()
@@ -167,7 +180,7 @@ class Worker:
     def _state(self) -> WorkerState:
         return WorkerState(
             host=socket.gethostname(), pid=os.getpid(), queues=self._queues, concurrency=self._concurrency,
-            lease_s=self._lease_s, running=self._outcomes.held - self._buffer.qsize(),
+            lease_s=self._lease_s, running=self.running,
             stopping=self._stopping.is_set(), floors=self._feed.floors,
         )  # fmt: skip
 

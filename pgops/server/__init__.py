@@ -2,7 +2,7 @@
 
 Floor 2, beside `migrate`; it imports `pgops.errors` and nothing else of pgops.
 
-    lifecycle.py   Server: start, stop, use, status, destroy
+    lifecycle.py   Server: start, stop, use, become_psql, status, destroy
     watcher.py     the detached process that stops a server nobody uses (`python -m pgops.server`)
     process.py     what postmaster.pid and the log say; pg_ctl and initdb
     places.py      who runs the server and where its folders are

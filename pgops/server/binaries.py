@@ -32,6 +32,11 @@ class Binaries:
     def program(self, name: str) -> str:
         return str(self.folder / name)
 
+    def runnable(self, name: str) -> str:
+        """The program's path. Raises UnavailableError where it is not there or does not run."""
+        _output([self.program(name), "--version"])
+        return self.program(name)
+
     def has_library(self, name: str) -> bool:
         """Whether a loadable library of this name is installed."""
         folders = [self.folder.parent / "lib"]

@@ -1,4 +1,4 @@
-"""The text of the server's configuration files: pure functions.
+"""The text of the server's configuration files, and what a client of it is told: pure functions.
 
 The rules: durable by default; no network; each connection proves who it is by its operating-system user. The
 files stand beside the data folder and are written anew at each start; ALTER SYSTEM makes lasting changes.
@@ -11,6 +11,7 @@ from pathlib import Path
 from pgops.errors import UsageError
 
 PORT = 5432
+ELSEWHERE = ("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE")
 
 DEFAULTS = {
     "listen_addresses": "",
@@ -68,6 +69,16 @@ def pg_ident_conf(major: int, users: Sequence[str]) -> str:
     """pg_ident.conf: these operating-system users may be any role."""
     role = "all" if major >= 16 else "postgres"
     return "".join(f'pgops "{user}" {role}\n' for user in users)
+
+
+def client_environment(sockets: Path, around: Mapping[str, str], *, read_only: bool) -> dict[str, str]:
+    """`around` with libpq's variables for this server; what in it names another one is left out."""
+    found = {name: value for name, value in around.items() if name not in ELSEWHERE}
+    options = [around.get("PGOPTIONS", ""), "-c default_transaction_read_only=on" if read_only else ""]
+    return found | {
+        "PGHOST": str(sockets), "PGPORT": str(PORT), "PGUSER": "postgres", "PGDATABASE": "postgres",
+        "PGOPTIONS": " ".join(filter(None, options)),
+    }  # fmt: skip
 
 
 def _quoted(value: str) -> str:

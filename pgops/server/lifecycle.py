@@ -3,10 +3,11 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 from pgops.errors import PgopsError, RefusedError, UnavailableError, UnreachableError
@@ -92,9 +93,27 @@ class Server:
             pinned=self._pin.exists(),
         )
 
+    def data_bytes(self) -> int | None:
+        """What the data folder takes on disk, 0 where there is none; None where it cannot be read."""
+        return process.folder_bytes(self._data)
+
     def use(self) -> AbstractContextManager[str]:
         """Keep the server running while the block runs, and give its URL."""
         return self._using()
+
+    def refuse_if_used(self) -> None:
+        """Raises RefusedError while someone uses it, as `destroy` would."""
+        with self._changing():
+            self._refuse_if_used(False, "removed")
+
+    def become_psql(self, arguments: Sequence[str], *, read_only: bool = False) -> NoReturn:
+        """Turn this process into psql on the database of `url`, a user of the server until it ends. `arguments` are
+        psql's own; with `read_only` the server refuses changes. Raises UnavailableError where psql does not run."""
+        program = binaries.find().runnable("psql")
+        with self._held() as mine:
+            os.set_inheritable(mine, True)
+            known = config.client_environment(self._sockets, os.environ, read_only=read_only)
+            process.become(program, arguments, known)
 
     def destroy(self, *, force: bool = False) -> None:
         """Stop the server, remove all it made. Raises RefusedError while someone uses it, unless forced."""
@@ -116,13 +135,19 @@ class Server:
 
     @contextmanager
     def _using(self) -> Iterator[str]:
+        with self._held():
+            yield self.url
+
+    @contextmanager
+    def _held(self) -> Iterator[int]:
+        """Have the server running, and hold the lock of its users; the lock's descriptor."""
         with ExitStack() as held:
             with self._changing():
                 mine = held.enter_context(lock(self._use_lock, shared=True))
                 os.utime(mine)
                 self._ensure_running()
             try:
-                yield self.url
+                yield mine
             finally:
                 os.utime(mine)
 

@@ -1,7 +1,8 @@
 """File locks (flock): the kernel frees them when their holder ends, however it ends.
 
 A lock file may be removed by `destroy` while others wait for it, so whoever gets a lock checks that the file
-still stands at its path. Descriptors are close-on-exec: no child keeps a lock alive.
+still stands at its path. Descriptors are close-on-exec: no child keeps a lock alive, but for psql, which takes its
+holder's place.
 """
 
 import fcntl

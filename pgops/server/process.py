@@ -13,9 +13,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from pgops.errors import UnavailableError, UnreachableError
 from pgops.server.binaries import Binaries
@@ -113,6 +115,35 @@ def terminate_orphans(home: Path) -> None:
                 os.kill(int(found.name), signal.SIGTERM)
         except OSError:
             continue
+
+
+def become(program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Turn this process into `program`, which gets back the signals that Python ignores."""
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored, signal.SIG_DFL)
+    try:
+        os.execve(program, [program, *arguments], dict(environment))
+    except OSError as error:
+        reason = f"cannot run {program}: {error.strerror}"
+        raise UnavailableError(reason, "is it a program for this machine?") from error
+
+
+def folder_bytes(folder: Path) -> int | None:
+    """What all files in it take, also while some come and go. None where it cannot be read."""
+    total = 0
+    try:
+        for place, _, names in os.walk(folder, onerror=_unless_gone):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    total += os.lstat(os.path.join(place, name)).st_size
+    except OSError:
+        return None
+    return total
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def trim_log(home: Path) -> None:

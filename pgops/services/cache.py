@@ -1,104 +1,119 @@
 """The cache: values that may be lost, kept by key until they expire.
 
-Floor 2. Expiry is the database's clock. Reads never write: hits and misses are counted in this process and
-reach the database in batches, on pgops' own connections and never in a caller's transaction.
+Floor 2. Expiry is the database's clock. Reads never write: hits and misses are counted in this process and reach the
+database in batches, on pgops' own connections and never in a caller's transaction. The one exception is a sliding
+value, which a read extends once an eighth of its time has gone.
 """
 
 from collections.abc import Iterable, Mapping
-from threading import Lock
-from time import monotonic
+from random import Random
 
-from pgops.database import AsyncDatabase, AsyncPool
-from pgops.errors import PgopsError, UsageError
+from pgops.database import AsyncDatabase
+from pgops.errors import UsageError
+from pgops.flights import AsyncCompute
 from pgops.queries import load
-from pgops.services.keys import MAX_BATCH_BYTES, MAX_VALUE_BYTES, check_key, check_keys, check_text, check_ttl
-from pgops.services.models import CacheStats, Counted, Purged
+from pgops.services.cache_counts import CacheCounts
+from pgops.services.cache_flights import AsyncComputing
+from pgops.services.cache_rules import DEFAULT_NAMESPACE, OnError, check_jitter, check_namespace, wanted
+from pgops.services.cache_upkeep import AsyncCacheUpkeep
+from pgops.services.keys import MAX_BATCH_BYTES, check_bytes, check_key, check_keys, check_ttl
 
 Q = load("pgops.services", "cache.sql")
-DEFAULT_NAMESPACE = "default"
-MAX_NAMESPACE_BYTES = 200
-FLUSH_OPERATIONS = 1_000
-FLUSH_SECONDS = 5.0
-SLICE_PAGES = 128
-COUNTERS = ("hits", "misses", "sets", "expired", "evicted")
 
 
-class CacheCounts:
-    """What happened in this process since the last flush, by namespace; a client and its bound services share it."""
+class AsyncCache(AsyncCacheUpkeep):
+    """Values by key and namespace. A key has 1 to 2,000 bytes of UTF-8 without NUL, a namespace 1 to 200, a value up
+    to 8 MiB. Every method raises UsageError for a bad argument."""
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._counts: dict[str, dict[str, int]] = {}
-        self._operations = 0
-        self._due_at = monotonic() + FLUSH_SECONDS
-
-    def add(self, namespace: str, counter: str, amount: int = 1) -> None:
-        with self._lock:
-            counts = self._counts.get(namespace)
-            if counts is None:
-                counts = self._counts[namespace] = dict.fromkeys(COUNTERS, 0)
-            counts[counter] += amount
-            self._operations += amount
-
-    def due(self) -> bool:
-        return self._operations >= FLUSH_OPERATIONS or (self._operations > 0 and monotonic() >= self._due_at)
-
-    def take(self) -> dict[str, dict[str, int]]:
-        """The counts, which are then zero here; the next flush is due FLUSH_SECONDS from now."""
-        with self._lock:
-            taken, self._counts = self._counts, {}
-            self._operations = 0
-            self._due_at = monotonic() + FLUSH_SECONDS
-            return taken
-
-    def give_back(self, taken: dict[str, dict[str, int]]) -> None:
-        """Keep what could not be written, without making a flush due at once."""
-        with self._lock:
-            for namespace, counts in taken.items():
-                mine = self._counts.setdefault(namespace, dict.fromkeys(COUNTERS, 0))
-                for counter, amount in counts.items():
-                    mine[counter] += amount
-            self._operations = max(self._operations, 1)
-
-
-class AsyncCache:
-    """Values by key and namespace. Over a pool it also flushes the counters; over a bound connection it never does:
-    what it counts into the `counts` of a client is flushed by that client."""
-
-    def __init__(self, db: AsyncDatabase, counts: CacheCounts | None = None) -> None:
-        self._db = db
-        self._owner = db if isinstance(db, AsyncPool) else None
-        self._purge_page = 0
-        self.counts = counts or CacheCounts()
+    def __init__(self, db: AsyncDatabase, counts: CacheCounts | None = None, rng: Random | None = None) -> None:
+        super().__init__(db, counts, rng)
+        self._computing = AsyncComputing(db, self.counts, self._rng)
 
     async def get(self, key: str, *, namespace: str = DEFAULT_NAMESPACE) -> bytes | None:
-        """The value, or None where there is none or it has expired. Raises UsageError for a bad key."""
-        params = {"key": check_key(key), "namespace": _namespace(namespace)}
+        """The value, or None where there is none or it has expired. A sliding value lasts on by being read; in a
+        caller's transaction that waits for his client's next flush."""
+        params = {"key": check_key(key), "namespace": check_namespace(namespace)}
         row = await self._db.one(Q["get"], params)
         self.counts.add(namespace, "misses" if row is None else "hits")
+        if row is not None and row[1]:
+            await self._extend(namespace, [key])
         await self._flush_if_due()
         return None if row is None else bytes(row[0])
 
     async def get_many(self, keys: Iterable[str], *, namespace: str = DEFAULT_NAMESPACE) -> dict[str, bytes]:
-        """The values that are there, by key, in the order asked for. Raises UsageError for a bad key."""
-        wanted = list(dict.fromkeys(check_keys(keys)))
-        if not wanted:
+        """The values that are there, by key, in the order asked for; sliding ones last on, as by `get`."""
+        keys = list(dict.fromkeys(check_keys(keys)))
+        if not keys:
             return {}
-        params = {"keys": wanted, "namespace": _namespace(namespace)}
-        found: dict[str, bytes] = dict(await self._db.all(Q["get_many"], params))
+        rows = await self._db.all(Q["get_many"], {"keys": keys, "namespace": check_namespace(namespace)})
+        names, values, extend = zip(*rows, strict=True) if rows else ((), (), ())
+        found: dict[str, bytes] = dict(zip(names, values, strict=True))
         self.counts.add(namespace, "hits", len(found))
-        self.counts.add(namespace, "misses", len(wanted) - len(found))
+        self.counts.add(namespace, "misses", len(keys) - len(found))
+        if True in extend:
+            await self._extend(namespace, [name for name, due in zip(names, extend, strict=True) if due])
         await self._flush_if_due()
-        return {key: found[key] for key in wanted if key in found}
+        return {key: found[key] for key in keys if key in found}
+
+    async def get_or_compute(
+        self,
+        key: str,
+        compute: AsyncCompute,
+        *,
+        ttl_s: float | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        jitter: float = 0.0,
+        beta: float = 1.0,
+        stale_s: float = 0.0,
+        wait_s: float = 10.0,
+        on_error: OnError = "raise",
+    ) -> bytes:
+        """The value; where there is none, what `compute()` gives, kept for `ttl_s` seconds.
+
+        It is computed once for all who ask meanwhile: in this process they share it, another process waits until it is
+        there, up to `wait_s` seconds, and then computes it too; a process that dies while it computes keeps nobody
+        waiting. What compute raises reaches all who wait in its process, and nothing is kept. Through a pooler in
+        transaction mode processes do not know of each other.
+        Before it expires one of the callers computes it anew, the sooner the longer that takes: `beta` above 1 makes
+        it earlier, 0 never. With `stale_s` a value that expired so many seconds ago is still given to the others while
+        one computes. What is set meanwhile by others is newer and stays, and what was invalidated meanwhile stays
+        invalid; a delete meanwhile does not keep the value from being kept.
+        Where the database cannot be asked the call fails before it computes, or with `on_error="compute"` computes
+        and keeps nothing. A value that cannot be kept afterwards is returned, and that is logged.
+        In a caller's transaction what is missing is computed there and kept as it commits, shared with nobody; there
+        is no lock, no stale value and no early one, and the errors are his driver's own.
+
+        Raises UsageError also where compute gives no bytes, or asks for the key that it is computed for.
+        """
+        it = wanted(key, namespace, ttl_s, jitter, beta, stale_s, wait_s, on_error)
+        if not callable(compute):
+            raise UsageError(f"compute is a function, not {type(compute).__name__}", "for example a lambda")
+        value, seen = await self._computing.get(it, compute)
+        if seen.extend:
+            await self._extend(namespace, [key])
+        await self._flush_if_due()
+        return value
 
     async def set(
-        self, key: str, value: bytes, *, ttl_s: float | None = None, namespace: str = DEFAULT_NAMESPACE
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl_s: float | None = None,
+        sliding: bool = False,
+        jitter: float = 0.0,
+        namespace: str = DEFAULT_NAMESPACE,
     ) -> None:
-        """Keep `value` for `ttl_s` seconds, or without an end. Raises UsageError for a bad key, value or TTL."""
+        """Keep `value` for `ttl_s` seconds, or without an end. A `sliding` one lasts so long after it was last read,
+        give or take an eighth. With `jitter` it lasts shorter by a random share of at most so much, so that what was
+        set together does not expire together."""
+        if sliding or jitter:
+            await self.set_many({key: value}, ttl_s=ttl_s, sliding=sliding, jitter=jitter, namespace=namespace)
+            return
         params = {
             "key": check_key(key),
-            "namespace": _namespace(namespace),
-            "value": _value(key, value),
+            "namespace": check_namespace(namespace),
+            "value": check_bytes(key, value),
             "ttl_s": check_ttl(ttl_s),
         }
         await self._db.execute(Q["set"], params)
@@ -110,133 +125,41 @@ class AsyncCache:
         values: Mapping[str, bytes],
         *,
         ttl_s: float | None = None,
+        sliding: bool = False,
+        jitter: float = 0.0,
         namespace: str = DEFAULT_NAMESPACE,
     ) -> int:
-        """Keep all of `values`, or none of them; how many they were. One statement, keys in byte order.
-
-        Raises UsageError for a bad key, value or TTL, and for more than 256 MiB at once.
-        """
-        items = sorted((check_key(key).encode(), key, _value(key, value)) for key, value in values.items())
+        """Keep all of `values`, or none of them; how many they were. One statement, keys in byte order, at most 256
+        MiB. `sliding` and `jitter` as by `set`, each key with a jitter of its own."""
+        items = sorted((check_key(key).encode(), key, check_bytes(key, value)) for key, value in values.items())
         if sum(len(value) for _, _, value in items) > MAX_BATCH_BYTES:
             raise UsageError("set_many takes at most 256 MiB of values at once", "send them in several calls")
-        if not items:
-            return 0
+        ttl_s = check_ttl(ttl_s)
+        if sliding and ttl_s is None:
+            raise UsageError("a sliding value has a time to live", "give ttl_s too")
         params = {
             "keys": [key for _, key, _ in items],
             "values": [value for _, _, value in items],
-            "namespace": _namespace(namespace),
-            "ttl_s": check_ttl(ttl_s),
+            "namespace": check_namespace(namespace),
+            "ttl_s": ttl_s,
+            "sliding": bool(sliding),
+            "jitter": check_jitter(jitter, ttl_s),
         }
+        if not items:
+            return 0
         await self._db.execute(Q["set_many"], params)
         self.counts.add(namespace, "sets", len(items))
         await self._flush_if_due()
         return len(items)
 
+    async def touch(self, key: str, *, ttl_s: float | None = None, namespace: str = DEFAULT_NAMESPACE) -> bool:
+        """Let a value last `ttl_s` seconds from now, without reading it; without ttl_s a sliding one lasts its own time
+        from now, and others stay as they are. Whether it is there."""
+        params = {"key": check_key(key), "namespace": check_namespace(namespace), "ttl_s": check_ttl(ttl_s)}
+        return await self._db.execute(Q["touch"], params) > 0
+
     async def delete(self, *keys: str, namespace: str = DEFAULT_NAMESPACE) -> int:
-        """How many of `keys` were there and are gone now. Raises UsageError for a bad key."""
-        params = {"keys": sorted(check_keys(keys)), "namespace": _namespace(namespace)}
+        """How many of `keys` were there and are gone now."""
+        params = {"keys": sorted(check_keys(keys)), "namespace": check_namespace(namespace)}
         row = await self._db.one(Q["delete"], params)
         return 0 if row is None else int(row[0])
-
-    async def purge_expired(self, *, batch: int = 1_000, budget_s: float = 1.0) -> Purged:
-        """Delete expired rows, at most `batch` a transaction, until the whole table was walked or `budget_s`
-        seconds are over; the next call goes on where this one stopped. Live rows are never touched, nor is one
-        that someone else is writing or purging.
-
-        Raises UsageError for a batch below 1 or a budget that is not positive.
-        """
-        if batch < 1 or not budget_s > 0:
-            raise UsageError("a purge needs a batch of at least 1 row and a positive budget", "for example batch=1000")
-        deadline = monotonic() + budget_s
-        end = await self._count_pages()
-        page = self._purge_page if self._purge_page < end else 0
-        rows = batches = 0
-        while page < end and (batches == 0 or monotonic() < deadline):
-            params = {"low": f"({page},0)", "high": f"({page + SLICE_PAGES},0)", "batch": batch}
-            deleted = 0
-            for namespace, count in await self._db.all(Q["purge_slice"], params):
-                self.counts.add(namespace, "expired", count)
-                deleted += count
-            rows, batches = rows + deleted, batches + 1
-            page += SLICE_PAGES if deleted < batch else 0
-        done = page >= end
-        self._purge_page = 0 if done else page
-        await self._flush_if_due()
-        return Purged(rows, batches, done)
-
-    async def count_expired(self, cap: int = 100_000) -> Counted:
-        """How many rows have expired and wait for the purge; beyond `cap` it is "at least"."""
-        if cap < 1:
-            raise UsageError("a cap is at least 1", "leave it out for 100,000")
-        row = await self._db.one(Q["count_expired"], {"cap": cap})
-        count = 0 if row is None else int(row[0])
-        return Counted(min(count, cap), count <= cap)
-
-    async def stats(self) -> CacheStats:
-        """Totals of all processes as far as they were flushed, size, and whether a crash has emptied the cache."""
-        await self.flush()
-        row = await self._db.one(Q["read_stats"])
-        assert row is not None
-        hits, misses, sets, expired, evicted, since, filled_at, emptied_at, counted, estimated, size = row
-        exact = counted <= 10_000
-        return CacheStats(
-            hits=hits,
-            misses=misses,
-            hit_ratio=hits / (hits + misses) if hits + misses else None,
-            sets=sets,
-            expired=expired,
-            evicted=evicted,
-            since=since,
-            entries=counted if exact else max(estimated, counted),
-            entries_exact=exact,
-            bytes=size,
-            state="filled" if counted or (filled_at and since) else "emptied" if filled_at else "never filled",
-            filled_at=filled_at,
-            emptied_at=emptied_at,
-        )
-
-    async def flush(self) -> bool:
-        """Add this process's counts to the totals. False where that is not possible now: no reader is failed for
-        the sake of a statistic, and the counts stay for the next flush. Over a bound connection: nothing."""
-        if self._owner is None:
-            return False
-        taken = self.counts.take()
-        if not taken:
-            return True
-        names = sorted(taken)
-        columns = {counter: [taken[name][counter] for name in names] for counter in COUNTERS}
-        try:
-            await self._owner.execute(
-                Q["flush_counts"], {"namespaces": names, "filled": any(columns["sets"]), **columns}
-            )
-        except PgopsError:
-            self.counts.give_back(taken)
-            return False
-        return True
-
-    async def _flush_if_due(self) -> None:
-        if self._owner is not None and self.counts.due():
-            await self.flush()
-
-    async def _count_pages(self) -> int:
-        row = await self._db.one(Q["count_pages"])
-        return 0 if row is None else int(row[0])
-
-
-def _namespace(namespace: object) -> str:
-    return check_text(namespace, "a namespace", MAX_NAMESPACE_BYTES, "choose a short name")
-
-
-def _value(key: str, value: object) -> bytes:
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise UsageError(
-            f"a cache value is bytes, not {type(value).__name__}",
-            "encode it first: text.encode(), or json.dumps(value).encode()",
-        )
-    data = bytes(value)
-    if len(data) > MAX_VALUE_BYTES:
-        raise UsageError(
-            f"the value of {key[:60]!r} has {len(data):,} bytes; at most {MAX_VALUE_BYTES:,} fit",
-            "keep it elsewhere and cache its address, or compress it",
-        )
-    return data

@@ -9,35 +9,86 @@ async with AsyncPgops.open("postgresql://…") as pg:
 """
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from pgops.config import Target, resolve_target
 from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
-from pgops.server import Server
-from pgops.services.cache import AsyncCache, CacheCounts
-from pgops.services.documents import AsyncDocuments
-from pgops.services.events import AsyncEvents
-from pgops.services.kv import AsyncKv
-from pgops.services.limits import AsyncLimits
-from pgops.services.pgmq import AsyncPgmq
-from pgops.services.pubsub import AsyncPubsub
-from pgops.services.queue import AsyncQueue
-from pgops.services.vectors import AsyncVectors
+from pgops.services.first_use import on_first_use
+
+if TYPE_CHECKING:
+    from pgops.services.cache import AsyncCache
+    from pgops.services.documents import AsyncDocuments
+    from pgops.services.events import AsyncEvents
+    from pgops.services.kv import AsyncKv
+    from pgops.services.limits import AsyncLimits
+    from pgops.services.pgmq import AsyncPgmq
+    from pgops.services.pubsub import AsyncPubsub
+    from pgops.services.queue import AsyncQueue
+    from pgops.services.vectors import AsyncVectors
 
 
 class AsyncServices:
-    """The services over one database object."""
+    """The services over one database object. Each is imported when it is first used, so that who needs one does not
+    wait for nine. What the cache counts over a caller's connection is the client's `above` it to flush."""
 
-    def __init__(self, db: AsyncDatabase, counts: CacheCounts | None = None) -> None:
-        self.queue = AsyncQueue(db)
-        self.events = AsyncEvents(db)
-        self.cache = AsyncCache(db, counts)
-        self.limits = AsyncLimits(db)
-        self.kv = AsyncKv(db)
-        self.documents = AsyncDocuments(db)
-        self.vectors = AsyncVectors(db)
-        self.pubsub = AsyncPubsub(db)
-        self.pgmq = AsyncPgmq(db)
+    def __init__(self, db: AsyncDatabase, above: "AsyncServices | None" = None) -> None:
+        self._db = db
+        self._above = above
+
+    @on_first_use
+    def queue(self) -> "AsyncQueue":
+        from pgops.services.queue import AsyncQueue
+
+        return AsyncQueue(self._db)
+
+    @on_first_use
+    def events(self) -> "AsyncEvents":
+        from pgops.services.events import AsyncEvents
+
+        return AsyncEvents(self._db)
+
+    @on_first_use
+    def cache(self) -> "AsyncCache":
+        from pgops.services.cache import AsyncCache
+
+        return AsyncCache(self._db, None if self._above is None else self._above.cache.counts)
+
+    @on_first_use
+    def limits(self) -> "AsyncLimits":
+        from pgops.services.limits import AsyncLimits
+
+        return AsyncLimits(self._db)
+
+    @on_first_use
+    def kv(self) -> "AsyncKv":
+        from pgops.services.kv import AsyncKv
+
+        return AsyncKv(self._db)
+
+    @on_first_use
+    def documents(self) -> "AsyncDocuments":
+        from pgops.services.documents import AsyncDocuments
+
+        return AsyncDocuments(self._db)
+
+    @on_first_use
+    def vectors(self) -> "AsyncVectors":
+        from pgops.services.vectors import AsyncVectors
+
+        return AsyncVectors(self._db)
+
+    @on_first_use
+    def pubsub(self) -> "AsyncPubsub":
+        from pgops.services.pubsub import AsyncPubsub
+
+        return AsyncPubsub(self._db)
+
+    @on_first_use
+    def pgmq(self) -> "AsyncPgmq":
+        from pgops.services.pgmq import AsyncPgmq
+
+        return AsyncPgmq(self._db)
 
 
 class AsyncPgops(AsyncServices):
@@ -68,7 +119,7 @@ class AsyncPgops(AsyncServices):
             target = resolve_target(target)
         read_only = read_only or target.read_only
         with ExitStack() as stack:
-            dsn = target.dsn if target.dsn is not None else stack.enter_context(Server().use())
+            dsn = target.dsn if target.dsn is not None else stack.enter_context(_embedded_server())
             async with AsyncPool.open(
                 dsn, application_name=application_name, max_size=max_size, read_only=read_only
             ) as db:
@@ -76,9 +127,20 @@ class AsyncPgops(AsyncServices):
                 try:
                     yield pgops
                 finally:
-                    await pgops.cache.flush()
+                    await pgops.flush()
+
+    async def flush(self) -> None:
+        """Add what the cache has counted to its totals. It does so by itself now and then, and at the end."""
+        if "cache" in self.__dict__:
+            await self.cache.flush()
 
     def bind(self, conn: Connection) -> AsyncServices:
         """The same services on the caller's own connection, inside his transaction: nothing is set, committed,
         retried or translated there, and he sees his driver's own errors."""
-        return AsyncServices(AsyncBound(conn, foreign=True), self.cache.counts)
+        return AsyncServices(AsyncBound(conn, foreign=True), self)
+
+
+def _embedded_server() -> AbstractContextManager[str]:
+    from pgops.server import Server
+
+    return Server().use()

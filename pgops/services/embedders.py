@@ -1,20 +1,41 @@
-"""Text to vectors without a model: feature hashing, for the demo and for work offline.
+"""What an embedder is, and two that need no network: a function of one's own, and feature hashing without a model.
 
-Floor 2, pure: the same text gives the same vector in every process and on every machine.
+Floor 2, pure. Hashing gives the same vector for the same text in every process and on every machine.
 """
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
+from typing import Protocol, cast
 
+from pgops.calling import load_function
 from pgops.errors import UsageError
 from pgops.services.vector_rules import MAX_DIMENSIONS
 
 _WORD = re.compile(r"\w+")
+Vectors = Sequence[Sequence[float]]
+
+
+class Embedder(Protocol):
+    """Texts to vectors. `embed` may be async or not; one that is not runs in a thread where the caller is async."""
+
+    def embed(self, texts: Sequence[str], /) -> Awaitable[Vectors] | Vectors:
+        """A vector for each text, in their order."""
+
+
+class FunctionEmbedder:
+    """The function that config.toml names: it takes a list of texts and gives as many vectors; async or not."""
+
+    def __init__(self, name: str) -> None:
+        """Raises UsageError where `module:function` cannot be had."""
+        self._function = load_function(name)
+
+    def embed(self, texts: Sequence[str]) -> Awaitable[Vectors] | Vectors:
+        return cast(Awaitable[Vectors] | Vectors, self._function([*texts]))
 
 
 class HashingEmbedder:

@@ -47,10 +47,15 @@ def check_value(key: str, value: object) -> bytes:
             value = value.encode()
         except UnicodeEncodeError:
             raise UsageError("a text must be valid Unicode", "it holds half of a surrogate pair") from None
+    return check_bytes(key, value, "a value is bytes or a text")
+
+
+def check_bytes(key: str, value: object, rule: str = "a value is bytes") -> bytes:
+    """Bytes, at most 8 MiB of them; what else there is breaks the `rule`."""
     if not isinstance(value, bytes | bytearray | memoryview):
         raise UsageError(
-            f"a value is bytes or a text, not {type(value).__name__}",
-            "encode it first, for example with json.dumps(value)",
+            f"{rule}, not {type(value).__name__}",
+            "encode it first: text.encode(), or json.dumps(value).encode()",
         )
     data = bytes(value)
     if len(data) > MAX_VALUE_BYTES:

@@ -1,6 +1,6 @@
 """A vector collection as register and catalog tell of it, and the statements of vectors.sql made for it.
 
-Floor 2, under vector_index.py and vectors.py; no I/O. Every name of a table, index or type goes through psycopg.sql.
+Floor 2, under the rest of the vectors; no I/O. Every name of a table, index or type goes through psycopg.sql.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from datetime import datetime
 from psycopg import sql
 
 from pgops.queries import load
-from pgops.services.models import Metric
-from pgops.services.vector_rules import OPCLASSES, OPERATORS, probes_for
+from pgops.services.models import IndexMethod, Metric, VectorType
+from pgops.services.vector_rules import OPERATORS, SUFFIXES, Build, probes_for
 
 Q = load("pgops.services", "vectors.sql")
 
@@ -22,19 +22,21 @@ class Found:
 
     name: str
     dimensions: int
+    type: VectorType
     metric: Metric
+    embedder: str | None
     created_at: datetime
-    lists_target: int | None
     recall: float | None
     recall_low: float | None
     recall_high: float | None
     recall_at: datetime | None
     vector_schema: str
     estimated_rows: int
+    index_oid: int | None
     index: str | None
-    method: str | None
+    method: IndexMethod | None
     valid: bool | None
-    lists_set: int | None
+    options: list[str] | None
     size: int | None
     scans: int | None
 
@@ -43,28 +45,58 @@ class Found:
         return f"pgops.vec_{self.name}"
 
     @property
-    def index_name(self) -> str:
-        return f"vec_{self.name}_ivf"
+    def prefix(self) -> str:
+        """What the names of its indexes begin with."""
+        return f"vec_{self.name}_"
+
+    @property
+    def lists_set(self) -> int | None:
+        return self.option("lists")
 
     @property
     def probes(self) -> int:
         return probes_for(self.lists_set or 1)
 
+    def option(self, name: str) -> int | None:
+        """An option of the index, as it is set."""
+        set_ = dict(option.split("=", 1) for option in self.options or ())
+        return int(set_[name]) if name in set_ else None
+
     def statement(self, name: str, **more: sql.Composable) -> bytes:
         """The named statement with this collection's table, index, type and operators filled in."""
-        return fill(Q[name], self.name, self.metric, self.vector_schema, more)
+        if self.index is not None:
+            more = {"index": sql.Identifier("pgops", self.index), **more}
+        return fill(Q[name], self.name, self.metric, self.vector_schema, more, self.type)
+
+    def create_index(self, build: Build) -> bytes:
+        """The statement that builds its index so."""
+        return self.statement(
+            "create_index", new_index=sql.Identifier(index_name(self.name, build.method)),
+            method=sql.SQL(build.method), options=options(build.options),
+        )  # fmt: skip
 
 
-def fill(statement: bytes, name: str, metric: str, vector_schema: str, more: Mapping[str, sql.Composable]) -> bytes:
+def index_name(collection: str, method: IndexMethod) -> str:
+    """What we call a collection's index."""
+    return f"vec_{collection}_{SUFFIXES[method]}"
+
+
+def options(values: Mapping[str, int]) -> sql.Composable:
+    """Options of an index, as `with (…)` and `set (…)` take them."""
+    pairs = (sql.SQL("{} = {}").format(sql.SQL(name), sql.Literal(value)) for name, value in values.items())
+    return sql.SQL(", ").join(pairs)
+
+
+def fill(
+    statement: bytes, name: str, metric: str, schema: str, more: Mapping[str, sql.Composable], type: str = "vector"
+) -> bytes:
     """A statement of vectors.sql for one collection; every name goes through psycopg.sql."""
-    schema = sql.Identifier(vector_schema)
+    within = sql.Identifier(schema)
     names: dict[str, sql.Composable] = {
         "table": sql.Identifier("pgops", f"vec_{name}"),
-        "index": sql.Identifier("pgops", f"vec_{name}_ivf"),
-        "index_name": sql.Identifier(f"vec_{name}_ivf"),
-        "type": sql.SQL("{}.vector").format(schema),
-        "operator": sql.SQL("operator({}.{})").format(schema, sql.SQL(OPERATORS[metric])),
-        "opclass": sql.SQL("{}.{}").format(schema, sql.SQL(OPCLASSES[metric])),
+        "type": sql.SQL("{}.{}").format(within, sql.SQL(type)),
+        "operator": sql.SQL("operator({}.{})").format(within, sql.SQL(OPERATORS[metric])),
+        "opclass": sql.SQL("{}.{}").format(within, sql.SQL(f"{type}_{metric}_ops")),
         **more,
     }
     return sql.SQL(statement.decode()).format(**names).as_bytes(None)

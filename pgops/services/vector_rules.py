@@ -1,26 +1,36 @@
-"""What is true of vectors without a database: names, their binary form, how many lists and probes, intervals.
+"""What is true of vectors without a database: names, bounds, how an index is built and searched, intervals.
 
-Floor 2, pure. Sources: pgvector's README for lists and probes, its src/ivfbuild.c for the memory of a build.
+Floor 2, pure. Sources: pgvector's README for bounds, lists and probes, its src/ivfbuild.c for the memory of a build.
 """
 
 import json
 import math
 import re
-import struct
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import get_args
 
 from pgops.errors import UsageError
-from pgops.services.models import JsonValue, VectorRow
+from pgops.services.models import IndexMethod, JsonValue, VectorType
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 OPERATORS: Mapping[str, str] = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
-OPCLASSES: Mapping[str, str] = {"cosine": "vector_cosine_ops", "l2": "vector_l2_ops", "ip": "vector_ip_ops"}
+SUFFIXES: Mapping[str, str] = {"ivfflat": "ivf", "hnsw": "hnsw"}
 MAX_DIMENSIONS = 16_000
-MAX_INDEXED_DIMENSIONS = 2_000
+MAX_INDEXED: Mapping[str, int] = {"vector": 2_000, "halfvec": 4_000}
 MAX_LISTS = 32_768
 MIN_ROWS_A_LIST = 50
-_MAX_ID = 2**63 - 1
+M, EF_CONSTRUCTION = 16, 64
+MAX_PROBES = 32_768
+EF_SEARCH, MAX_EF_SEARCH = 40, 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How an index is to be built: its method, and its options by their names in SQL."""
+
+    method: IndexMethod
+    options: Mapping[str, int]
 
 
 def check_name(name: object) -> str:
@@ -33,84 +43,42 @@ def check_name(name: object) -> str:
     return name
 
 
-def pack_vector(embedding: Sequence[float], dimensions: int, metric: str) -> bytes:
-    """`embedding` in the binary format of pgvector: dimensions and 0 as 16 bits, then big-endian floats.
-
-    Raises UsageError where it is not `dimensions` finite numbers, or is zero under the cosine metric.
-    """
-    try:
-        size, total = len(embedding), sum(embedding)
-        packed = _layout(dimensions).pack(dimensions, 0, *embedding) if size == dimensions else b""
-    except (TypeError, ValueError, OverflowError, struct.error):
-        raise UsageError("an embedding is a list of numbers that fit 32 bits", "for example [0.1, 0.2, …]") from None
-    if size != dimensions:
+def check_dimensions(dimensions: int) -> int:
+    if not isinstance(dimensions, int) or not 1 <= dimensions <= MAX_DIMENSIONS:
         raise UsageError(
-            f"the embedding has {size:,} dimensions, the collection {dimensions:,}",
-            "use the model that the collection was filled with",
+            f"dimensions are 1 to {MAX_DIMENSIONS:,}, not {dimensions}", "as many as the model's embeddings have"
         )
-    if not math.isfinite(total):
-        raise UsageError("the embedding holds NaN or an infinity", "check what the model was given")
-    # Below 1e-18 the squares vanish in 32 bits; a sum that is not near zero spares looking at every number.
-    if metric == "cosine" and abs(total) < 1e-12 and max(map(abs, embedding)) < 1e-18:
-        raise UsageError(
-            "a zero vector has no direction and cannot be found by cosine distance",
-            "leave such rows out, or make the collection with the metric l2 or ip",
-        )
-    return packed
+    return dimensions
 
 
-@cache
-def _layout(dimensions: int) -> struct.Struct:
-    return struct.Struct(f">HH{dimensions}f")
-
-
-def pack_row(row: VectorRow, dimensions: int, metric: str, with_id: bool) -> tuple[object, ...]:
-    """A row as binary COPY takes it. Raises UsageError for what the table could not hold."""
-    if not isinstance(row, VectorRow):
-        raise UsageError(f"add_many takes VectorRow, not {type(row).__name__}", "VectorRow(content, embedding)")
-    if (row.id is not None) != with_id:
-        raise UsageError("some rows have an id and some have none", "give every row of one call an id, or none")
-    rest = (
-        _utf8(row.content, "the content"),
-        b"\1" + pack_metadata(row.metadata).encode(),
-        pack_vector(row.embedding, dimensions, metric),
+def check_indexed(dimensions: int, type: VectorType) -> None:
+    """Raises UsageError for more dimensions than an index of this type takes, with what would take them."""
+    most = MAX_INDEXED[type]
+    if dimensions <= most:
+        return
+    half = MAX_INDEXED["halfvec"]
+    without = "search without one, or use a model with fewer dimensions"
+    hint = f"make the collection with the type halfvec, whose index takes up to {half:,}; or {without}"
+    raise UsageError(
+        f"an index of {type} takes at most {most:,} dimensions, not {dimensions:,}",
+        hint if most < dimensions <= half else without,
     )
-    if row.id is None:
-        return rest
-    if not isinstance(row.id, int) or not 0 < row.id <= _MAX_ID:
-        raise UsageError(f"an id is a positive 64-bit number, not {row.id}", "leave it out to have one drawn")
-    return (row.id, *rest)
 
 
-def pack_metadata(metadata: Mapping[str, JsonValue]) -> str:
-    """JSON text that jsonb takes: an object, without NaN and without NUL."""
-    if not isinstance(metadata, Mapping):
-        raise UsageError(f"metadata is a JSON object, not {type(metadata).__name__}", 'for example {"lang": "en"}')
+def parse_filter(text: str) -> tuple[str, JsonValue]:
+    """What metadata must hold, as a person writes it: category=books, year=2024, tags=["a"]. The value is JSON where it
+    can be read as that, a text elsewhere. Raises UsageError."""
+    key, equals, value = text.partition("=")
+    if not key.strip() or not equals:
+        raise UsageError(f"{text[:80]!r} is no filter", "a key of the metadata and a value: category=books")
     try:
-        text = json.dumps(dict(metadata), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"metadata must be JSON: {error}", "use texts, numbers, lists and objects") from None
-    if r"\u0000" in text and r"\u0000" in text.replace(r"\\", ""):
-        raise UsageError("metadata cannot hold a NUL character", "PostgreSQL's text has none; escape it")
-    return text
+        return key.strip(), json.loads(value, parse_constant=_no_json)
+    except (ValueError, RecursionError):
+        return key.strip(), value
 
 
-def _utf8(text: object, what: str) -> bytes:
-    if not isinstance(text, str):
-        raise UsageError(f"{what} is a text, not {type(text).__name__}", "use str(…) or an f-string")
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"{what} must be valid Unicode", "it holds half of a surrogate pair") from None
-    if b"\0" in data:
-        raise UsageError(f"{what} cannot hold a NUL character", "PostgreSQL's text has none; escape it")
-    return data
-
-
-def vector_text(packed: bytes) -> str:
-    """A packed vector as pgvector reads it from text, for a connection that knows no binary form of it."""
-    values = struct.unpack(f">{len(packed) // 4 - 1}f", packed[4:])
-    return "[" + ",".join(f"{value:.9g}" for value in values) + "]"
+def _no_json(name: str) -> JsonValue:
+    raise ValueError(name)
 
 
 def lists_for(rows: int) -> int:
@@ -121,6 +89,48 @@ def lists_for(rows: int) -> int:
 def probes_for(lists: int) -> int:
     """Probes for so many lists: their square root (pgvector's README)."""
     return max(1, round(math.sqrt(lists)))
+
+
+def ef_search_for(limit: int) -> int:
+    """Candidates that an hnsw search keeps: pgvector's 40, and never fewer than are asked for."""
+    return min(MAX_EF_SEARCH, max(EF_SEARCH, limit))
+
+
+def check_settings(method: IndexMethod | None, probes: int | None, ef_search: int | None) -> None:
+    """Raises UsageError for a search's setting that is out of bounds, or is not one of the collection's index."""
+    if probes is not None and not 1 <= probes <= MAX_PROBES:
+        raise UsageError(f"probes are 1 to {MAX_PROBES:,}, not {probes}", "leave them out for the usual number")
+    if ef_search is not None and not 1 <= ef_search <= MAX_EF_SEARCH:
+        raise UsageError(f"ef_search is 1 to {MAX_EF_SEARCH:,}, not {ef_search}", f"{EF_SEARCH} is usual")
+    if probes is not None and method == "hnsw":
+        raise UsageError("the collection's index is hnsw, which has no probes", "use ef_search")
+    if ef_search is not None and method == "ivfflat":
+        raise UsageError("the collection's index is ivfflat, which has no ef_search", "use probes")
+
+
+def check_build(
+    method: str, rows: int, *, lists: int | None = None, m: int | None = None, ef_construction: int | None = None
+) -> Build:
+    """How to build an index by `method` over so many rows, with the usual numbers where none are given.
+
+    Raises UsageError for an unknown method, for another method's option, and for numbers that make no sense.
+    """
+    if method not in get_args(IndexMethod):
+        raise UsageError(f"there is no index method {str(method)[:40]!r}", "ivfflat or hnsw")
+    if method == "ivfflat":
+        if m is not None or ef_construction is not None:
+            raise UsageError("m and ef_construction are of an hnsw index, not of ivfflat", "an ivfflat index has lists")
+        return Build("ivfflat", {"lists": check_lists(lists_for(rows) if lists is None else lists, rows)})
+    if lists is not None:
+        raise UsageError("lists are of an ivfflat index, not of hnsw", "an hnsw index has m and ef_construction")
+    m = M if m is None else m
+    ef_construction = max(EF_CONSTRUCTION, 2 * m) if ef_construction is None else ef_construction
+    if not 2 <= m <= 100 or not max(4, 2 * m) <= ef_construction <= 1_000:
+        raise UsageError(
+            f"m {m} and ef_construction {ef_construction} do not fit: m is 2 to 100, ef_construction 2 m to 1,000",
+            f"{M} and {EF_CONSTRUCTION} are usual",
+        )
+    return Build("hnsw", {"m": m, "ef_construction": ef_construction})
 
 
 def check_lists(lists: int, rows: int) -> int:
@@ -139,10 +149,10 @@ def check_lists(lists: int, rows: int) -> int:
     return lists
 
 
-def build_bytes(lists: int, dimensions: int) -> int:
+def build_bytes(lists: int, dimensions: int, type: VectorType = "vector") -> int:
     """Memory that building an ivfflat index takes for its k-means (src/ivfbuild.c of pgvector, Elkan)."""
     samples = max(lists * 50, 10_000)
-    vector = 8 + 4 * dimensions
+    vector = 8 + (4 if type == "vector" else 2) * dimensions
     floats = samples * lists + 2 * samples + lists * lists + 3 * lists + lists * dimensions
     return (samples + 2 * lists) * vector + 4 * floats
 

@@ -1,5 +1,5 @@
--- Vector collections. {table}, {index}, {type}, {operator} and {opclass} are filled in through psycopg.sql, the last
--- three with the schema that the extension is installed in.
+-- Vector collections. {table}, {index}, {type}, {operator}, {opclass} and the options of an index are filled in through
+-- psycopg.sql; type, operator and class with the schema that the extension is installed in.
 
 -- name: vectors_waiting
 -- Migrated, but without the extension: the schema is not older, a part of the server is missing.
@@ -8,9 +8,12 @@ select to_regclass('pgops.migrations') is not null
 
 -- name: register_collection
 -- No row: the name is taken. A second one at the same moment waits here for the first.
-insert into pgops.vector_collections (name, dimensions, metric)
-values (%(name)s, %(dimensions)s, %(metric)s)
+insert into pgops.vector_collections (name, dimensions, type, metric, embedder)
+values (%(name)s, %(dimensions)s, %(type)s, %(metric)s, %(embedder)s)
 on conflict do nothing returning name
+
+-- name: set_embedder
+update pgops.vector_collections set embedder = %(embedder)s where name = %(name)s returning name
 
 -- name: unregister_collection
 delete from pgops.vector_collections where name = %(name)s
@@ -19,24 +22,29 @@ delete from pgops.vector_collections where name = %(name)s
 select name from pgops.vector_collections order by name
 
 -- name: vector_schema
-select n.nspname from pg_extension as e join pg_namespace as n on n.oid = e.extnamespace where e.extname = 'vector'
+-- Where the extension is, and whether it is new enough (0.7) for halfvec.
+select n.nspname::text, to_regtype(quote_ident(n.nspname) || '.halfvec') is not null
+from pg_extension as e join pg_namespace as n on n.oid = e.extnamespace where e.extname = 'vector'
 
 -- name: find_collections
--- Register and catalog together: what a search, a doctor and a list need to know of each collection.
-select v.name, v.dimensions, v.metric, v.created_at, v.lists_target,
-       v.recall, v.recall_low, v.recall_high, v.recall_at,
-       (select n.nspname from pg_extension as e join pg_namespace as n on n.oid = e.extnamespace
+-- Register and catalog together: what a search, a doctor and a list need to know of each collection. Its index is the
+-- one of the name that we give; while another method takes over there are two, and the valid one counts.
+select v.name, v.dimensions, v.type, v.metric, v.embedder, v.created_at, v.recall, v.recall_low, v.recall_high,
+       v.recall_at,
+       (select n.nspname::text from pg_extension as e join pg_namespace as n on n.oid = e.extnamespace
         where e.extname = 'vector') as vector_schema,
        greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0) as estimated_rows,
-       i.relname::text as index, m.amname::text as method, x.indisvalid as valid,
-       (select split_part(option, '=', 2)::integer from unnest(i.reloptions) as option
-        where starts_with(option, 'lists=')) as lists_set,
+       i.oid::bigint as index_oid, i.relname::text as index, i.method, i.valid, i.reloptions as options,
        pg_relation_size(i.oid) as bytes, pg_stat_get_numscans(i.oid) as scans
 from pgops.vector_collections as v
 left join pg_class as t on t.oid = to_regclass('pgops.vec_' || v.name)
-left join pg_class as i on i.oid = to_regclass('pgops.vec_' || v.name || '_ivf')
-left join pg_index as x on x.indexrelid = i.oid
-left join pg_am as m on m.oid = i.relam
+left join lateral (
+  select c.oid, c.relname, c.reloptions, m.amname::text as method, x.indisvalid as valid
+  from pg_index as x join pg_class as c on c.oid = x.indexrelid join pg_am as m on m.oid = c.relam
+  where x.indrelid = t.oid and (c.relname, m.amname) in
+    (('vec_' || v.name || '_ivf', 'ivfflat'), ('vec_' || v.name || '_hnsw', 'hnsw'))
+  order by x.indisvalid desc, c.relname limit 1
+) as i on true
 where %(name)s::text is null or v.name = %(name)s::text
 order by v.name
 
@@ -75,7 +83,9 @@ select id, content, metadata::text, distance from (
   select id, content, metadata, embedding {operator} %(embedding)s::{type} as distance
   from {table}
   where (select set_config('ivfflat.probes', %(probes)s::text, true)
-             || set_config('ivfflat.iterative_scan', 'relaxed_order', true)) is not null
+             || set_config('ivfflat.iterative_scan', 'relaxed_order', true)
+             || set_config('hnsw.ef_search', %(ef_search)s::text, true)
+             || set_config('hnsw.iterative_scan', 'relaxed_order', true)) is not null
     and (%(filter)s::jsonb is null or metadata @> %(filter)s::jsonb)
   order by embedding {operator} %(embedding)s::{type}
   limit %(limit)s
@@ -99,7 +109,7 @@ order by (embedding {operator} %(embedding)s::{type}) + 0, id
 limit %(limit)s
 
 -- name: create_index
-create index concurrently {index_name} on {table} using ivfflat (embedding {opclass}) with (lists = {lists})
+create index concurrently {new_index} on {table} using {method} (embedding {opclass}) with ({options})
 
 -- name: drop_index
 drop index concurrently if exists {index}
@@ -108,11 +118,11 @@ drop index concurrently if exists {index}
 -- The change of an option locks the index for everybody, for a moment; do not queue up behind a long query.
 set local lock_timeout = '3s'
 
--- name: set_lists
-alter index {index} set (lists = {lists})
+-- name: set_options
+alter index {index} set ({options})
 
--- name: reset_lists
-alter index {index} reset (lists)
+-- name: reset_options
+alter index {index} reset ({names})
 
 -- name: reindex
 reindex index concurrently {index}
@@ -132,10 +142,24 @@ select pg_advisory_unlock(7063767, to_regclass(%(table)s)::oid::integer)
 select count(*) from pg_stat_progress_create_index where relid = to_regclass(%(table)s)
 
 -- name: list_leftovers
--- What an interrupted build or rebuild leaves: invalid indexes that cost every write and serve no search.
-select i.relname::text from pg_index as x join pg_class as i on i.oid = x.indexrelid
-where x.indrelid = to_regclass(%(table)s) and not x.indisvalid
+-- What an interrupted build or rebuild leaves: invalid indexes that cost every write and serve no search. Only those of
+-- our names: whose another one is, is not ours to say.
+select i.relname::text from pg_index as x
+join pg_class as i on i.oid = x.indexrelid join pg_am as m on m.oid = i.relam
+where x.indrelid = to_regclass(%(table)s) and not x.indisvalid and m.amname in ('ivfflat', 'hnsw')
+  and starts_with(i.relname, %(prefix)s)
 order by i.relname
+
+-- name: list_others
+-- The collection's indexes by our names but for the given one: what another method has taken over from.
+select i.relname::text from pg_index as x
+join pg_class as i on i.oid = x.indexrelid join pg_am as m on m.oid = i.relam
+where x.indrelid = to_regclass(%(table)s) and i.relname <> %(index)s
+  and (i.relname, m.amname) in ((%(prefix)s || 'ivf', 'ivfflat'), (%(prefix)s || 'hnsw', 'hnsw'))
+
+-- name: index_oid
+-- A rebuilt index has another oid, so this tells whether a rebuild came through that nobody lived to hear of.
+select to_regclass(%(index)s)::oid::bigint
 
 -- name: read_memory
 select pg_size_bytes(current_setting('maintenance_work_mem'))
@@ -182,13 +206,17 @@ select embedding {operator} (select embedding from {table} where id = %(id)s) as
 from {table}
 where id <> %(id)s
   and (select set_config('ivfflat.probes', %(probes)s::text, true)
-           || set_config('ivfflat.iterative_scan', 'relaxed_order', true)) is not null
+           || set_config('ivfflat.iterative_scan', 'relaxed_order', true)
+           || set_config('hnsw.ef_search', %(ef_search)s::text, true)
+           || set_config('hnsw.iterative_scan', 'relaxed_order', true)) is not null
 order by embedding {operator} (select embedding from {table} where id = %(id)s)
 limit %(k)s
 
 -- name: index_scans_here
--- Scans of the index in this very transaction: proof that it was used.
-select pg_stat_get_xact_numscans(to_regclass(%(index)s))
+-- Scans of each vector index of the table in this very transaction: proof of which one was used.
+select i.relname::text, pg_stat_get_xact_numscans(i.oid)
+from pg_index as x join pg_class as i on i.oid = x.indexrelid join pg_am as m on m.oid = i.relam
+where x.indrelid = to_regclass(%(table)s) and m.amname in ('ivfflat', 'hnsw')
 
 -- name: record_recall
 update pgops.vector_collections

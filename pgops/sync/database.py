@@ -2,7 +2,7 @@
 """Connections: how a statement reaches PostgreSQL, and how its error comes back.
 
 Floor 1. `Database` is what every service is given: `one`, `all`, `execute`, `copy`, `transaction`; a pool also
-has `listen`, which is a connection of its own (listener.py).
+has `listen` and `aside`, which are connections of their own (listener.py, aside.py).
 Two kinds exist. `Pool` owns connections (autocommit, so a single statement is a single round trip) and
 translates the driver's errors into PgopsError. `Bound` runs on a connection that is already there: the
 caller's own (`foreign`: nothing is set, committed or translated) or one that a pool lends for a while. Through a pooler
@@ -20,12 +20,13 @@ from typing import Any, Protocol
 import psycopg
 import psycopg_pool
 from psycopg import sql
-from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Format
 from psycopg.rows import tuple_row
 
+from pgops.adapting import OwnAdapters
+from pgops.adapting import Packed as Packed
 from pgops.errors import UsageError
+from pgops.sync.aside import Aside
 from pgops.sync.listener import Listener
 from pgops.translation import translate
 
@@ -35,29 +36,6 @@ Params = Mapping[str, object] | Sequence[object] | None
 Connection = psycopg.Connection[Any]
 
 CONNECT_TIMEOUT_S = 5
-
-
-class Packed(bytes):
-    """A parameter already in PostgreSQL's binary format, of whatever type the statement casts it to. Known to pgops'
-    own connections alone; a caller's is not taught anything."""
-
-
-class _PackedDumper(Dumper):
-    format = Format.BINARY
-    oid = 0
-
-    def dump(self, obj: Packed) -> Packed:
-        return obj
-
-
-class _OwnAdapters:
-    """What pgops' own connections are opened with: psycopg's adapters and Packed."""
-
-    connection = None
-
-    def __init__(self) -> None:
-        self.adapters = AdaptersMap(psycopg.adapters)
-        self.adapters.register_dumper(Packed, _PackedDumper)
 
 
 class Database(Protocol):
@@ -198,6 +176,7 @@ class Pool:
         self._pool = pool
         self._dsn = dsn
         self._kwargs = kwargs
+        self._aside = Aside(dsn, kwargs)
         self._bound = Guarded if pooler and read_only else Bound
         self.version = version
         self.pooler = pooler
@@ -222,22 +201,33 @@ class Pool:
             reconnect_timeout=30, num_workers=1, configure=_begin_read_only if pooler and read_only else None,
         )  # fmt: skip
         pool.open()
+        db = cls(pool, version, pooler=pooler, read_only=read_only, dsn=dsn, kwargs=kwargs)
         try:
-            yield cls(pool, version, pooler=pooler, read_only=read_only, dsn=dsn, kwargs=kwargs)
+            yield db
         finally:
+            db._aside.close()
             pool.close()
 
     def one(self, query: Query, params: Params = None) -> Row | None:
-        with self.session() as session:
-            return session.one(query, params)
+        conn = self._borrow()
+        try:
+            return self._bound(conn).one(query, params)
+        finally:
+            self._pool.putconn(conn)
 
     def all(self, query: Query, params: Params = None) -> list[Row]:
-        with self.session() as session:
-            return session.all(query, params)
+        conn = self._borrow()
+        try:
+            return self._bound(conn).all(query, params)
+        finally:
+            self._pool.putconn(conn)
 
     def execute(self, query: Query, params: Params = None) -> int:
-        with self.session() as session:
-            return session.execute(query, params)
+        conn = self._borrow()
+        try:
+            return self._bound(conn).execute(query, params)
+        finally:
+            self._pool.putconn(conn)
 
     def copy(self, query: Query, rows: Iterable[Sequence[object]], types: Sequence[str]) -> int:
         with self.session() as session:
@@ -246,6 +236,13 @@ class Pool:
     def copy_text(self, query: Query, chunks: Iterable[bytes]) -> int:
         with self.session() as session:
             return session.copy_text(query, chunks)
+
+    def _borrow(self) -> Connection:
+        """A connection for one statement: autocommit, so that `session` and its commit would be for nothing."""
+        try:
+            return self._pool.getconn()
+        except psycopg.Error as error:
+            raise translate(error) from error
 
     @contextmanager
     def session(self) -> Iterator[Bound]:
@@ -266,6 +263,10 @@ class Pool:
     def transaction(self) -> Iterator[Bound]:
         with self.session() as session, session.transaction():
             yield session
+
+    def aside(self) -> Bound:
+        """The one connection beside the pool, for a session's locks; all share it. Raises UnreachableError."""
+        return Bound(self._aside.connection())
 
     def listen(self, channels: Sequence[str], *, dsn: str | None = None) -> Listener:
         """A connection of its own that listens to `channels`, whose names were checked; the caller closes it. `dsn` is
@@ -291,7 +292,7 @@ def _connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
             "use postgresql://user@host:5432/database or 'host=… dbname=… user=…'",
         ) from error
     kwargs: dict[str, Any] = {
-        "autocommit": True, "fallback_application_name": application_name, "context": _OwnAdapters()
+        "autocommit": True, "fallback_application_name": application_name, "context": OwnAdapters()
     }  # fmt: skip
     if "connect_timeout" not in given:
         kwargs["connect_timeout"] = CONNECT_TIMEOUT_S

@@ -4,7 +4,9 @@
     feed.py         what is known now: last snapshot, history, lost or live, when to look again; pure
     source.py       Source: where snapshots, jobs and acts come from
     live.py         LiveSource: the one over a database
+    starting.py     the embedded server, started in a thread
     keymap.py       every key, once; footer, help and palette are made from it
+    offers.py       what every act could hit; pure
     palette.py      the command palette
     messages.py     what goes between app and screens
     commands.py     an act or a look as the command line that does the same

@@ -16,11 +16,13 @@ from pgops.tui import formats
 from pgops.tui.feed import Feed, View
 from pgops.tui.keymap import EVERYWHERE, keys
 from pgops.tui.messages import Observed
+from pgops.tui.offers import OFFERS
 from pgops.tui.palette import Palette
 from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.base import Choice, Room
 from pgops.tui.screens.connections import ConnectionsRoom
 from pgops.tui.screens.documents import DocumentsRoom
+from pgops.tui.screens.editor import BY_HAND, Editor
 from pgops.tui.screens.help import Help
 from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.overview import OverviewRoom
@@ -77,6 +79,9 @@ class PgopsApp(App[int]):
         if self.feed.due(now):
             self.feed.started(now)
             self.run_worker(self._observe(), group="observe", exit_on_error=False)
+        if self.source.doing != self.feed.doing:
+            self.feed.doing = self.source.doing
+            self._spread()
         if int(now) != self._last_second:
             self._last_second = int(now)
             if self.now_view.lost is not None:
@@ -109,11 +114,25 @@ class PgopsApp(App[int]):
         else:
             self.push_screen(Choose(title, choices), self._chosen)
 
+    def offer(self, act: str, target: str | None) -> None:
+        choices = [choice for choice in self._choices(act) if choice.action.target == target]
+        self.choose(OFFERS[act].title, choices, OFFERS[act].nothing)
+
+    def offer_any(self, act: str) -> None:
+        self.choose(OFFERS[act].title, self._choices(act), OFFERS[act].nothing)
+
+    def _choices(self, act: str) -> list[Choice]:
+        snapshot = self.now_view.snapshot
+        return [] if snapshot is None else OFFERS[act].choices(snapshot)
+
     def _chosen(self, action: Action | None) -> None:
         if action is not None:
             self.act(action)
 
     def act(self, action: Action) -> None:
+        if action.name in BY_HAND and not action.given:
+            self.push_screen(Editor(self.source, action), self._chosen)
+            return
         question = Question(self.source, action)
 
         def answered(yes: bool | None) -> None:

@@ -1,16 +1,23 @@
 """The command line that does the same as an act or shows the same as a screen. Pure."""
 
+import json
 import shlex
 
 from pgops.ops.actions import Action
+from pgops.services.models import JsonValue
+from pgops.services.vector_rules import parse_filter
 
 _OF_A_NAME = {
+    "invalidate": ("cache", "invalidate"),
     "pause": ("queue", "pause"),
     "resume": ("queue", "resume"),
     "unsubscribe": ("outbox", "unsubscribe"),
     "drop_collection": ("vector", "drop"),
     "drop_documents": ("doc", "drop"),
 }
+
+
+_OF_JOBS = {"cancel_jobs": "cancel", "discard_dead": "discard", "edit_job": "edit", "set_queue": "set"}
 
 
 def act_command(action: Action) -> str:
@@ -25,15 +32,22 @@ def _verbs(action: Action) -> list[str]:
         return ["queue", "requeue", action.target, *ids, "--stuck"]
     if action.name == "requeue_dead":
         return ["queue", "requeue", action.target, *ids, "--dead"]
+    if action.name in _OF_JOBS:
+        return ["queue", _OF_JOBS[action.name], action.target, *ids, *([action.given] if action.given else [])]
     if action.name == "purge_expired":
         return ["cache", "purge"]
     if action.name == "purge_kv":
         return ["kv", "purge"]
     if action.name == "purge_limits":
         return ["limit", "purge"]
-    if action.name == "rebuild_index":
-        lists = ["--lists", str(action.lists)] if action.lists else []
-        return ["vector", "rebuild", action.target, *lists]
+    if action.name == "drop_index":
+        collection, _, index = action.target.partition(".")
+        return ["doc", "index", collection, "--drop", index]
+    if action.name in ("build_index", "rebuild_index"):
+        given = (("method", action.method), ("lists", action.lists), ("m", action.m),
+                 ("ef-construction", action.ef_construction))  # fmt: skip
+        options = [word for name, value in given if value for word in (f"--{name}", str(value))]
+        return ["vector", action.name.removesuffix("_index"), action.target, *options]
     if action.name in _OF_A_NAME:
         return [*_OF_A_NAME[action.name], action.target]
     if action.name in ("cancel_backend", "terminate_backend"):
@@ -41,8 +55,19 @@ def _verbs(action: Action) -> list[str]:
     if action.name.startswith("pgmq_"):
         reads = ["--more-than", str(action.more_than)] if action.name == "pgmq_dead" else []
         return ["queue", "pgmq", action.name.removeprefix("pgmq_"), action.target, *reads]
-    exact = ["--exact"] if action.exact else []
-    return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *exact]
+    return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *_search_options(action)]
+
+
+def _search_options(action: Action) -> list[str]:
+    filters = [_filter(name, value) for name, value in action.filter]
+    found = [word for one in filters for word in ("--filter", one)]
+    found += ["--embedder", action.embedder] if action.embedder else []
+    return [*found, "--exact"] if action.exact else found
+
+
+def _filter(name: str, value: JsonValue) -> str:
+    plain = f"{name}={value}"
+    return plain if isinstance(value, str) and parse_filter(plain) == (name, value) else f"{name}={json.dumps(value)}"
 
 
 def jobs_command(queue: str, state: str | None = None) -> str:

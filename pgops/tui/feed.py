@@ -27,7 +27,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that a screen draws from. `history` ends with `snapshot`."""
+    """All that a screen draws from. `history` ends with `snapshot`; `doing` is what must be done before the first."""
 
     target: str
     snapshot: Snapshot | None
@@ -36,6 +36,7 @@ class View:
     paused: bool
     every_s: float
     busy: tuple[str, ...]
+    doing: str = ""
 
 
 class Feed:
@@ -45,6 +46,7 @@ class Feed:
         self.target = target
         self.paused = False
         self.busy: list[str] = []
+        self.doing = ""
         self._speed = SPEEDS_S.index(1.0)
         self._history: deque[Snapshot] = deque(maxlen=HISTORY)
         self._error: PgopsError | None = None
@@ -103,5 +105,6 @@ class Feed:
             wait = None if self._looking else max(self._next_at - now, 0.0)
             lost = Lost(str(self._error), self._error.hint, now - self._lost_at, wait)
         return View(
-            self.target, history[-1] if history else None, history, lost, self.paused, self.every_s, tuple(self.busy)
-        )
+            self.target, history[-1] if history else None, history, lost, self.paused, self.every_s, tuple(self.busy),
+            self.doing,
+        )  # fmt: skip

@@ -9,8 +9,9 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from pgops.ops import wording
+
 UNKNOWN = "–"
-_SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 _COUNTS = ("k", "M", "G", "T")
 
 
@@ -46,33 +47,12 @@ def rate(per_s: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """Seconds in at most seven cells: 350ms, 4.2s, 42s, 3m 12s, 2h 05m, 4d 3h."""
-    if seconds is None:
-        return UNKNOWN
-    seconds = max(seconds, 0.0)
-    if seconds < 0.9995:
-        return "0s" if seconds < 0.0005 else f"{seconds * 1000:.0f}ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 86_400}d {whole % 86_400 // 3600}h"
+    return UNKNOWN if seconds is None else wording.duration(seconds)
 
 
 def size(count_bytes: int | None) -> str:
     """Bytes in powers of 1024: 512 B, 1.5 kB, 12.3 MB."""
-    if count_bytes is None:
-        return UNKNOWN
-    amount = float(count_bytes)
-    for unit in _SIZES:
-        if abs(amount) < 1023.95 or unit == _SIZES[-1]:
-            break
-        amount /= 1024
-    return f"{amount:.0f} {unit}" if unit == "B" or abs(amount) >= 99.95 else f"{amount:.1f} {unit}"
+    return UNKNOWN if count_bytes is None else wording.size(count_bytes)
 
 
 def ratio(share: float | None) -> str:

@@ -4,15 +4,18 @@ dashboard can open before the database can be reached.
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 
 from pgops.config import Target
 from pgops.errors import PgopsError, UnreachableError
 from pgops.ops import actions
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.collector import Collector
+from pgops.ops.previews_jobs import given
 from pgops.ops.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
 from pgops.services.models import DocumentIndex, JobRow, JobState
+from pgops.tui.starting import embedded_server
 
 ANSWER_WITHIN_S = 10.0
 
@@ -22,13 +25,15 @@ class LiveSource:
 
     def __init__(self, target: Target) -> None:
         self.target = f"{target.display} (read-only)" if target.read_only else target.display
-        self._target = target
+        self.doing = ""
+        self._target = self._reached = target
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._open: tuple[AsyncPgops, Collector] | None = None
 
     async def snapshot(self) -> Snapshot:
         try:
+            await self._started()
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 _, collector = await self._connected()
                 return await collector.collect()
@@ -54,6 +59,10 @@ class LiveSource:
             if action.name != "search":
                 collector.expire()
 
+    async def given(self, action: Action) -> str:
+        pg, _ = await self._connected()
+        return await given(pg.db, action)
+
     async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
         pg, _ = await self._connected()
         return await pg.queue.jobs(queue, state=state, limit=limit, cut_bytes=8_192)
@@ -68,14 +77,26 @@ class LiveSource:
 
     async def close(self) -> None:
         self._open = None
+        self._reached = self._target
         with suppress(PgopsError):
             await self._stack.aclose()
 
+    async def _started(self) -> None:
+        """Have the embedded server run where it is meant. It takes its time, and has its own patience."""
+        async with self._opening:
+            if self._reached.embedded:
+                url = await self._stack.enter_async_context(embedded_server(self._tell))
+                self._reached = replace(self._target, dsn=url)
+
+    def _tell(self, doing: str) -> None:
+        self.doing = doing
+
     async def _connected(self) -> tuple[AsyncPgops, Collector]:
+        await self._started()
         async with self._opening:
             if self._open is None:
                 pg = await self._stack.enter_async_context(
-                    AsyncPgops.open(self._target, application_name="pgops dashboard", max_size=4)
+                    AsyncPgops.open(self._reached, application_name="pgops dashboard", max_size=4)
                 )
                 self._open = pg, Collector(pg.db, self.target)
             return self._open

@@ -1,4 +1,4 @@
-"""The command palette: what the keys of the open screen do, and the queues, by name."""
+"""The command palette: what the keys of the open screen do, every act of the others, and what one opens by name."""
 
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -8,8 +8,12 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from pgops.ops.snapshot import items
 from pgops.tui import formats
 from pgops.tui.keymap import KEYS
-from pgops.tui.screens.base import Room
+from pgops.tui.offers import OFFERS
+from pgops.tui.screens.base import Helm, Room
+from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.jobs import JobsRoom
+
+Entry = tuple[str, str, Callable[[], object]]
 
 
 class Palette(Provider):
@@ -26,23 +30,70 @@ class Palette(Provider):
             if score > 0:
                 yield Hit(score, matcher.highlight(name), command, help=told)
 
-    def _entries(self) -> list[tuple[str, str, Callable[[], object]]]:
-        entries: list[tuple[str, str, Callable[[], object]]] = []
-        seen: set[str] = set()
-        for active in self.screen.active_bindings.values():
-            binding = active.binding
-            if binding.id not in KEYS or binding.id == "palette" or binding.id in seen or not active.enabled:
-                continue
-            seen.add(binding.id)
-            told = f"{binding.tooltip}  ({binding.key_display})"
-            entries.append((binding.description, told, partial(self.app.run_action, binding.action, active.node)))
-        room = self.screen
-        if isinstance(room, Room) and room.view is not None and room.view.snapshot is not None:
-            for queue in items(room.view.snapshot.queues):
-                name = formats.clean(queue.name)
-                entries.append((f"Queue: {name}", "Its jobs", partial(self._open, room, queue.name)))
+    def _entries(self) -> list[Entry]:
+        here = self._here()
+        entries = list(here.values())
+        if isinstance(self.screen, Room):
+            helm = self.screen.helm
+            entries += [entry for id, entry in self._elsewhere(helm).items() if id not in here]
+            entries += self._by_name(helm)
         return entries
 
-    async def _open(self, room: Room, queue: str) -> None:
+    def _here(self) -> dict[str, Entry]:
+        """What the keys of the open screen do, by key."""
+        found: dict[str, Entry] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.id in KEYS and binding.id != "palette" and binding.id not in found and active.enabled:
+                told = f"{binding.tooltip}  ({binding.key_display})"
+                run = partial(self.app.run_action, binding.action, active.node)
+                found[binding.id] = (binding.description, told, run)
+        return found
+
+    def _elsewhere(self, helm: Helm) -> dict[str, Entry]:
+        """What the keys of other screens do, by key: on one of all that it could hit, or there."""
+        found: dict[str, Entry] = {
+            id: (f"{offer.title}…", KEYS[id].tooltip, partial(helm.offer_any, id)) for id, offer in OFFERS.items()
+        }
+        found["drop_index"] = ("Drop a document index…", KEYS["drop_index"].tooltip, partial(self._indexes, helm))
+        found["edit_job"] = ("Edit a job's payload…", KEYS["edit_job"].tooltip, self._jobs_to_edit)
+        found["prompt"] = ("Search by likeness", KEYS["prompt"].tooltip, self._prompt)
+        return found
+
+    def _by_name(self, helm: Helm) -> list[Entry]:
+        """What can be opened."""
+        snapshot = helm.now_view.snapshot
+        entries: list[Entry] = []
+        for queue in items(snapshot.queues) if snapshot is not None else ():
+            entries.append((f"Queue: {formats.clean(queue.name)}", "Its jobs", partial(self._jobs, helm, queue.name)))
+        for one in items(snapshot.documents) if snapshot is not None else ():
+            name = f"Documents: {formats.clean(one.name)}"
+            entries.append((name, "Its indexes", partial(self._collection, helm, one.name)))
+        return entries
+
+    async def _jobs(self, helm: Helm, queue: str) -> None:
         await self.app.switch_mode("queues")
-        await self.app.push_screen(JobsRoom(room.helm, queue))
+        await self.app.push_screen(JobsRoom(helm, queue))
+
+    async def _collection(self, helm: Helm, name: str) -> None:
+        await self.app.switch_mode("documents")
+        await self.app.push_screen(CollectionRoom(helm, name))
+
+    async def _indexes(self, helm: Helm) -> None:
+        """Where they are: in the one collection that there is, or in one of several."""
+        snapshot = helm.now_view.snapshot
+        names = [one.name for one in items(snapshot.documents)] if snapshot is not None else []
+        if len(names) == 1:
+            await self._collection(helm, names[0])
+            return
+        await self.app.switch_mode("documents")
+        words = "Open a collection: D drops the index under the cursor." if names else "There is no collection."
+        self.app.notify(words, markup=False, timeout=6)
+
+    async def _jobs_to_edit(self) -> None:
+        await self.app.switch_mode("queues")
+        self.app.notify("Open a queue and a job in it: E edits its payload.", markup=False, timeout=6)
+
+    async def _prompt(self) -> None:
+        await self.app.switch_mode("vectors")
+        await self.app.run_action("prompt", self.app.screen)

@@ -8,15 +8,20 @@ from pgops.services.models import DocumentIndex, JobRow, JobState
 
 
 class Source(Protocol):
-    """Snapshots, jobs and acts of one database. Every method raises PgopsError."""
+    """Snapshots, jobs and acts of one database. `doing` is what it is about before it can observe, "" for nothing in
+    particular. Every method raises PgopsError."""
 
     target: str
+    doing: str
 
     async def snapshot(self) -> Snapshot:
         """Observe now. Raises UnreachableError."""
 
     async def preview(self, action: Action) -> Preview:
         """What the act would hit."""
+
+    async def given(self, action: Action) -> str:
+        """What an act that is given a text would find there now, to be edited. Raises NotFoundError."""
 
     async def run(self, action: Action) -> Result:
         """Do it."""

@@ -3,7 +3,7 @@
 Times are aware datetimes of the database's clock, durations seconds, sizes bytes.
 """
 
-from pgops.services.models.cache import CacheStats, Counted, Purged
+from pgops.services.models.cache import CacheNamespace, CacheStats, Counted, Purged
 from pgops.services.models.documents import (
     Document,
     DocumentCollection,
@@ -53,12 +53,25 @@ from pgops.services.models.queue import (
     Verdict,
     WorkerState,
 )
-from pgops.services.models.vectors import Collection, Match, Metric, RebuildResult, Recall, VectorIndex, VectorRow
+from pgops.services.models.vectors import (
+    Collection,
+    IndexMethod,
+    IndexPlan,
+    Match,
+    Metric,
+    RebuildResult,
+    Recall,
+    TextRow,
+    VectorIndex,
+    VectorRow,
+    VectorType,
+)
 
 __all__ = [
     "Advanced",
     "Algorithm",
     "Batch",
+    "CacheNamespace",
     "CacheStats",
     "CancelRequest",
     "Cancelled",
@@ -77,6 +90,8 @@ __all__ = [
     "Failed",
     "FailedJob",
     "IndexKind",
+    "IndexMethod",
+    "IndexPlan",
     "IndexType",
     "Job",
     "JobRow",
@@ -109,8 +124,10 @@ __all__ = [
     "Recall",
     "Rejected",
     "Subscription",
+    "TextRow",
     "VectorIndex",
     "VectorRow",
+    "VectorType",
     "Verdict",
     "Where",
     "WorkerState",

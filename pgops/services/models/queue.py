@@ -69,9 +69,9 @@ class JobRow:
     started_at: datetime | None
     lease_until: datetime | None
     owner: int | None
-    group_key: str | None
-    unique_key: str | None
-    progress: JsonValue
+    group_key: str | None = None
+    unique_key: str | None = None
+    progress: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,35 +10,86 @@ with Pgops.open("postgresql://…") as pg:
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from pgops.config import Target, resolve_target
-from pgops.server import Server
+from pgops.services.first_use import on_first_use
 from pgops.sync.database import Bound, Connection, Database, Pool
-from pgops.sync.services.cache import Cache, CacheCounts
-from pgops.sync.services.documents import Documents
-from pgops.sync.services.events import Events
-from pgops.sync.services.kv import Kv
-from pgops.sync.services.limits import Limits
-from pgops.sync.services.pgmq import Pgmq
-from pgops.sync.services.pubsub import Pubsub
-from pgops.sync.services.queue import Queue
-from pgops.sync.services.vectors import Vectors
+
+if TYPE_CHECKING:
+    from pgops.sync.services.cache import Cache
+    from pgops.sync.services.documents import Documents
+    from pgops.sync.services.events import Events
+    from pgops.sync.services.kv import Kv
+    from pgops.sync.services.limits import Limits
+    from pgops.sync.services.pgmq import Pgmq
+    from pgops.sync.services.pubsub import Pubsub
+    from pgops.sync.services.queue import Queue
+    from pgops.sync.services.vectors import Vectors
 
 
 class Services:
-    """The services over one database object."""
+    """The services over one database object. Each is imported when it is first used, so that who needs one does not
+    wait for nine. What the cache counts over a caller's connection is the client's `above` it to flush."""
 
-    def __init__(self, db: Database, counts: CacheCounts | None = None) -> None:
-        self.queue = Queue(db)
-        self.events = Events(db)
-        self.cache = Cache(db, counts)
-        self.limits = Limits(db)
-        self.kv = Kv(db)
-        self.documents = Documents(db)
-        self.vectors = Vectors(db)
-        self.pubsub = Pubsub(db)
-        self.pgmq = Pgmq(db)
+    def __init__(self, db: Database, above: "Services | None" = None) -> None:
+        self._db = db
+        self._above = above
+
+    @on_first_use
+    def queue(self) -> "Queue":
+        from pgops.sync.services.queue import Queue
+
+        return Queue(self._db)
+
+    @on_first_use
+    def events(self) -> "Events":
+        from pgops.sync.services.events import Events
+
+        return Events(self._db)
+
+    @on_first_use
+    def cache(self) -> "Cache":
+        from pgops.sync.services.cache import Cache
+
+        return Cache(self._db, None if self._above is None else self._above.cache.counts)
+
+    @on_first_use
+    def limits(self) -> "Limits":
+        from pgops.sync.services.limits import Limits
+
+        return Limits(self._db)
+
+    @on_first_use
+    def kv(self) -> "Kv":
+        from pgops.sync.services.kv import Kv
+
+        return Kv(self._db)
+
+    @on_first_use
+    def documents(self) -> "Documents":
+        from pgops.sync.services.documents import Documents
+
+        return Documents(self._db)
+
+    @on_first_use
+    def vectors(self) -> "Vectors":
+        from pgops.sync.services.vectors import Vectors
+
+        return Vectors(self._db)
+
+    @on_first_use
+    def pubsub(self) -> "Pubsub":
+        from pgops.sync.services.pubsub import Pubsub
+
+        return Pubsub(self._db)
+
+    @on_first_use
+    def pgmq(self) -> "Pgmq":
+        from pgops.sync.services.pgmq import Pgmq
+
+        return Pgmq(self._db)
 
 
 class Pgops(Services):
@@ -69,15 +120,26 @@ class Pgops(Services):
             target = resolve_target(target)
         read_only = read_only or target.read_only
         with ExitStack() as stack:
-            dsn = target.dsn if target.dsn is not None else stack.enter_context(Server().use())
+            dsn = target.dsn if target.dsn is not None else stack.enter_context(_embedded_server())
             with Pool.open(dsn, application_name=application_name, max_size=max_size, read_only=read_only) as db:
                 pgops = cls(db, target)
                 try:
                     yield pgops
                 finally:
-                    pgops.cache.flush()
+                    pgops.flush()
+
+    def flush(self) -> None:
+        """Add what the cache has counted to its totals. It does so by itself now and then, and at the end."""
+        if "cache" in self.__dict__:
+            self.cache.flush()
 
     def bind(self, conn: Connection) -> Services:
         """The same services on the caller's own connection, inside his transaction: nothing is set, committed,
         retried or translated there, and he sees his driver's own errors."""
-        return Services(Bound(conn, foreign=True), self.cache.counts)
+        return Services(Bound(conn, foreign=True), self)
+
+
+def _embedded_server() -> AbstractContextManager[str]:
+    from pgops.server import Server
+
+    return Server().use()

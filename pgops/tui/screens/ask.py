@@ -20,7 +20,7 @@ from pgops.tui.theme import ACCENT, BAD, INK, QUIET, WARN
 
 SAMPLES = 5
 # What counts its rows and yet does something where there are none.
-OF_AN_EMPTY_ONE = ("drop_collection", "drop_documents")
+OF_AN_EMPTY_ONE = ("drop_collection", "drop_documents", "invalidate")
 
 
 def told(preview: Preview) -> Text:

@@ -45,6 +45,12 @@ class Helm(Protocol):
     def choose(self, title: str, choices: Sequence[Choice], nothing: str) -> None:
         """Have one of these chosen and act on it; say `nothing` where there is none."""
 
+    def offer(self, act: str, target: str | None) -> None:
+        """The act of this key, on `target`, which is under the cursor."""
+
+    def offer_any(self, act: str) -> None:
+        """The act of this key, on one of all that it could hit."""
+
 
 class Room(Screen[None]):
     """A screen of the house. Subclasses furnish it and draw a View; `room` names the tab it stands under."""

@@ -11,7 +11,7 @@ from pgops.tui import formats
 from pgops.tui.commands import find_command
 from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
-from pgops.tui.screens.base import Helm, Room
+from pgops.tui.screens.base import Choice, Helm, Room
 from pgops.tui.theme import INK, QUIET
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number
@@ -54,7 +54,7 @@ def definition(one: DocumentIndex) -> Text:
 class CollectionRoom(Room):
     """Fetched with every new View."""
 
-    BINDINGS = keys("filter", "drop")
+    BINDINGS = keys("filter", "drop_index")
     room = "documents"
 
     def __init__(self, helm: Helm, collection: str) -> None:
@@ -101,7 +101,13 @@ class CollectionRoom(Room):
             )  # fmt: skip
 
     def action_drop(self) -> None:
-        self.helm.act(Action("drop_documents", self._collection))
+        """The index under the cursor, or all of it."""
+        index, name = self.query_one("#doc-indexes", Ledger).current, formats.clean(self._collection, 60)
+        choices = [Choice(f"collection {name} with its documents", Action("drop_documents", self._collection))]
+        if index in self._indexes:
+            one = Choice(f"index {formats.clean(index, 80)}", Action("drop_index", f"{self._collection}.{index}"))
+            choices.insert(0, one)
+        self.helm.choose("Drop", choices, "")
 
     def as_command(self) -> str:
         return find_command(self._collection)

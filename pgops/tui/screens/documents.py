@@ -6,12 +6,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.ops.actions import Action
 from pgops.ops.snapshot import DocumentsPart, Snapshot, items
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
-from pgops.tui.screens.base import Choice, Room
+from pgops.tui.screens.base import Room
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.faces import series_of
@@ -106,7 +105,7 @@ def trend_face(view: View, one: DocumentsPart, label: str) -> Face:
 class DocumentsRoom(Room):
     """Enter opens a collection."""
 
-    BINDINGS = keys("filter", "drop")
+    BINDINGS = keys("filter", "drop_documents")
     room = "documents"
 
     def furniture(self) -> ComposeResult:
@@ -158,9 +157,7 @@ class DocumentsRoom(Room):
         self.app.push_screen(CollectionRoom(self.helm, str(event.row_key.value)))
 
     def action_drop(self) -> None:
-        name = self.filtered.current
-        choices = [Choice(f"drop {formats.clean(name)}", Action("drop_documents", name))] if name else []
-        self.helm.choose("Drop", choices, "There is no collection under the cursor.")
+        self.helm.offer("drop_documents", self.filtered.current)
 
     def as_command(self) -> str:
         return "pgops doc list"

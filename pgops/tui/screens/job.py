@@ -9,8 +9,8 @@ from textual.widgets import Static, Tree
 from textual.widgets.tree import TreeNode
 
 from pgops.errors import NotFoundError, PgopsError
-from pgops.ops.actions import Action
-from pgops.services.models import JobRow, JsonValue
+from pgops.ops.actions import Action, ActionName
+from pgops.services.models import JobRow, JobState, JsonValue
 from pgops.tui import formats
 from pgops.tui.commands import job_command
 from pgops.tui.keymap import keys
@@ -28,6 +28,8 @@ def facts(job: JobRow) -> Text:
         ("state", job.state), ("kind", formats.clean(job.kind)), ("priority", str(job.priority)),
         ("attempt", attempt), ("created", formats.stamp(job.created_at)), ("run at", formats.stamp(job.run_at)),
         ("started", formats.stamp(job.started_at)), ("lease until", formats.stamp(job.lease_until)),
+        ("group", formats.clean(job.group_key or formats.UNKNOWN, 60)),
+        ("progress", formats.compact_json(job.progress) if job.progress is not None else formats.UNKNOWN),
         ("worker", formats.UNKNOWN if job.owner is None else str(job.owner)),
     )  # fmt: skip
     text = Text(no_wrap=True, overflow="ellipsis")
@@ -55,7 +57,7 @@ def errors(job: JobRow) -> Text:
 class JobRoom(Room):
     """Fetches its job after each snapshot. A job that is gone stays as it was last seen, and says so."""
 
-    BINDINGS = keys("requeue", "copy")
+    BINDINGS = keys("requeue", "cancel_jobs", "discard", "edit_job", "copy")
     room = "queues"
 
     def __init__(self, helm: Helm, queue: str, job: int) -> None:
@@ -122,6 +124,23 @@ class JobRoom(Room):
         elif job is not None and job.state == "running":
             choices = [Choice(f"this job: {job.id}", Action("requeue_stuck", self._queue, (job.id,)))]
         self.helm.choose("Requeue", choices, "This job is neither running nor dead.")
+
+    def action_cancel_jobs(self) -> None:
+        self._on_this("Cancel", "cancel_jobs", self._is("available", "scheduled", "waiting", "running"))
+
+    def action_discard(self) -> None:
+        self._on_this("Discard", "discard_dead", self._is("dead"))
+
+    def action_edit(self) -> None:
+        self._on_this("Edit", "edit_job", self._is("available", "scheduled", "waiting", "dead"))
+
+    def _is(self, *states: JobState) -> bool:
+        return self._job is not None and self._job.state in states
+
+    def _on_this(self, title: str, act: ActionName, possible: bool) -> None:
+        choices = [Choice(f"this job: {self._job_id}", Action(act, self._queue, (self._job_id,)))] if possible else []
+        said = f"{title} is not for a job that is {self._job.state}." if self._job else "There is no such job."
+        self.helm.choose(title, choices, said)
 
     def action_copy(self) -> None:
         if self._job is not None:

@@ -1,5 +1,6 @@
 """The jobs of one queue, by state. Right and left go through the states, space marks, R requeues."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import get_args
 
@@ -8,8 +9,9 @@ from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import Queue, Snapshot, items
+from pgops.ops.actions import Action, ActionName
+from pgops.ops.snapshot import Snapshot, items
+from pgops.ops.snapshot_jobs import Queue
 from pgops.services.models import JobRow, JobState
 from pgops.tui import formats
 from pgops.tui.commands import jobs_command
@@ -28,6 +30,7 @@ STATES: tuple[JobState | None, ...] = (None, *get_args(JobState))
 TONES: dict[JobState, tuple[str, Tone]] = {
     "available": ("○", "plain"),
     "scheduled": ("◔", "quiet"),
+    "waiting": ("⋯", "quiet"),
     "running": ("●", "accent"),
     "dead": ("✕", "warn"),
 }
@@ -74,7 +77,7 @@ def strip(queue: Queue | None, state: JobState | None) -> Text:
 class JobsRoom(Room):
     """Fetches the jobs after each snapshot; a fetch that is still under way is not doubled."""
 
-    BINDINGS = keys("filter", "state", "state_back", "mark", "requeue")
+    BINDINGS = keys("filter", "state", "state_back", "mark", "requeue", "cancel_jobs", "discard")
     room = "queues"
 
     def __init__(self, helm: Helm, queue: str) -> None:
@@ -149,6 +152,27 @@ class JobsRoom(Room):
         choices = self._chosen("marked", table.marks) or self._chosen("this job", at)
         choices += requeue_choices(self.view.snapshot if self.view else None, self._queue)
         self.helm.choose(f"Requeue {formats.clean(self._queue)}", choices, "Nothing here is stuck or dead.")
+
+    def action_cancel_jobs(self) -> None:
+        choices = self._of("cancel_jobs", ("available", "scheduled", "waiting", "running"))
+        nothing = "Dead letters are not cancelled; D discards them."
+        self.helm.choose(f"Cancel in {formats.clean(self._queue)}", choices, nothing)
+
+    def action_discard(self) -> None:
+        dead: tuple[JobState, ...] = ("dead",)
+        choices = self._of("discard_dead", dead)
+        if self._now is not None and self._now.dead:
+            choices.append(Choice(f"all {self._now.dead:,} dead", Action("discard_dead", self._queue)))
+        self.helm.choose(f"Discard in {formats.clean(self._queue)}", choices, "Nothing here is dead.")
+
+    def _of(self, act: ActionName, states: Collection[JobState]) -> list[Choice]:
+        """The act on the marked jobs of these states, or else on the one under the cursor."""
+        table = self.query_one("#jobs", Ledger)
+        for words, chosen in (("marked", table.marks), ("this job", {table.current})):
+            ids = tuple(sorted(one.id for key, one in self._jobs.items() if key in chosen and one.state in states))
+            if ids:
+                return [Choice(f"{words}: {_ids(ids)}", Action(act, self._queue, ids))]
+        return []
 
     def _chosen(self, words: str, keys_chosen: set[str]) -> list[Choice]:
         jobs = [self._jobs[key] for key in keys_chosen if key in self._jobs]

@@ -7,12 +7,11 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import DataTable, Static
 
-from pgops.ops.actions import Action
 from pgops.ops.snapshot import OutboxSubscription, Snapshot, items
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
-from pgops.tui.screens.base import Choice, Room
+from pgops.tui.screens.base import Room
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.faces import series_of
 from pgops.tui.widgets.filter import Filter
@@ -151,9 +150,7 @@ class OutboxRoom(Room):
         return self.query_one("#outbox-subscriptions", Ledger)
 
     def action_unsubscribe(self) -> None:
-        one = self._subscription
-        choices = [] if one is None else [Choice(f"drop {formats.clean(one.name)}", Action("unsubscribe", one.name))]
-        self.helm.choose("Drop a subscription", choices, "There is no subscription under the cursor.")
+        self.helm.offer("unsubscribe", self.filtered.current)
 
     def as_command(self) -> str:
         return "pgops outbox list"

@@ -1,9 +1,13 @@
 """Queues of pgmq among the rows of room 2, and what can be done about one. Pure."""
 
+from collections.abc import Iterator
+
 from pgops.ops.actions import Action
 from pgops.ops.pgmq import ABSENT
-from pgops.ops.snapshot import Queue, Snapshot, Unavailable, items
+from pgops.ops.snapshot import Snapshot, Unavailable, items
+from pgops.ops.snapshot_jobs import Queue
 from pgops.services.models import PgmqQueue
+from pgops.services.pgmq_rules import DEAD
 from pgops.tui import formats
 from pgops.tui.screens.base import Choice
 from pgops.tui.widgets.ink import ink, number
@@ -53,12 +57,31 @@ def hidden_pgmq(snapshot: Snapshot) -> str:
     return f"◌ pgmq: {formats.clean(part.reason)} → {formats.clean(part.remedy)}"
 
 
-def redrive_choices(one: PgmqQueue) -> list[Choice]:
-    """What could start over."""
-    if not one.dead:
-        return []
-    dead = formats.roughly(one.dead, one.exact, "dead")
-    return [Choice(f"{formats.clean(one.name, 60)}: let {dead} dead start over", Action("pgmq_redrive", one.name))]
+def dead_choices(snapshot: Snapshot) -> list[Choice]:
+    """What could start over, and where one may set aside what was read too often."""
+    return [choice for one in items(snapshot.pgmq) if not one.partitioned for choice in _dead_choices(one)]
+
+
+def _dead_choices(one: PgmqQueue) -> Iterator[Choice]:
+    name = formats.clean(one.name, 60)
+    if one.dead:
+        dead = _roughly(one, one.dead, "dead")
+        yield Choice(f"{name}: let {dead} dead start over", Action("pgmq_redrive", one.name))
+    if not one.name.lower().endswith(DEAD):
+        aside = Action("pgmq_dead", one.name)
+        yield Choice(f"{name}: set aside what was read more than {aside.more_than} times", aside)
+
+
+def empty_choices(snapshot: Snapshot) -> list[Choice]:
+    """What could be emptied: all that pgops may change."""
+    return [
+        Choice(
+            f"{formats.clean(one.name, 60)}: delete {_roughly(one, one.length, 'length')} messages",
+            Action("pgmq_purge", one.name),
+        )
+        for one in items(snapshot.pgmq)
+        if not one.partitioned
+    ]
 
 
 def _roughly(one: PgmqQueue, count: int | None, name: str) -> str:

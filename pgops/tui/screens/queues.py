@@ -6,17 +6,17 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import DataTable, Static
 
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import Queue, Snapshot, StuckJob, Unavailable, Worker, items
+from pgops.ops.snapshot import Snapshot, Unavailable, items
+from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import PgmqQueue
 from pgops.tui import formats
 from pgops.tui.commands import jobs_command, peek_command
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
-from pgops.tui.screens.base import Choice, Room, requeue_choices
+from pgops.tui.screens.base import Room, requeue_choices
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.jobs import JobsRoom
-from pgops.tui.screens.pgmq import find, hidden_pgmq, pgmq_line, redrive_choices
+from pgops.tui.screens.pgmq import find, hidden_pgmq, pgmq_line
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number, plain
@@ -117,7 +117,7 @@ def stuck_line(one: StuckJob) -> Line:
 class QueuesRoom(Room):
     """Enter opens a queue, or a stuck job."""
 
-    BINDINGS = keys("filter", "requeue", "hold", "empty")
+    BINDINGS = keys("filter", "requeue", "redrive", "hold", "discard", "edit_queue", "empty")
     room = "queues"
 
     def furniture(self) -> ComposeResult:
@@ -173,9 +173,12 @@ class QueuesRoom(Room):
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only a queue of pgmq is emptied."""
-        if action == "empty":
-            return isinstance(self._current, PgmqQueue)
+        """One R is for jobs and one for messages; only a queue of pgmq is emptied."""
+        of_pgmq = isinstance(self._current, PgmqQueue)
+        if action in ("redrive", "empty"):
+            return of_pgmq
+        if action in ("requeue", "discard", "edit"):
+            return not of_pgmq
         return super().check_action(action, parameters)
 
     @property
@@ -210,29 +213,29 @@ class QueuesRoom(Room):
             self.app.push_screen(JobRoom(self.helm, queue, int(job)))
 
     def action_requeue(self) -> None:
-        one = self._current
-        if isinstance(one, PgmqQueue):
-            choices, nothing = redrive_choices(one), "It has no dead letters in pgmq."
-        else:
-            snapshot = self.view.snapshot if self.view else None
-            choices, nothing = requeue_choices(snapshot, self.filtered.current), "Nothing is stuck or dead here."
-        self.helm.choose(f"Requeue {formats.clean(one.name if one else '')}", choices, nothing)
+        snapshot = self.view.snapshot if self.view else None
+        name = self.filtered.current
+        self.helm.choose(
+            f"Requeue {formats.clean(name or '')}", requeue_choices(snapshot, name), "Nothing is stuck or dead here."
+        )
 
-    def action_hold(self) -> None:
-        one = self._current
-        if isinstance(one, PgmqQueue):
-            self.helm.choose("", [], "pgmq has no pause: stop its readers.")
-            return
-        choices = []
-        if one is not None:
-            action = Action("resume" if one.paused else "pause", one.name)
-            choices = [Choice(action.name, action)]
-        self.helm.choose("Pause or resume", choices, "There is no queue under the cursor.")
+    def action_redrive(self) -> None:
+        self.helm.offer("redrive", self._current.name if self._current else None)
 
     def action_empty(self) -> None:
-        one = self._current
-        if isinstance(one, PgmqQueue):
-            self.helm.act(Action("pgmq_purge", one.name))
+        self.helm.offer("empty", self._current.name if self._current else None)
+
+    def action_discard(self) -> None:
+        self.helm.offer("discard", self.filtered.current)
+
+    def action_edit(self) -> None:
+        self.helm.offer("edit_queue", self.filtered.current)
+
+    def action_hold(self) -> None:
+        if isinstance(self._current, PgmqQueue):
+            self.notify("pgmq has no pause: stop its readers.", markup=False, timeout=4)
+        else:
+            self.helm.offer("hold", self.filtered.current)
 
     def as_command(self) -> str:
         one = self._current

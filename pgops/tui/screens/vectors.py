@@ -1,13 +1,15 @@
-"""Room 3: vector indexes as they are built and set, and a prompt that searches one by likeness."""
+"""Room 3: vector indexes as they are built and set, and a prompt that searches a collection by likeness."""
 
-from rich.text import Text
+import re
+
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Input, Static
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action
+from pgops.ops.actions import Action, ActionName
 from pgops.ops.snapshot import Snapshot, VectorIndexPart, items
-from pgops.services.vector_rules import lists_for
+from pgops.services.models import IndexMethod, JsonValue
+from pgops.services.vector_rules import MAX_INDEXED, MIN_ROWS_A_LIST, lists_for, parse_filter
 from pgops.tui import formats
 from pgops.tui.commands import act_command
 from pgops.tui.feed import View
@@ -15,79 +17,22 @@ from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Room
 from pgops.tui.screens.match import MatchNote
-from pgops.tui.theme import Tone
 from pgops.tui.widgets.empty import emptiness
-from pgops.tui.widgets.ink import Piece, ink, number
-from pgops.tui.widgets.ledger import Column, Ledger, Line
+from pgops.tui.widgets.ink import ink
+from pgops.tui.widgets.ledger import Ledger
+from pgops.tui.widgets.vector_lines import INDEXES, RESULTS, about, index_line, key_of, match_line
 
 SHOWN = 20
-BAR = 12
-
-INDEXES = (
-    Column("collection", "collection", 0, most=44),
-    Column("method", "method", 7, from_width=90),
-    Column("rows", "rows", 7, right=True),
-    Column("lists", "lists", 9, right=True),
-    Column("per", "per list", 8, right=True),
-    Column("size", "size", 8, right=True),
-    Column("valid", "valid", 6),
-    Column("searches", "searches", 8, right=True, from_width=100),
-    Column("recall", "recall", 12, right=True),
-    Column("index", "index", 28, from_width=130),
-)
-RESULTS = (
-    Column("likeness", "likeness", BAR + 6),
-    Column("id", "id", 8, right=True),
-    Column("content", "content", 0),
-)
+_NARROWS = re.compile(r"""\s*([A-Za-z_][\w.-]*):("[^"]*"|[^\s:/"][^\s:]*)\s+(?=\S)""")
 
 
-def index_line(one: VectorIndexPart) -> Line:
-    """An index as a row."""
-    name = formats.clean(one.collection or one.table, 80)
-    built, wanted = one.lists_built or one.lists_set, one.lists_set
-    lists: list[Piece] = [formats.count(built)]
-    if one.lists_built and wanted and one.lists_built != wanted:
-        lists.append((f"→{formats.count(wanted)}", "warn"))
-    per = one.rows / built if built else None
-    recall: Tone = "quiet" if one.recall is None else "warn" if one.recall < 0.9 else "plain"
-    cells = (
-        ink(name), ink((formats.clean(one.method, 12), "quiet")), number(formats.roughly(one.rows, one.exact, "rows")),
-        ink(*lists, right=True), number(formats.count(per)), number(formats.size(one.bytes)),
-        ink(("✓ yes", "good")) if one.valid else ink(("✕ no", "bad")),
-        number(formats.count(one.searches_total)),
-        number("not measured" if one.recall is None else formats.ratio(one.recall), recall),
-        ink((formats.clean(one.index, 80), "quiet")),
-    )  # fmt: skip
-    order = (
-        name, one.method, one.rows, built or 0, per or 0.0, one.bytes, float(one.valid), one.searches_total,
-        one.recall or 0.0, one.index,
-    )  # fmt: skip
-    return Line(f"{one.table}\n{one.index}", cells, order, one.index)
-
-
-def about(one: VectorIndexPart) -> Text:
-    """An index in two lines: what searches cost and find, and what a rebuild would change."""
-    probes = formats.UNKNOWN if one.probes is None else f"{one.probes} of {formats.count(one.lists_built)} lists"
-    first = ink((formats.clean(one.index, 60), "plain"), ("  a search reads ", "quiet"), probes,
-                ("  searches ", "quiet"), f"{formats.rate(one.searches_per_s)}/s")  # fmt: skip
-    if one.recall is None:
-        second = ink(("recall not measured: ", "quiet"), (f"pgops vector recall {one.collection or ''}", "accent"))
-    else:
-        between = f" ({formats.ratio(one.recall_low)} to {formats.ratio(one.recall_high)})"
-        second = ink(("recall ", "quiet"), formats.ratio(one.recall), between,
-                     (f"  measured {formats.stamp(one.recall_at)}", "quiet"))  # fmt: skip
-    if one.lists_built and one.lists_set and one.lists_built != one.lists_set:
-        second.append_text(ink((f"  ◆ set to {one.lists_set:,}, B rebuilds", "warn")))
-    return Text("\n").join((first, second))
-
-
-def match_line(place: int, id: int, score: float, content: str) -> Line:
-    """A match as a row."""
-    filled, rest = formats.bar(score, BAR)
-    text = formats.clean(" ".join(content.split()), 400)
-    cells = (ink((filled, "accent"), (rest, "quiet"), f" {score:.3f}"), number(str(id)), ink(text))
-    return Line(str(id), cells, (-score, id, text), content)
+def asked(typed: str) -> tuple[str, tuple[tuple[str, JsonValue], ...]]:
+    """What is looked for, and what metadata must hold: category:books before it narrows the search."""
+    wanted = []
+    while found := _NARROWS.match(typed):
+        wanted.append(parse_filter(f"{found[1]}={found[2]}"))
+        typed = typed[found.end() :]
+    return typed.strip(), tuple(wanted)
 
 
 class VectorsRoom(Room):
@@ -102,7 +47,9 @@ class VectorsRoom(Room):
         indexes.border_title = "vector indexes"
         yield indexes
         yield Static(id="about", markup=False)
-        yield Input(placeholder="/  search by likeness: type what you look for", id="prompt")
+        yield Input(
+            placeholder="/  search by likeness: type what you look for; key:value before it narrows", id="prompt"
+        )
         yield Static(id="said", markup=False)
         results = Ledger(RESULTS, id="results", sort="likeness")
         results.add_class("-none")
@@ -128,13 +75,17 @@ class VectorsRoom(Room):
 
     def _about(self) -> None:
         index = self._index
-        self.query_one("#about", Static).update(about(index) if index is not None else "")
+        self.query_one("#about", Static).update("" if index is None else about(index, self._known))
+
+    @property
+    def _known(self) -> tuple[VectorIndexPart, ...]:
+        return items(self.view.snapshot.vectors) if self.view and self.view.snapshot else ()
 
     @property
     def _index(self) -> VectorIndexPart | None:
+        """What the cursor is on."""
         key = self.query_one("#indexes", Ledger).current
-        known = items(self.view.snapshot.vectors) if self.view and self.view.snapshot else ()
-        return next((one for one in known if f"{one.table}\n{one.index}" == key), None)
+        return next((one for one in self._known if key_of(one) == key), None)
 
     def action_prompt(self) -> None:
         self.query_one("#prompt", Input).focus()
@@ -150,14 +101,21 @@ class VectorsRoom(Room):
         super().action_back()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        words, index = event.value.strip(), self._index
-        if not words or index is None:
-            return
-        if index.collection is None:
+        index = self._index
+        if index is not None and index.collection is None:
             self._say(f"{formats.clean(index.index)} is no collection of pgops; it cannot be searched by text")
-            return
-        search = Action("search", index.collection, query=words, limit=SHOWN)
-        self.run_worker(self._search(search), exclusive=True, group="search", exit_on_error=False)
+        search = self._wanted
+        if search is not None:
+            self.run_worker(self._search(search), exclusive=True, group="search", exit_on_error=False)
+
+    @property
+    def _wanted(self) -> Action | None:
+        """The search that stands in the prompt, if there is one and it can be done."""
+        index = self._index
+        words, wanted = asked(self.query_one("#prompt", Input).value)
+        if not words or index is None or index.collection is None:
+            return None
+        return Action("search", index.collection, query=words, limit=SHOWN, filter=wanted)
 
     async def _search(self, search: Action) -> None:
         self._say(f"searching {formats.clean(search.target)}…")
@@ -186,26 +144,39 @@ class VectorsRoom(Room):
 
     def action_rebuild(self) -> None:
         index = self._index
-        choices: list[Choice] = []
-        if index is not None and index.collection is not None and index.method == "ivfflat":
-            usual, wanted = lists_for(index.rows), index.lists_set
-            choices.append(_rebuild(index.collection, usual, f"usual for {index.rows:,} rows"))
-            if wanted and wanted != usual:
-                choices.append(_rebuild(index.collection, wanted, "as it is set now"))
-        self.helm.choose("Rebuild with", choices, "There is no ivfflat index of a pgops collection under the cursor.")
+        nothing = "There is no index of a pgops collection under the cursor."
+        most = MAX_INDEXED.get((index.type if index else None) or "", 0)
+        if index is not None and (index.dimensions or 0) > most > 0:
+            nothing = f"No index takes {index.dimensions:,} dimensions of {index.type}; of halfvec up to 4,000."
+        self.helm.choose("Build an index", builds(index) if index is not None else [], nothing)
 
     def action_drop(self) -> None:
-        name = self._index.collection if self._index is not None else None
-        choices = [Choice(f"drop {formats.clean(name, 60)}", Action("drop_collection", name))] if name else []
-        self.helm.choose("Drop", choices, "There is no index of a pgops collection under the cursor.")
+        self.helm.offer("drop", self._index.collection if self._index is not None else None)
 
     def as_command(self) -> str:
-        words, index = self.query_one("#prompt", Input).value.strip(), self._index
-        if words and index is not None and index.collection is not None:
-            return act_command(Action("search", index.collection, query=words, limit=SHOWN))
-        return "pgops vector list"
+        search = self._wanted
+        return "pgops vector list" if search is None else act_command(search)
 
 
-def _rebuild(collection: str, lists: int, why: str) -> Choice:
-    words = f"{lists:,} {'list' if lists == 1 else 'lists'}: {why}"
-    return Choice(words, Action("rebuild_index", collection, lists=lists))
+def builds(index: VectorIndexPart) -> list[Choice]:
+    """How the index of a collection can be built, or built anew; nothing for what is not ours or takes none."""
+    name, there = index.collection, index.index is not None
+    if name is None or (not there and (index.dimensions or 0) > MAX_INDEXED.get(index.type or "", 0)):
+        return []
+    act: ActionName = "rebuild_index" if there else "build_index"
+    choices: list[Choice] = []
+    if index.rows >= MIN_ROWS_A_LIST:
+        usual, wanted = lists_for(index.rows), index.lists_set
+        numbers = [(usual, f"usual for {index.rows:,} rows")]
+        numbers += [(wanted, "as it is set now")] if wanted and wanted != usual else []
+        for lists, why in numbers:
+            words = f"ivfflat, {lists:,} {'list' if lists == 1 else 'lists'}: {why}"
+            choices.append(Choice(words, Action(act, name, lists=lists, method=_other(index, "ivfflat"))))
+    again = "as it is now" if index.method == "hnsw" else "finds more, and is built for longer"
+    choices.append(Choice(f"hnsw: {again}", Action(act, name, method=_other(index, "hnsw"))))
+    return choices[::-1] if index.method == "hnsw" else choices
+
+
+def _other(index: VectorIndexPart, method: IndexMethod) -> IndexMethod | None:
+    """The method where it has to be said: it is not what the index has, or would get."""
+    return None if method == (index.method or "ivfflat") else method

@@ -124,11 +124,12 @@ def vector_face(snapshot: Snapshot, view: View) -> Face:
     if not part:
         return bare("no index yet", "pgops vector create --help")
     worst = min((one.recall for one in part if one.recall is not None), default=None)
-    invalid = sum(not one.valid for one in part)
+    indexes = [one for one in part if one.index is not None]
+    invalid = sum(not one.valid for one in indexes)
     recall = ink(("recall ", "quiet"), ("not measured", "quiet") if worst is None else formats.ratio(worst))
     exact = {"rows": all(one.exact.get("rows", True) for one in part)}
-    rows = formats.roughly(sum(one.rows for one in part), exact, "rows")
-    many = f"{len(part)} index" if len(part) == 1 else f"{len(part)} indexes"
+    rows = formats.roughly(sum({one.table: one.rows for one in part}.values()), exact, "rows")
+    many = f"{len(indexes) or 'no'} {'index' if len(indexes) <= 1 else 'indexes'}"
     bytes = formats.size(sum(one.bytes for one in part))
     lines = (
         ink(many, (f"  {bytes}", "quiet")),

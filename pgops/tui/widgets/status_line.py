@@ -41,7 +41,7 @@ def liveness(view: View) -> Text:
     if view.lost is not None:
         state: list[Piece] = [("✕ lost", "bad")]
     elif view.snapshot is None:
-        return ink(*doing, ("◌ connecting", "quiet"))
+        return ink(*doing, (f"◌ {view.doing or 'connecting'}", "quiet"))
     elif view.paused:
         state = [("‖ paused", "warn")]
     else:

@@ -1,0 +1,148 @@
+"""`pgops queue work`: the worker as a program, in one process or in several.
+
+SIGTERM and ctrl-c let it finish or hand back what it holds; a second ctrl-c does not wait for that. What it says is
+talk; with --json one document at the end tells what was done.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from enum import StrEnum
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pgops.cli import output
+from pgops.cli.context import Cli
+from pgops.cli.running import counts, reporting, told_to_stop
+from pgops.errors import UsageError
+
+if TYPE_CHECKING:
+    from pgops.database import AsyncPool
+
+RESTART_S = 1.0
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+async def work(
+    cli: Cli,
+    registry: Annotated[str, typer.Argument(metavar="MODULE:REGISTRY", show_default=False)],
+    queues: Annotated[list[str], typer.Option("--queue", "-q", metavar="QUEUE", help="May be repeated.")],
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Jobs at a time, in each process.")] = 10,
+    processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="One a core is usual.")] = 1,
+    grace: Annotated[float, typer.Option("--grace", metavar="SECONDS", help="Time to finish, when stopped.")] = 25.0,
+    direct_dsn: Annotated[
+        str | None,
+        typer.Option(
+            "--direct-dsn", envvar="PGOPS_DIRECT_DSN", help="Around a pooler, to be told of new jobs at once."
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", min=1, max=65_535, help="Prometheus on 127.0.0.1; a port up for each process."),
+    ] = None,
+    log_format: Annotated[LogFormat, typer.Option("--log-format", help="How stderr is written.")] = LogFormat.TEXT,
+) -> None:
+    """Run the jobs of queues through the handlers of a Registry."""
+    from pgops.runtime.registry import load_registry
+    from pgops.runtime.worker import Worker
+
+    handlers = load_registry(registry)
+    if processes > 1:
+        await _work_in_processes(cli, queues, processes, metrics_port, grace)
+        return
+    async with cli.database(max_size=8) as db:
+        await _refuse_pgmq(db, queues)
+        worker = Worker(db, handlers, queues, concurrency=concurrency, grace_s=grace, direct_dsn=direct_dsn)
+        with ExitStack() as stack:
+            if metrics_port is not None:
+                from pgops.runtime.metrics import serve
+
+                stack.enter_context(serve(worker, handlers, metrics_port))
+            began = monotonic()
+
+            def line() -> str:
+                rate = worker.stats.completed / max(monotonic() - began, 0.001)
+                return f"{counts(asdict(worker.stats))}, running {worker.running:,}, {rate:,.1f} a second"
+
+            async with told_to_stop(worker.stop), reporting(line, log_format):
+                stats = await worker.run()
+    if cli.json:
+        cli.document({"queues": queues, **asdict(stats)})
+    else:
+        output.talk(counts(asdict(stats)))
+
+
+async def _refuse_pgmq(db: "AsyncPool", queues: Sequence[str]) -> None:
+    from pgops.services.queue import AsyncQueue
+
+    for queue in queues:
+        await AsyncQueue(db).refuse_pgmq(queue)
+
+
+async def _work_in_processes(
+    cli: Cli, queues: Sequence[str], processes: int, metrics_port: int | None, grace_s: float
+) -> None:
+    """As many workers as processes, each of them this command again; one that dies is started anew."""
+    stopping = asyncio.Event()
+    async with cli.database(max_size=1) as db:
+        await _refuse_pgmq(db, queues)
+        async with told_to_stop(stopping.set), asyncio.TaskGroup() as tasks:
+            started = [
+                tasks.create_task(_keep_running(_arguments(number, metrics_port), stopping, grace_s))
+                for number in range(processes)
+            ]
+    total: Counter[str] = Counter()
+    for task in started:
+        total.update(task.result())
+    if cli.json:
+        cli.document({"queues": list(queues), "processes": processes, **total})
+    else:
+        output.talk(counts(total))
+
+
+def _arguments(number: int, metrics_port: int | None) -> list[str]:
+    """This command for one process: what comes later on a command line goes before what came earlier."""
+    given = ["--processes", "1", "--json"]
+    if metrics_port is not None:
+        given += ["--metrics-port", str(metrics_port + number)]
+    return [sys.executable, "-m", "pgops", *sys.argv[1:], *given]
+
+
+async def _keep_running(arguments: Sequence[str], stopping: asyncio.Event, grace_s: float) -> Counter[str]:
+    total: Counter[str] = Counter()
+    while not stopping.is_set():
+        process = await asyncio.create_subprocess_exec(
+            *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        ended = asyncio.ensure_future(process.communicate())
+        told = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                process.send_signal(signal.SIGTERM)
+                await asyncio.wait([ended], timeout=grace_s + 10)
+        finally:
+            told.cancel()
+            if process.returncode is None:
+                process.kill()
+        said, _ = await ended
+        if said:
+            total.update({name: value for name, value in json.loads(said).items() if type(value) is int})
+            total.pop("schema_version", None)
+        if process.returncode == 2:
+            raise UsageError("a worker process has refused its arguments", "what it says stands above")
+        if not stopping.is_set():
+            output.talk(f"a worker process has ended with {process.returncode}; another one follows")
+            await asyncio.sleep(RESTART_S)
+    return total

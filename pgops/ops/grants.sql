@@ -1,0 +1,47 @@
+-- What a role needs, as `pgops grants` prints it; nothing here is run by pgops but the first. {role} and {owner} are
+-- filled in through psycopg.sql.
+
+-- name: who_owns
+-- Who may grant: the owner of the schema. And who is asking.
+select pg_get_userbyid(n.nspowner)::text, current_user::text from pg_namespace n where n.nspname = 'pgops'
+
+-- name: use_schema
+-- look: into the schema, at its tables, and at those of collections that its owner will make
+grant usage on schema pgops to {role}
+
+-- name: read_tables
+grant select on all tables in schema pgops to {role}
+
+-- name: read_coming_tables
+alter default privileges for role {owner} in schema pgops grant select on tables to {role}
+
+-- name: monitor
+-- look: at the sessions of other roles (an application does not need it)
+grant pg_monitor to {role}
+
+-- name: write_tables
+-- act: change data, but not the ledger of migrations, and take nothing out of the trail of acts
+grant insert, update, delete on all tables in schema pgops to {role}
+
+-- name: keep_ledger
+revoke insert, update, delete on pgops.migrations from {role}
+
+-- name: keep_trail
+revoke delete on pgops.audit from {role}
+
+-- name: draw_numbers
+grant usage, select, update on all sequences in schema pgops to {role}
+
+-- name: write_coming_tables
+alter default privileges for role {owner} in schema pgops grant insert, update, delete on tables to {role}
+
+-- name: draw_coming_numbers
+alter default privileges for role {owner} in schema pgops grant usage, select, update on sequences to {role}
+
+-- name: make_collections
+-- act: make collections; who has made one may index, rebuild and drop it, nobody else but its members and superusers
+grant create on schema pgops to {role}
+
+-- name: signal_sessions
+-- act: cancel and terminate sessions of other roles (an application does not need it)
+grant pg_signal_backend to {role}

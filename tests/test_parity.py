@@ -1,0 +1,257 @@
+"""One act, two ways: by its key in the dashboard and by its command. Both look alike before, and leave the same trail.
+
+Each way has a database of its own with the same in it. Who did it and when may differ, nothing else.
+"""
+
+import asyncio
+import json
+import os
+import re
+import shlex
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any, get_args
+
+import psycopg
+import pytest
+from cli_call import Run, caller
+from dashboard_story import USUAL, Story, screen, until
+from psycopg.conninfo import make_conninfo
+from textual.widgets import OptionList
+
+from pgops.config import Target
+from pgops.ops.actions import Action, ActionName, Preview, Result
+from pgops.services.client import AsyncPgops
+from pgops.services.document_query import index_name
+from pgops.services.embedders import HashingEmbedder
+from pgops.services.models import FailedJob, VectorRow
+from pgops.tui.app import PgopsApp
+from pgops.tui.commands import act_command
+from pgops.tui.live import LiveSource
+from pgops.tui.screens.ask import Choose, Question
+
+Seed = Callable[[AsyncPgops], Awaitable[object]]
+# What differs though the same was done: ages, how long it took, a session's process and its database.
+PASSING = re.compile(
+    r"\b\d+(\.\d+)? (s|min|h)\b|\d{4}-\d\d-\d\d [\d:.+]+|(?<=pid )\d+|(?<=session )\d+|\bpid = \d+|pgops_parity_\d+_\d+"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an act is done: what must be there, the keys up to its question, which of several it is asked about, and the
+    command line. PID stands for the process of a session that waits to be hit."""
+
+    seed: Seed
+    keys: str
+    command: str
+    choice: str = ""
+
+
+async def stuck(pg: AsyncPgops) -> None:
+    for number in range(3):
+        await pg.queue.enqueue("email", {"to": number}, kind="send")
+    await pg.queue.claim("email", owner=3, token=6, limit=2)
+    await pg.db.execute(b"update pgops.job_running set lease_until = statement_timestamp() - interval '20 s'")
+
+
+async def dead(pg: AsyncPgops) -> None:
+    for number in range(3):
+        await pg.queue.enqueue("email", {"to": number}, kind="send", max_attempts=1)
+    jobs = (await pg.queue.claim("email", owner=1, token=5, limit=2)).jobs
+    await pg.queue.fail("email", 5, [FailedJob(job.id, "no such host\nand more") for job in jobs])
+
+
+async def paused(pg: AsyncPgops) -> None:
+    await dead(pg)
+    await pg.queue.pause("email")
+
+
+async def expired(pg: AsyncPgops) -> None:
+    for store in (pg.kv, pg.kv.ephemeral):
+        await store.set("short", b"1", ttl_s=0.01)
+        await store.set("long", b"1")
+    await pg.limits.hit("short", 1, 0.01)
+    await pg.cache.set_many({f"short:{n}": b"1" for n in range(3)}, ttl_s=0.01)
+    await pg.cache.set("long", b"1")
+    await asyncio.sleep(0.05)
+
+
+async def subscription(pg: AsyncPgops) -> None:
+    await pg.events.subscribe("billing", start="beginning", sink="stdout")
+    await pg.events.append("orders", {"id": 7})
+
+
+async def unindexed(pg: AsyncPgops) -> None:
+    await pg.vectors.create("docs", 16)
+    texts = [f"text number {number}" for number in range(120)]
+    embedded = HashingEmbedder(16).embed(texts)
+    await pg.vectors.add_many("docs", [VectorRow(text, one) for text, one in zip(texts, embedded, strict=True)])
+
+
+async def vectors(pg: AsyncPgops) -> None:
+    await unindexed(pg)
+    await pg.vectors.build_index("docs", lists=2)
+
+
+async def documents(pg: AsyncPgops) -> None:
+    await pg.documents.create("orders")
+    for number in range(3):
+        await pg.documents.put("orders", {"customer": {"name": "Ann"}}, f"o{number}")
+    await pg.documents.create_index("orders", "customer.name")
+
+
+async def nothing(pg: AsyncPgops) -> None:
+    """A session is there in any case."""
+
+
+INDEX = index_name("orders", "btree", "json", ("customer", "name"))
+WAYS: dict[ActionName, Way] = {
+    "requeue_stuck": Way(stuck, "2 R", "pgops queue requeue email --stuck"),
+    "requeue_dead": Way(dead, "2 R", "pgops queue requeue email --dead"),
+    "cancel_jobs": Way(stuck, "2 enter C", "pgops queue cancel email 1"),
+    "discard_dead": Way(dead, "2 D", "pgops queue discard email"),
+    "edit_job": Way(dead, "2 enter enter E f7 7 ctrl+s", "pgops queue edit email 3 7"),
+    "set_queue": Way(dead, '2 E f7 { " l e a s e _ s " : 6 0 } ctrl+s', "pgops queue set email '{\"lease_s\": 60}'"),
+    "purge_expired": Way(expired, "1 P", "pgops cache purge"),
+    "invalidate": Way(expired, "6 D", "pgops cache invalidate default"),
+    "purge_kv": Way(expired, "6 P", "pgops kv purge", "key-value stores"),
+    "purge_limits": Way(expired, "6 P", "pgops limit purge", "rate limits"),
+    "build_index": Way(unindexed, "3 B", "pgops vector build docs --lists 1", "ivfflat, 1 list"),
+    "rebuild_index": Way(vectors, "3 B", "pgops vector rebuild docs --lists 1", "ivfflat, 1 list"),
+    "search": Way(vectors, "3 slash n u m b e r enter", "pgops vector search docs number --limit 20"),
+    "pause": Way(dead, "2 P", "pgops queue pause email"),
+    "resume": Way(paused, "2 P", "pgops queue resume email"),
+    "unsubscribe": Way(subscription, "5 D", "pgops outbox unsubscribe billing"),
+    "drop_collection": Way(vectors, "3 D", "pgops vector drop docs"),
+    "drop_documents": Way(documents, "7 D", "pgops doc drop orders"),
+    "drop_index": Way(documents, "7 enter D", f"pgops doc index orders --drop {INDEX}", f"index {INDEX}"),
+    "cancel_backend": Way(nothing, "4 slash p i d colon PID enter C", "pgops sessions cancel PID"),
+    "terminate_backend": Way(nothing, "4 slash p i d colon PID enter K", "pgops sessions terminate PID"),
+}
+
+
+def test_every_act_has_its_two_ways() -> None:
+    assert list(WAYS) == list(get_args(ActionName))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WAYS)
+def test_an_act_is_the_same_by_key_and_by_command(name: ActionName, two: tuple[str, str], pgops: Run) -> None:
+    way, (first, second) = WAYS[name], two
+    for dsn in two:
+        asyncio.run(seed(dsn, way))
+    with victim(first) as pid:
+        source = asyncio.run(by_key(first, way, pid))
+    (ran,) = source.ran
+    with victim(second) as pid:
+        shown = re.sub(r" \d+$", f" {pid}", act_command(ran)) if "PID" in way.command else act_command(ran)
+        for line in {way.command.replace("PID", str(pid)), shown}:
+            look = pgops(*shlex.split(line)[1:], "--dry-run", "--json", "--dsn", second)
+            assert look.code == 0, look.err
+            if source.previewed:
+                assert alike(look.document) == alike(asdict(source.previewed[-1])), line
+        done = pgops(*shlex.split(way.command.replace("PID", str(pid)))[1:], "--yes", "--json", "--dsn", second)
+        assert done.code == 0, done.err
+    assert trail(second) == trail(first)
+    assert [row[0] for row in trail(first)] == [name] == [done.document["action"]]
+    assert done.document["changed"] == trail(first)[0][4]
+
+
+async def seed(dsn: str, way: Way) -> None:
+    async with AsyncPgops.open(dsn) as pg:
+        await way.seed(pg)
+
+
+async def by_key(dsn: str, way: Way, pid: int) -> "Watched":
+    """Press the keys, choose, read, confirm, and wait until it is done."""
+    source = Watched(Target(dsn, "test"))
+    async with PgopsApp(source).run_test(size=USUAL, notifications=True) as pilot:
+        await until(pilot, lambda: "● live" in screen(pilot))
+        for key in way.keys.split():
+            await pilot.press(*(str(pid) if key == "PID" else [key]))
+            await pilot.pause(0.05)
+            await until(pilot, lambda: "looking…" not in screen(pilot))
+        if way.choice:
+            await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+            await choose(pilot, way.choice)
+        if "slash n" not in way.keys:
+            await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
+            await pilot.press("y")
+        await until(pilot, lambda: source.done)
+    return source
+
+
+async def choose(pilot: Story, words: str) -> None:
+    """The line that begins with the words."""
+    options = pilot.app.screen.query_one(OptionList)
+    for at in range(options.option_count):
+        if str(options.get_option_at_index(at).prompt).startswith(words):
+            await pilot.press(*["down"] * at, "enter")
+
+
+class Watched(LiveSource):
+    """A LiveSource that notes what it was asked for."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self.previewed: list[Preview] = []
+        self.ran: list[Action] = []
+        self.done = False
+
+    async def preview(self, action: Action) -> Preview:
+        self.previewed.append(await super().preview(action))
+        return self.previewed[-1]
+
+    async def run(self, action: Action) -> Result:
+        self.ran.append(action)
+        result = await super().run(action)
+        self.done = True
+        return result
+
+
+def alike(look: dict[str, Any]) -> list[object]:
+    """What a preview says, but for what passes."""
+    said = [look["title"], *look["samples"], look["sql"], look["warning"]]
+    exact = look.get("exact", True) is True
+    return [look["matched"], exact, *(PASSING.sub("#", str(words)) for words in said)]
+
+
+def trail(dsn: str) -> list[tuple[object, ...]]:
+    """What was written of the acts, but for who and when; a session's process is its target."""
+    with psycopg.connect(dsn) as conn:
+        rows = conn.execute(
+            b"select action, case when target ~ '^\\d+$' then 'PID' else target end, status, matched, "
+            b"changed, detail - 'seconds', finished_at is not null from pgops.audit order by id"
+        )
+        return [(*row[:5], PASSING.sub("#", json.dumps(row[5])), row[6]) for row in rows]
+
+
+@contextmanager
+def victim(dsn: str) -> Iterator[int]:
+    """The process of a session that waits for its end."""
+    with psycopg.connect(dsn, autocommit=True, application_name="victim") as conn:
+        conn.execute("select 'at work'")
+        yield conn.info.backend_pid
+
+
+_numbers = count()
+
+
+@pytest.fixture
+def two(server_dsn: str, template: str) -> Iterator[tuple[str, str]]:
+    """Two fresh databases with the schema."""
+    names = [f"pgops_parity_{os.getpid()}_{next(_numbers)}" for _ in range(2)]
+    with psycopg.connect(server_dsn, autocommit=True) as conn:
+        for name in names:
+            conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
+        yield make_conninfo(server_dsn, dbname=names[0]), make_conninfo(server_dsn, dbname=names[1])
+        for name in names:
+            conn.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def pgops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return caller(monkeypatch, capsys)
