@@ -264,21 +264,23 @@ create table pgops.queue_total (
 
 -- Recurring jobs. `next_at` is when the next one is due: whoever advances it enqueues it, in one transaction.
 create table pgops.cron (
-  name          text        collate "C" primary key,
-  queue         text        collate "C" not null,
-  kind          text        not null default 'default',
-  payload       jsonb       not null default '{}',
+  name          text        collate "C" primary key check (name <> '' and octet_length(name) <= 200),
+  queue         text        collate "C" not null check (queue <> '' and octet_length(queue) <= 200),
+  kind          text        not null default 'default' check (kind <> '' and length(kind) <= 200),
+  payload       jsonb       not null default '{}' check (octet_length(payload::text) <= 1000000),
   priority      smallint    not null default 2 check (priority between 1 and 4),
   expression    text        not null,
   timezone      text        not null default 'UTC',
   missed        text        not null default 'skip' check (missed in ('skip', 'once')),
+  overlap       boolean     not null default false,     -- a tick adds a job although the one before is not done
   paused        boolean     not null default false,
-  next_at       timestamptz not null,
-  last_at       timestamptz,
+  next_at       timestamptz not null check (next_at between '2000-01-01Z' and '9000-01-01Z'),
+  last_at       timestamptz,                            -- the last job's, by the clock or by hand
   last_id       bigint,
-  ticks         bigint      not null default 0,
+  ticks         bigint      not null default 0,         -- those that added a job
+  skipped       bigint      not null default 0,         -- those that did not: too late, or the job before was not done
   created_at    timestamptz not null default statement_timestamp()
-);
+) with (fillfactor = 50);
 
 create index cron_next_at on pgops.cron (next_at) where not paused;
 
@@ -602,6 +604,76 @@ create function pgops.enqueue(
 ) returns bigint language sql set search_path = pg_catalog, pg_temp as $$
   select id from pgops.enqueue_job(queue, payload, kind, priority, run_at, max_attempts, headers, group_key, unique_key,
                                    unique_states, unique_for)
+$$;
+
+-- Recurring jobs ----------------------------------------------------------------------------------------------------
+
+-- Add the job of one tick; without `overlap` the key is held while the one before is not done.
+create function pgops.enqueue_tick(entry pgops.cron, tick timestamptz, more jsonb, out id bigint, out existing boolean)
+language sql set search_path = pg_catalog, pg_temp as $$
+  select e.id, e.existing
+  from pgops.enqueue_job(
+    entry.queue, entry.payload, entry.kind, entry.priority,
+    headers => jsonb_build_object('cron', entry.name,
+                                  'tick', to_char(tick at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) || more,
+    unique_key => case when not entry.overlap then 'cron ' || entry.name end) e
+$$;
+
+-- Take the ticks of one entry that stood at `due`, and go on to `then_at`. Nothing happens where somebody else has taken
+-- them or is about to, and nobody is waited for: neither an operator's transaction nor a producer's with the same key.
+create function pgops.take_ticks(
+  of_name text, due timestamptz, by_expression text, in_timezone text, when_missed text,
+  due_ticks timestamptz[], passed integer, then_at timestamptz, out taken integer, out passed_over integer
+) language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
+declare
+  entry pgops.cron;
+  tick timestamptz;
+  job record;
+  more jsonb := case when when_missed = 'once' and passed > 0 then jsonb_build_object('missed', passed) else '{}' end;
+begin
+  taken := 0;
+  passed_over := passed;
+  select * into entry from pgops.cron c
+  where c.name = of_name and c.next_at = due and not c.paused and c.expression = by_expression
+    and c.timezone = in_timezone and c.missed = when_missed
+  for update skip locked;
+  if not found then
+    passed_over := 0;
+    return;
+  end if;
+  foreach tick in array due_ticks loop
+    job := pgops.enqueue_tick(entry, tick, more);
+    if job.existing then
+      passed_over := passed_over + 1;
+    else
+      taken := taken + 1;
+      entry.last_id := job.id;
+      entry.last_at := statement_timestamp();
+    end if;
+  end loop;
+  update pgops.cron c
+  set next_at = then_at, ticks = c.ticks + taken, skipped = c.skipped + passed_over,
+      last_at = entry.last_at, last_id = entry.last_id
+  where c.name = of_name;
+end
+$$;
+
+-- Add the job of an entry now, beside its timetable; no row where there is no such entry.
+create function pgops.run_cron(of_name text) returns table (id bigint, existing boolean)
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  entry pgops.cron;
+begin
+  select * into entry from pgops.cron c where c.name = of_name for update;
+  if not found then
+    return;
+  end if;
+  select e.id, e.existing into id, existing from pgops.enqueue_tick(entry, statement_timestamp(), '{"by_hand": true}') e;
+  if not existing then
+    update pgops.cron c set last_at = statement_timestamp(), last_id = run_cron.id where c.name = of_name;
+  end if;
+  return next;
+end
 $$;
 
 create function pgops.job_queue_insert() returns trigger

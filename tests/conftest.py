@@ -31,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
         this_server.forget_abandoned()
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are processors: a test waits now and then."""
+    return min(len(os.sched_getaffinity(0)) + 1, 8)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On a server without pgvector a test that needs it must fail, and with the error that says so: a mark that hides
     more than that turns the run red."""

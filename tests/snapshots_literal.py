@@ -25,7 +25,7 @@ from pgops.ops.snapshot import (
     items,
 )
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace, DocumentIndex, JobRow, JobState, PgmqQueue
+from pgops.services.models import CacheNamespace, CronEntry, DocumentIndex, JobRow, JobState, PgmqQueue
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -283,7 +283,7 @@ def job(id: int, state: JobState = "available", **more: object) -> JobRow:
         created_at=NOW - timedelta(seconds=300 + id % 97),
         started_at=NOW - timedelta(seconds=40) if state == "running" else None,
         lease_until=NOW + timedelta(seconds=20) if state == "running" else None,
-        owner=4 if state == "running" else None,
+        owner=4 if state == "running" else None, group_key=None, unique_key=None, progress=None,
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]
 
@@ -314,6 +314,24 @@ DOCUMENT_INDEXES = (
 )  # fmt: skip
 
 
+def cron_entry(name: str, expression: str, next_s: float | None, **more: object) -> CronEntry:
+    """A recurring job whose next tick is in so many seconds; None: it is paused."""
+    plain = CronEntry(
+        name=name, expression=expression, timezone="Europe/Berlin", queue="email", kind="report", payload={},
+        priority=2, missed="skip", overlap=False, paused=next_s is None,
+        next_at=None if next_s is None else NOW + timedelta(seconds=next_s), last_at=None, last_id=None, ticks=0,
+        skipped=0, created_at=NOW - timedelta(days=30),
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+CRONS = (
+    cron_entry("nightly", "0 3 * * *", 9_435, last_at=NOW - timedelta(hours=21), last_id=90_122, ticks=412, skipped=3),
+    cron_entry("month-end", "0 0 L * *", None, timezone="America/New_York", queue="billing", kind="close"),
+    cron_entry("stalled", "*/5 * * * *", -720, timezone="UTC", missed="once", overlap=True, ticks=88),
+)
+
+
 class LiteralSource:
     """A Source that gives what it was given, and notes what is asked of it. An error in its script is raised."""
 
@@ -327,6 +345,7 @@ class LiteralSource:
         self.matched = 41
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
+        self.crons_held = CRONS
         self.fails: PgopsError | None = None
 
     async def snapshot(self) -> Snapshot:
@@ -361,6 +380,11 @@ class LiteralSource:
             if one.id == id:
                 return one
         raise NotFoundError(f"queue {queue!r} has no job {id}", "it may be completed")
+
+    async def crons(self) -> tuple[CronEntry, ...]:
+        if self.fails is not None:
+            raise self.fails
+        return self.crons_held
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         return tuple(one for one in DOCUMENT_INDEXES if one.collection == collection)

@@ -234,6 +234,19 @@ async def test_one_value_may_be_computed_from_another(cache: AsyncCache) -> None
     assert set(values) == {b"<1>"}
 
 
+async def test_who_comes_by_the_lock_late_looks_again(dsn: str, cache: AsyncCache) -> None:
+    """Two clients, each with a session of its own, that compute what takes no time: some find it kept meanwhile."""
+    compute = Counting()
+    async with AsyncPool.open(dsn) as db:
+        other = AsyncCache(db)
+        await asyncio.gather(*(one.get_or_compute("warm", compute, ttl_s=60) for one in (cache, other)))
+        for turn in range(10):
+            keys = [f"k{turn}:{n}" for n in range(20)]
+            jobs = [one.get_or_compute(key, compute, ttl_s=60) for key in keys for one in (cache, other)]
+            await asyncio.gather(*jobs)
+    assert compute.asked == 201
+
+
 # --- across processes --------------------------------------------------------------------------------------------
 
 
@@ -405,6 +418,26 @@ async def test_what_is_invalidated_while_it_is_computed_is_not_kept_and_not_shar
     assert await cache.get("k", namespace="n") == b"new"
 
 
+async def test_what_was_invalidated_while_it_was_computed_is_not_there_later(cache: AsyncCache) -> None:
+    old = Counting(0.2)
+    before = asyncio.create_task(cache.get_or_compute("k", old, ttl_s=60, stale_s=60, namespace="n"))
+    await until(lambda: asyncio.sleep(0, old.asked == 1))
+    await cache.invalidate("n")
+    assert await before == b"1"
+    assert await cache.get("k", namespace="n") is None
+    assert await cache.get_or_compute("k", old, ttl_s=60, stale_s=60, namespace="n") == b"2"
+
+
+async def test_after_an_invalidation_nobody_waits_for_a_process_that_computes_the_old(
+    dsn: str, db: AsyncPool, cache: AsyncCache
+) -> None:
+    async with processes(dsn, ("k", 60.0, 30.0)) as (slow,):
+        ask(slow)
+        await until(lambda: computes(db, slow.pid))
+        await cache.invalidate("default")
+        assert await asyncio.wait_for(cache.get_or_compute("k", Counting(), ttl_s=60, wait_s=60), 10) == b"1"
+
+
 async def test_what_is_set_while_it_is_computed_stays(cache: AsyncCache) -> None:
     compute = Counting(0.3)
     task = asyncio.create_task(cache.get_or_compute("k", compute, ttl_s=60))
@@ -457,6 +490,7 @@ async def test_in_a_callers_transaction_the_errors_are_his_drivers(dsn: str, db:
 # --- when the database is not there ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_without_the_database_it_fails_before_it_computes_or_computes_if_told_to(server_dsn: str) -> None:
     name = f"pgops_test_gone_{id(object())}"
     async with await psycopg.AsyncConnection.connect(server_dsn, autocommit=True) as admin:

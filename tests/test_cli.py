@@ -104,8 +104,8 @@ def shared(shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 def seed(dsn: str, path: str = "") -> None:
     """What the examples speak of, whatever the one before has left: jobs in `email` of which 1 waits and 2 is dead,
-    a greeting, user:1 but no leader and no lock, a limit that was hit, the subscription billing, the documents e1 and
-    e2 of events, and docs, with an index for the commands that need one."""
+    nightly that recurs, a greeting, user:1 but no leader and no lock, a limit that was hit, the subscription billing,
+    the documents e1 and e2 of events, and docs, with an index for the commands that need one."""
 
     asyncio.run(planted(dsn, path))
     if path.startswith("queue pgmq"):
@@ -120,6 +120,7 @@ async def planted(dsn: str, path: str = "") -> None:
             await pg.queue.enqueue("email", {"to": "b@example.org"}, max_attempts=1, priority=1)
             claim = await pg.queue.claim("email", owner=1, token=7, limit=1)
             await pg.queue.fail("email", 7, [FailedJob(claim.jobs[0].id, "it broke")])
+        await pg.queue.cron.add("nightly", "0 3 * * *", "email", kind="report")
         await pg.cache.set("greeting", b"hello")
         await pg.kv.set("user:1", "Ann", ttl_s=600)
         await pg.kv.delete("leader", "lock:report")

@@ -17,6 +17,7 @@ LEASES = load("pgops.services", "leases.sql")
 ROWS = 1_000_000
 
 ENQUEUE = load("pgops.services", "enqueue.sql")
+CRON = load("pgops.services", "cron.sql")
 VALUES: dict[str, object] = {
     "queue": "q", "limit": 100, "floors": [0, 0, 0, 0], "token": 1, "owner": 1, "ids": [1, 2, 3], "full": False,
     "errors": ["a", "b", "c"], "tracebacks": ["", "", ""], "retry_in_s": [None, None, None], "everyone": False,
@@ -25,9 +26,9 @@ VALUES: dict[str, object] = {
 }  # fmt: skip
 HOT = {
     "claim": LEASES, "complete": LEASES, "fail": LEASES, "release": LEASES, "heartbeat": LEASES, "promote": LEASES,
-    "fold": LEASES, "enqueue": ENQUEUE, "turns": LEASES, "behead": LEASES,
+    "fold": LEASES, "enqueue": ENQUEUE, "turns": LEASES, "behead": LEASES, "due": CRON,
 }  # fmt: skip
-JOB_TABLES = {"job_available", "job_scheduled", "job_running", "job_dead", "queue_delta"}
+JOB_TABLES = {"job_available", "job_scheduled", "job_running", "job_dead", "queue_delta", "cron"}
 
 
 @pytest.fixture
@@ -125,6 +126,18 @@ def test_on_a_million_rows_and_then_a_million_dead_ones(conn: "psycopg.Connectio
         from_the_start = buffers(plan(conn, "claim", run=True))
     assert above_the_floor <= 1.5 * fresh, "the floor passes the dead by"
     assert from_the_start > 10 * above_the_floor, "or this test would prove nothing"
+
+
+def test_a_look_at_many_recurring_jobs_reads_those_that_are_due(conn: "psycopg.Connection[Any]") -> None:
+    conn.execute(
+        "insert into pgops.cron (name, queue, expression, next_at)"
+        " select n::text, 'q', '@daily', now() + make_interval(mins => n) from generate_series(-1, 10000) n"
+    )
+    conn.execute("vacuum analyze pgops.cron")
+    assert scans(plan(conn, "due")) == {("Index Scan", "cron")}
+    looked = plan(conn, "due", run=True)
+    assert looked["Actual Rows"] == 2
+    assert buffers(looked) <= 10
 
 
 def test_a_heartbeat_stays_heap_only(conn: "psycopg.Connection[Any]") -> None:

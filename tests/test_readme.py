@@ -1,17 +1,25 @@
 """The README tells the truth: its Python runs, its commands exist, and no command is left out."""
 
+import asyncio
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from textwrap import indent
 
 import psycopg
 import pytest
 import typer
+from test_worker import until
 
+from pgops import Registry, RunningJob
 from pgops.cli.app import tree
+from pgops.database import AsyncPool
+from pgops.runtime.worker import Worker
+from pgops.services.queue import AsyncQueue
 from pgops.tui.keymap import KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +33,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_python_block_runs_and_all_of_it_is_one_transaction(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGOPS_DSN", dsn)
-    (block,) = blocks("python")
+    block, _ = blocks("python")
     assert block.count("\n") <= 11
     subprocess.run([sys.executable, "-c", block], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     with psycopg.connect(dsn) as conn:
@@ -36,6 +44,23 @@ def test_the_python_block_runs_and_all_of_it_is_one_transaction(dsn: str, monkey
         ]
     assert None not in rows
     assert len(set(rows)) == 1, "written by one transaction"
+
+
+async def test_the_handler_s_block_has_its_effect_and_completes_the_job(db: AsyncPool) -> None:
+    _, block = blocks("python")
+    names: dict[str, Callable[[RunningJob], Awaitable[None]]] = {}
+    exec("async def effect(job):\n" + indent(block, "    "), names)
+    registry = Registry()
+    registry.job()(names["effect"])
+    await db.execute(b"create table orders (id bigint, paid boolean)")
+    await db.execute(b"insert into orders values (7), (8)")
+    await AsyncQueue(db).enqueue("billing", {"order": 7})
+    worker = Worker(db, registry, ["billing"])
+    task = asyncio.create_task(worker.run())
+    await until(lambda: worker.stats.completed + worker.stats.retried)
+    worker.stop()
+    assert (await task).completed == 1
+    assert await db.all(b"select id, paid from orders order by id") == [(7, True), (8, None)]
 
 
 def test_every_command_and_group_stands_in_the_table_and_every_verb_of_it() -> None:

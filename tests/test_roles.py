@@ -37,12 +37,14 @@ ROLES: dict[str, Sequence[str]] = {
     "all of it": (MONITOR, SCHEMA, TABLES),
 }
 LOOKS = {
-    "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "cache get", "cache stats",
+    "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "queue cron list",
+    "queue cron next", "cache get", "cache stats",
     "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find", "vector list", "vector search",
     "outbox list", "outbox parked", "pubsub channels", "audit list", "sessions list", "locks list",
 }  # fmt: skip
 ACTS = {
-    "queue enqueue", "queue requeue", "queue pause", "queue resume", "queue work", "cache set", "cache delete",
+    "queue enqueue", "queue requeue", "queue pause", "queue resume", "queue work", "queue cron add",
+    "queue cron remove", "queue cron pause", "queue cron resume", "queue cron run", "cache set", "cache delete",
     "cache purge", "limit hit", "limit reset", "limit purge", "kv set", "kv add", "kv delete", "kv incr", "kv cas",
     "kv purge", "doc create", "doc put", "doc patch", "doc delete", "doc index", "doc drop", "vector create",
     "vector add", "vector recall", "vector build", "vector rebuild", "vector drop", "outbox append",

@@ -211,7 +211,7 @@ def test_an_hnsw_index_from_build_to_recall(pgops: Run) -> None:
     assert pgops("vector", "add", "docs", stdin=lines).code == 0
     assert pgops("vector", "build", "docs", "--method", "hnsw", "--dry-run", "--json").document["changed"] == 0
     built = pgops("vector", "build", "docs", "--method", "hnsw", "--m", "8", "--json").document
-    assert (built["index"]["method"], built["index"]["m"], built["action"]) == ("hnsw", 8, "build")
+    assert (built["index"]["method"], built["index"]["m"], built["action"]) == ("hnsw", 8, "build_index")
     assert isinstance(built["audit_id"], int)
     recall = pgops("vector", "recall", "docs", "--ef-search", "80", "--json").document["recall"]
     assert recall["recall"] > 0.9 and recall["ef_search"] == 80 and recall["probes"] is None

@@ -232,7 +232,9 @@ async def test_another_method_takes_over_without_a_moment_without_index(db: Asyn
     await vectors.create("docs", DIMENSIONS)
     await vectors.add_many("docs", clustered(1_000))
     await vectors.build_index("docs", lists=5)
+    await vectors.measure_recall("docs")
     assert (await vectors.rebuild("docs", method="hnsw")).index == "vec_docs_hnsw"
+    assert (await vectors.stats("docs")).recall is None, "what was measured was measured of the other"
     assert [index[0] for index in await indexes(db)] == ["vec_docs_hnsw"]
     await db.execute(b"create index vec_docs_ivf on pgops.vec_docs using ivfflat (embedding vector_cosine_ops)")
     assert (await vectors.stats("docs")).method == "hnsw"

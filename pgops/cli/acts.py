@@ -50,7 +50,8 @@ def report(cli: Cli, result: "Result", more: Mapping[str, object] | None = None)
     trail = "" if result.audit_id is None else f" (audit {result.audit_id})"
     cli.done(
         result.action.name, result.message + trail, matched=result.matched, changed=result.changed,
-        audit_id=result.audit_id, dry_run=result.dry_run, more={"message": result.message, **(more or {})},
+        audit_id=result.audit_id, dry_run=result.dry_run,
+        more={"message": result.message, **result.more, **(more or {})},
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pgops.cli import acts, inputs, output, pgmq, worker
+from pgops.cli import acts, cron, inputs, output, pgmq, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
@@ -14,6 +14,7 @@ from pgops.errors import UnavailableError, UsageError
 from pgops.services.models import JobRow, JobState, PgmqQueue
 
 app = group("queue", "Jobs: queues, dead letters, workers.")
+app.add_typer(cron.app)
 Name = Annotated[str, typer.Argument(metavar="QUEUE", show_default=False)]
 JOB_HEADS = ("id", "state", "kind", "priority", "attempt", "created", "run at", "payload")
 

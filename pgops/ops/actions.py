@@ -4,13 +4,13 @@ Floor 3. An `Action` is previewed (what it will hit, samples, the SQL), confirme
 leaves an audit row. A transactional act commits together with its row; a long one commits `started` first.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pgops.database import AsyncPool
 from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import actions_jobs, actions_pgmq, audit, backends
+from pgops.ops import actions_jobs, actions_pgmq, audit, backends, crons
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.previews import check_purge, check_whole, preview
 from pgops.ops.previews_documents import drop_index
@@ -32,7 +32,8 @@ PURGE_SLICE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What it did. `message` is one line for a person; `rows` are a search's matches as (id, score, content)."""
+    """What it did. `message` is one line for a person, `more` what a script is told beside the numbers; `rows` are a
+    search's matches as (id, score, content)."""
 
     action: Action
     matched: int
@@ -41,6 +42,7 @@ class Result:
     dry_run: bool
     message: str
     rows: tuple[tuple[int, float, str], ...] = ()
+    more: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 async def run(db: AsyncPool, action: Action) -> Result:
@@ -69,8 +71,13 @@ async def _requeue_dead(db: AsyncPool, action: Action) -> Result:
     return Result(action, changed, changed, audit_id, False, said)
 
 
-async def _done_elsewhere(db: AsyncPool, action: Action) -> Result:
-    done = await _ELSEWHERE[action.name](db, action)
+async def _done_to_jobs(db: AsyncPool, action: Action) -> Result:
+    done = await _JOB_ACTS[action.name](db, action)
+    return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
+
+
+async def _done_to_pgmq(db: AsyncPool, action: Action) -> Result:
+    done = await actions_pgmq.ACTS[action.name](db, action)
     return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
 
 
@@ -245,27 +252,31 @@ async def _signal_backend(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, 1, audit_id, False, f"{done} session {found.pid}")
 
 
+async def _cron(db: AsyncPool, action: Action) -> Result:
+    async with db.transaction() as tx:
+        done = await crons.carry_out(tx, action)
+        audit_id = await audit.record(tx, action.name, action.target, matched=1, changed=done.changed, detail=done.more)
+    return Result(action, 1, done.changed, audit_id, False, done.message, more=done.more)
+
+
 def _ids(action: Action) -> dict[str, JsonValue]:
     """What the trail keeps of a narrowed act: the first thousand ids."""
     return {"ids": [*action.ids[:1_000]]} if action.ids else {}
 
 
-_ELSEWHERE = {
+_JOB_ACTS = {
     "cancel_jobs": actions_jobs.cancel_jobs,
     "discard_dead": actions_jobs.discard_dead,
     "edit_job": actions_jobs.edit_job,
     "set_queue": actions_jobs.set_queue,
-    "pgmq_purge": actions_pgmq.purge,
-    "pgmq_dead": actions_pgmq.dead,
-    "pgmq_redrive": actions_pgmq.redrive,
 }
 _RUNS = {
     "requeue_stuck": _requeue_stuck,
     "requeue_dead": _requeue_dead,
-    "cancel_jobs": _done_elsewhere,
-    "discard_dead": _done_elsewhere,
-    "edit_job": _done_elsewhere,
-    "set_queue": _done_elsewhere,
+    "cancel_jobs": _done_to_jobs,
+    "discard_dead": _done_to_jobs,
+    "edit_job": _done_to_jobs,
+    "set_queue": _done_to_jobs,
     "purge_expired": _purge_expired,
     "invalidate": _invalidate,
     "purge_kv": _purge_kv,
@@ -281,7 +292,6 @@ _RUNS = {
     "drop_index": _drop_index,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
-    "pgmq_purge": _done_elsewhere,
-    "pgmq_dead": _done_elsewhere,
-    "pgmq_redrive": _done_elsewhere,
+    **dict.fromkeys(actions_pgmq.ACTS, _done_to_pgmq),
+    **dict.fromkeys(crons.NAMES, _cron),
 }

@@ -4,9 +4,11 @@ Floor 3, under actions.py. A move commits together with its audit row; a purge, 
 first.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
+
 from pgops.database import AsyncPool
 from pgops.ops import audit
-from pgops.ops.acting import COUNT_CAP, Action
+from pgops.ops.acting import COUNT_CAP, Action, ActionName
 from pgops.ops.actions_jobs import Done
 from pgops.ops.wording import many
 from pgops.services.pgmq import AsyncPgmq
@@ -42,3 +44,10 @@ async def redrive(db: AsyncPool, action: Action) -> Done:
         audit_id = await audit.record(tx, action.name, action.target, matched=moved, changed=moved)
     verb = "starts" if moved == 1 else "start"
     return Done(moved, moved, audit_id, f"{many(moved, 'dead letter')} of pgmq queue {action.target} {verb} over")
+
+
+ACTS: Mapping[ActionName, Callable[[AsyncPool, Action], Awaitable[Done]]] = {
+    "pgmq_purge": purge,
+    "pgmq_dead": dead,
+    "pgmq_redrive": redrive,
+}

@@ -205,7 +205,7 @@ with store as materialized (
 ), sampled as materialized (
   select sum(page.expired)::bigint as expired
   from store s
-  cross join generate_series(0, case when s.pages > %(exact_pages)s then %(sample_pages)s::bigint - 1 else -1 end) as n
+  cross join generate_series(0, %(sample_pages)s::bigint - 1) as n
   cross join lateral (
     select count(*) filter (where coalesce(e.stale_until, e.expires_at) <= statement_timestamp()
                                   or e.generation < i.generation) as expired
@@ -213,6 +213,7 @@ with store as materialized (
     where e.ctid >= ('(' || s.pages * n / %(sample_pages)s || ',0)')::tid
       and e.ctid < ('(' || s.pages * n / %(sample_pages)s + 1 || ',0)')::tid
   ) page
+  where s.pages > %(exact_pages)s
 ), counted as materialized (
   select count(*) as entries,
          count(*) filter (where coalesce(e.stale_until, e.expires_at) <= statement_timestamp()

@@ -4,10 +4,10 @@ Floor 3, under previews.py. The statements are the ones that the act runs, with 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 from pgops.database import AsyncPool
-from pgops.ops.acting import COUNT_CAP, SAMPLES, Action, Preview, first_line, shown
+from pgops.ops.acting import COUNT_CAP, SAMPLES, Action, ActionName, Preview, first_line, shown
 from pgops.ops.wording import many
 from pgops.services.models import PgmqMessage
 from pgops.services.pgmq import PURGE_BATCH, AsyncPgmq
@@ -68,3 +68,10 @@ def _letter(one: PgmqMessage) -> str:
     death = one.headers.get("dead_letter") if isinstance(one.headers, dict) else None
     reason = death.get("reason") if isinstance(death, dict) else None
     return f"{_message(one)} ({first_line(str(reason))})" if reason else _message(one)
+
+
+PREVIEWS: Mapping[ActionName, Callable[[AsyncPool, Action], Coroutine[None, None, Preview]]] = {
+    "pgmq_purge": purge,
+    "pgmq_dead": dead,
+    "pgmq_redrive": redrive,
+}

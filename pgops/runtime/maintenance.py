@@ -1,7 +1,8 @@
-"""What keeps the queues tidy: promote what is due, take back what was lost, fold the deltas.
+"""What keeps the queues tidy: promote what is due, take back what was lost, fold the deltas, tick recurring jobs.
 
-Every worker runs it for its own queues; two at once are harmless (rows are locked and skipped), so nothing elects a
-leader. Each duty is one bounded statement.
+Every worker runs it for its own queues, and recurring jobs for all: a queue without workers stalls none of them, and
+its own wait for it. Two at once are harmless (rows are locked and skipped), so nothing elects a leader. Each duty is
+one bounded statement.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ class Maintenance:
     def __init__(self, db: AsyncPool, queues: Sequence[str]) -> None:
         self._db = db
         self._queues = tuple(queues)
+        self._broken: tuple[tuple[str, str], ...] = ()
         self._due = {"fold": 0.0, "reap": 0.0, "net": monotonic() + NET_EVERY_S}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -64,6 +66,14 @@ class Maintenance:
         if net:
             await leases.forget_lost_workers()
             await leases.trim_history()
+        await self._tick_cron(leases)
+
+    async def _tick_cron(self, leases: AsyncQueue) -> None:
+        ticked = await leases.cron.tick()
+        if ticked.broken != self._broken:
+            self._broken = ticked.broken
+            for name, why in ticked.broken:
+                log.warning("recurring job %s does not tick: %s", name, why)
 
     def _is_due(self, duty: str, every_s: float) -> bool:
         now = monotonic()

@@ -20,6 +20,8 @@ from typing import Any, cast
 
 from pgops.errors import UsageError
 from pgops.runtime.job import RunningJob
+from pgops.services.cron_rules import new_cron
+from pgops.services.models import JsonValue, NewCron, WhenMissed
 
 Handler = Callable[[Any], object]
 Awaited = Callable[[RunningJob], Awaitable[object]]
@@ -60,6 +62,7 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[str, Registered] = {}
         self.middlewares: list[Middleware] = []
+        self.crons: list[NewCron] = []
 
     def job(
         self,
@@ -79,6 +82,38 @@ class Registry:
                 raise UsageError(f"kind {kind!r} has a handler already", "give one of them another kind")
             awaited = cast(Awaited, function) if inspect.iscoroutinefunction(function) else None
             self._handlers[kind] = Registered(awaited, function, timeout_s, max_attempts, backoff, discard_on)
+            return function
+
+        return register
+
+    def cron(
+        self,
+        expression: str,
+        *,
+        queue: str,
+        kind: str | None = None,
+        name: str | None = None,
+        payload: JsonValue = None,
+        priority: int = 2,
+        timezone: str = "UTC",
+        missed: WhenMissed = "skip",
+        overlap: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Let a job of the decorated function recur, as `pg.queue.cron.add` says: every worker that starts installs it,
+        and leaves it paused where an operator has paused it. `kind` is the function's name and `name` the kind, unless
+        given; the function becomes the kind's handler if it has none. Raises UsageError."""
+
+        def register(function: Handler) -> Handler:
+            of_kind = kind or function.__name__
+            entry = new_cron(
+                name or of_kind, expression, queue, payload, kind=of_kind, priority=priority, timezone=timezone,
+                missed=missed, overlap=overlap,
+            )  # fmt: skip
+            if any(entry.name == other.name for other in self.crons):
+                raise UsageError(f"there is a recurring job {entry.name!r} already", "give one of them another name")
+            if of_kind not in self._handlers:
+                self.job(of_kind)(function)
+            self.crons.append(entry)
             return function
 
         return register

@@ -70,6 +70,7 @@ class Worker:
         self._outcomes = Outcomes(self.stats)
         self._hints = Hints(db, queues, direct_dsn)
         self._feed = Feed(db, queues, concurrency, self._buffer, self._outcomes, self._desk, self._hints.heard)
+        self._crons = registry.crons
         self._runners = Runners(registry, self._buffer, self._outcomes, self._desk, concurrency)
 
     @property
@@ -89,6 +90,8 @@ class Worker:
     async def run(self) -> Stats:
         """Work until `stop`. A lost connection is waited out; at the start it raises UnreachableError."""
         await self._read_settings()
+        for entry in self._crons:
+            await self._queue.cron.put(entry)
         self._desk.owner = await self._queue.register_worker(self._state())
         log.info("worker %d on %s", self._desk.owner, ", ".join(self._queues))
         watch = BlockWatch(self._runners.serving.get)

@@ -140,12 +140,13 @@ where ctid = any(array(
 
 -- name: evict
 -- One step, on a sample of about so many rows. The ring has 256 segments, and of each an arc at a random place is taken,
--- so long that all together have as many rows as wanted; where the namespace is small they are all of it. Arcs that
--- former steps have thinned are met as often as they are there, so the sample tells how large the whole is. Of the
--- sample goes as much as the whole has too much, but no more than a quarter, or the share that is too much: what is
--- over first, then what was written or extended longest ago. Nobody is waited for: a row that someone writes is
--- skipped, and of several who would evict one does. The third column: there is more to do, or, as rows differ in size,
--- there may be. The last: somebody else is at it.
+-- so long that all together have as many rows as wanted; where the namespace is small they are all of it. (The limit of
+-- an arc keeps the planner from thinking the whole worth compiling.) Arcs that former steps have thinned are met as
+-- often as they are there, so the sample tells how large the whole is. Of the sample goes as much as the whole has too
+-- much, but no more than a quarter, or the share that is too much: what is over first, then what was written or
+-- extended longest ago. Nobody is waited for: a row that someone writes is skipped, and of several who would evict one
+-- does. The third column: there is more to do, or, as rows differ in size, there may be. The last: somebody else is at
+-- it.
 with cap as materialized (
   select generation, max_entries, max_bytes from pgops.cache_namespaces
   where namespace = %(namespace)s and (max_entries is not null or max_bytes is not null)
@@ -175,7 +176,7 @@ with cap as materialized (
     from pgops.cache_store
     where namespace = %(namespace)s and spot >= arc.low::integer
       and spot <= least(arc.low + arc.length - 1, 2147483647)::integer
-    offset 0
+    limit 64
   ) as row
 ), whole as materialized (
   select count(*)::float8 as sampled, count(*) * times::float8 as rows, sum(bytes) * times::float8 as bytes
@@ -258,61 +259,29 @@ select coalesce(sum(hits), 0)::bigint, coalesce(sum(misses), 0)::bigint, coalesc
 from pgops.cache_stats
 
 -- name: read_namespaces
--- The most read first. Entries of a small table are counted. In a large one those of a namespace with a cap are told by
--- about 1,000 rows spread over its ring, as by evict, those of the others by pages spread over the table (Tid Range
--- Scans).
+-- The most read first. A small table is read whole; of a large one pages spread over it are, so that the cost does not
+-- grow with it; both by Tid Range Scans, for which no parallel workers are started.
 with store as materialized (
-  select pg_relation_size('pgops.cache_store') / current_setting('block_size')::bigint as pages
-), seen as materialized (
-  select namespace, count(*) as entries, sum(bytes) as bytes
-  from (
-    select namespace, octet_length(key) + octet_length(value) as bytes
-    from pgops.cache_store where (select pages from store) <= %(exact_pages)s
-    union all
-    select page.namespace, page.bytes
-    from store s
-    cross join generate_series(0, case when s.pages > %(exact_pages)s then %(sample_pages)s::bigint - 1 else -1 end) as n
-    cross join lateral (
-      select namespace, octet_length(key) + octet_length(value) as bytes from pgops.cache_store
-      where ctid >= ('(' || s.pages * n / %(sample_pages)s || ',0)')::tid
-        and ctid < ('(' || s.pages * n / %(sample_pages)s + 1 || ',0)')::tid
-    ) as page
-  ) as rows
-  group by namespace
-), known as materialized (
-  select namespace, t.hits, t.misses, t.sets, t.expired, t.evicted, n.max_entries, n.max_bytes, n.invalidated_at,
-         o.entries, o.bytes
-  from pgops.cache_stats as t
-  full join pgops.cache_namespaces as n using (namespace)
-  full join seen as o using (namespace)
-  order by coalesce(t.hits, 0) + coalesce(t.misses, 0) desc, namespace limit %(limit)s
+  select pages, pages <= %(exact_pages)s as small
+  from (select pg_relation_size('pgops.cache_store') / current_setting('block_size')::bigint as pages) as size
+), stretch as materialized (
+  select case when small then 0 else pages * n / 64 end as low, case when small then pages else pages * n / 64 + 1 end as high,
+         case when small then 1 else pages / 64.0 end as times
+  from store cross join generate_series(0, 63) as n where n = 0 or not small
+), held as materialized (
+  select found.namespace, sum(found.entries * times)::bigint as entries, sum(found.bytes * times)::bigint as bytes
+  from stretch cross join lateral (
+    select namespace, count(*) as entries, sum(octet_length(key) + octet_length(value)) as bytes
+    from pgops.cache_store
+    where ctid >= ('(' || low || ',0)')::tid and ctid < ('(' || high || ',0)')::tid
+    group by namespace
+  ) as found
+  group by found.namespace
 )
-select k.namespace, coalesce(k.hits, 0), coalesce(k.misses, 0), coalesce(k.sets, 0), coalesce(k.expired, 0),
-       coalesce(k.evicted, 0),
-       case when s.pages <= %(exact_pages)s then coalesce(k.entries, 0)
-            when ring.rows > 0 then ring.rows * ring.times
-            else coalesce(k.entries, 0) * s.pages / %(sample_pages)s end,
-       case when s.pages <= %(exact_pages)s then coalesce(k.bytes, 0)
-            when ring.rows > 0 then ring.bytes * ring.times
-            else coalesce(k.bytes, 0)::bigint * s.pages / %(sample_pages)s end::bigint,
-       k.max_entries, k.max_bytes, k.invalidated_at, s.pages <= %(exact_pages)s
-from known as k cross join store as s
-left join lateral (
-  select count(r.bytes) as rows, sum(r.bytes) as bytes, g.times
-  from (
-    select coalesce(greatest(1, 2 ^ floor(ln(k.max_entries / 1024.0) / ln(2.0))), 64)::bigint as times
-  ) as g
-  cross join generate_series(0, 127) as segment
-  cross join lateral (
-    select -2147483648 + segment * 33554432::bigint
-           + case when g.times > 1 then (hashint4extended(segment, 0) & 33554431) else 0 end as low
-  ) as arc
-  left join lateral (
-    select octet_length(key) + octet_length(value) as bytes from pgops.cache_store
-    where namespace = k.namespace and spot >= arc.low::integer
-      and spot <= least(arc.low + 33554432 / g.times - 1, 2147483647)::integer
-    offset 0
-  ) as r on true
-  group by g.times
-) as ring on s.pages > %(exact_pages)s and (k.max_entries is not null or k.max_bytes is not null)
-order by coalesce(k.hits, 0) + coalesce(k.misses, 0) desc, k.namespace
+select namespace, coalesce(t.hits, 0), coalesce(t.misses, 0), coalesce(t.sets, 0), coalesce(t.expired, 0),
+       coalesce(t.evicted, 0), coalesce(h.entries, 0), coalesce(h.bytes, 0), n.max_entries, n.max_bytes,
+       n.invalidated_at, (select small from store)
+from pgops.cache_stats as t
+full join pgops.cache_namespaces as n using (namespace)
+full join held as h using (namespace)
+order by coalesce(t.hits, 0) + coalesce(t.misses, 0) desc, namespace limit %(limit)s

@@ -7,6 +7,7 @@ complete.
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from pgops.database import Row
 from pgops.errors import NotFoundError, RefusedError
@@ -24,6 +25,9 @@ from pgops.services.enqueue import AsyncProducers
 from pgops.services.leases import AsyncLeases
 from pgops.services.models import Cancelled, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
 
+if TYPE_CHECKING:
+    from pgops.services.cron import AsyncCron
+
 Q = load("pgops.services", "queue.sql")
 
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
@@ -32,6 +36,13 @@ CUT = '"(a large payload: open the job to see it)"'
 
 class AsyncQueue(AsyncLeases, AsyncProducers):
     """Jobs over one database object: the pool's, or the caller's transaction (`pg.bind(conn).queue`)."""
+
+    @property
+    def cron(self) -> "AsyncCron":
+        """Recurring jobs."""
+        from pgops.services.cron import AsyncCron
+
+        return AsyncCron(self._db)
 
     async def queues(self) -> list[QueueSettings]:
         """Every queue with its settings."""

@@ -63,8 +63,8 @@ class AsyncIndexes(AsyncRecalls):
         ef_construction: int | None = None,
     ) -> RebuildResult:
         """Build the index anew while searches and writes go on: ivfflat with `lists` (by default by the rows), hnsw
-        with `m` and `ef_construction` (by default as they are). Another `method` takes over once its index is there.
-        An invalid index, which an interrupted build has left, is dropped and built.
+        with `m` and `ef_construction` (by default as they are). Another `method` takes over once its index is
+        there, and recall is unknown then. An invalid index, which an interrupted build has left, is dropped and built.
 
         On failure the options are restored and the half-built index dropped. Raises as build_index does, and
         NotFoundError where there is no index yet.
@@ -88,6 +88,8 @@ class AsyncIndexes(AsyncRecalls):
                     async with self._memory(session, found, build):
                         await session.execute(found.statement("reindex"))
                 await self._drop_others(session, found, index)
+                if build.method != found.method:
+                    await session.execute(Q["forget_recall"], {"name": name})
         except BaseException:
             await self._clean_up(pool, found, changed)
             raise

@@ -223,3 +223,9 @@ update pgops.vector_collections
 set recall = %(recall)s, recall_low = %(low)s, recall_high = %(high)s, recall_at = statement_timestamp()
 where name = %(name)s
 returning recall_at
+
+-- name: forget_recall
+-- What was measured was measured of an index that is no more.
+update pgops.vector_collections
+set recall = null, recall_low = null, recall_high = null, recall_at = null
+where name = %(name)s

@@ -7,13 +7,17 @@ from pgops.ops.actions import Action
 from pgops.services.models import JsonValue
 from pgops.services.vector_rules import parse_filter
 
-_OF_A_NAME = {
+_OF_A_NAME: dict[str, tuple[str, ...]] = {
     "invalidate": ("cache", "invalidate"),
     "pause": ("queue", "pause"),
     "resume": ("queue", "resume"),
     "unsubscribe": ("outbox", "unsubscribe"),
     "drop_collection": ("vector", "drop"),
     "drop_documents": ("doc", "drop"),
+    "cron_pause": ("queue", "cron", "pause"),
+    "cron_resume": ("queue", "cron", "resume"),
+    "cron_run": ("queue", "cron", "run"),
+    "cron_remove": ("queue", "cron", "remove"),
 }
 
 

@@ -14,7 +14,7 @@ from pgops.ops.collector import Collector
 from pgops.ops.previews_jobs import given
 from pgops.ops.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
-from pgops.services.models import DocumentIndex, JobRow, JobState
+from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState
 from pgops.tui.starting import embedded_server
 
 ANSWER_WITHIN_S = 10.0
@@ -70,6 +70,10 @@ class LiveSource:
     async def job(self, queue: str, id: int) -> JobRow:
         pg, _ = await self._connected()
         return await pg.queue.job(queue, id)
+
+    async def crons(self) -> tuple[CronEntry, ...]:
+        pg, _ = await self._connected()
+        return await pg.queue.cron.list()
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         pg, _ = await self._connected()

@@ -11,8 +11,14 @@ from pgops.tui.keymap import KEYS
 from pgops.tui.offers import OFFERS
 from pgops.tui.screens.base import Helm, Room
 from pgops.tui.screens.collection import CollectionRoom
+from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.jobs import JobsRoom
 
+# What is done to a recurring job, in the room that lists them.
+CRON_ACTS = {
+    "hold_cron": "Pause or resume a recurring job…", "run_cron": "Run a recurring job now…",
+    "remove_cron": "Remove a recurring job…",
+}  # fmt: skip
 Entry = tuple[str, str, Callable[[], object]]
 
 
@@ -57,6 +63,8 @@ class Palette(Provider):
         }
         found["drop_index"] = ("Drop a document index…", KEYS["drop_index"].tooltip, partial(self._indexes, helm))
         found["edit_job"] = ("Edit a job's payload…", KEYS["edit_job"].tooltip, self._jobs_to_edit)
+        for id, title in CRON_ACTS.items():
+            found[id] = (title, KEYS[id].tooltip, partial(self._crons, helm))
         found["prompt"] = ("Search by likeness", KEYS["prompt"].tooltip, self._prompt)
         return found
 
@@ -78,6 +86,10 @@ class Palette(Provider):
     async def _collection(self, helm: Helm, name: str) -> None:
         await self.app.switch_mode("documents")
         await self.app.push_screen(CollectionRoom(helm, name))
+
+    async def _crons(self, helm: Helm) -> None:
+        await self.app.switch_mode("queues")
+        await self.app.push_screen(CronsRoom(helm))
 
     async def _indexes(self, helm: Helm) -> None:
         """Where they are: in the one collection that there is, or in one of several."""

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.snapshot import Snapshot
-from pgops.services.models import DocumentIndex, JobRow, JobState
+from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState
 
 
 class Source(Protocol):
@@ -31,6 +31,9 @@ class Source(Protocol):
 
     async def job(self, queue: str, id: int) -> JobRow:
         """One job. Raises NotFoundError."""
+
+    async def crons(self) -> tuple[CronEntry, ...]:
+        """Every recurring job, by name."""
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         """The indexes of a document collection. Raises NotFoundError."""

@@ -4,6 +4,7 @@ Times are aware datetimes of the database's clock, durations seconds, sizes byte
 """
 
 from pgops.services.models.cache import CacheNamespace, CacheStats, Counted, Purged
+from pgops.services.models.cron import CronEntry, NewCron, Ticked, Turn, WhenMissed
 from pgops.services.models.documents import (
     Document,
     DocumentCollection,
@@ -79,6 +80,7 @@ __all__ = [
     "Claim",
     "Collection",
     "Counted",
+    "CronEntry",
     "Decision",
     "Document",
     "DocumentCollection",
@@ -107,6 +109,7 @@ __all__ = [
     "Message",
     "Metric",
     "Missed",
+    "NewCron",
     "NewDocument",
     "NewEvent",
     "NewJob",
@@ -125,10 +128,13 @@ __all__ = [
     "Rejected",
     "Subscription",
     "TextRow",
+    "Ticked",
+    "Turn",
     "VectorIndex",
     "VectorRow",
     "VectorType",
     "Verdict",
+    "WhenMissed",
     "Where",
     "WorkerState",
     "read_json",

@@ -25,7 +25,7 @@ SLICE_PAGES = 128
 EVICT_ROWS = 4_096
 EVICT_SECONDS = 1.0
 TURN_S = 0.01
-NAMESPACES = {"exact_pages": 256, "sample_pages": 64, "limit": 200}
+NAMESPACES = {"exact_pages": 256, "limit": 200}
 
 
 class CacheUpkeep:

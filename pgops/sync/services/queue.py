@@ -8,6 +8,7 @@ complete.
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from pgops.errors import NotFoundError, RefusedError
 from pgops.queries import load
@@ -25,6 +26,9 @@ from pgops.sync.database import Row
 from pgops.sync.services.enqueue import Producers
 from pgops.sync.services.leases import Leases
 
+if TYPE_CHECKING:
+    from pgops.sync.services.cron import Cron
+
 Q = load("pgops.services", "queue.sql")
 
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
@@ -33,6 +37,13 @@ CUT = '"(a large payload: open the job to see it)"'
 
 class Queue(Leases, Producers):
     """Jobs over one database object: the pool's, or the caller's transaction (`pg.bind(conn).queue`)."""
+
+    @property
+    def cron(self) -> "Cron":
+        """Recurring jobs."""
+        from pgops.sync.services.cron import Cron
+
+        return Cron(self._db)
 
     def queues(self) -> list[QueueSettings]:
         """Every queue with its settings."""
