@@ -37,21 +37,25 @@ ROLES: dict[str, Sequence[str]] = {
     "all of it": (MONITOR, SCHEMA, TABLES),
 }
 LOOKS = {
-    "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "queue cron list",
-    "queue cron next", "cache get", "cache stats",
-    "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find", "vector list", "vector search",
-    "outbox list", "outbox parked", "pubsub channels", "audit list", "sessions list", "locks list",
+    "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "queue history",
+    "queue cron list", "queue cron next", "cache get", "cache stats", "limit peek", "kv get", "kv ttl",
+    "kv scan", "doc list", "doc get", "doc find", "vector list", "vector search", "outbox list",
+    "outbox parked", "pubsub channels", "audit list", "sessions list", "locks list",
 }  # fmt: skip
 ACTS = {
-    "queue enqueue", "queue requeue", "queue pause", "queue resume", "queue work", "queue cron add",
-    "queue cron remove", "queue cron pause", "queue cron resume", "queue cron run", "cache set", "cache delete",
-    "cache purge", "limit hit", "limit reset", "limit purge", "kv set", "kv add", "kv delete", "kv incr", "kv cas",
-    "kv purge", "doc create", "doc put", "doc patch", "doc delete", "doc index", "doc drop", "vector create",
-    "vector add", "vector recall", "vector build", "vector rebuild", "vector drop", "outbox append",
+    "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",
+    "queue resume", "queue work", "queue cron add", "queue cron remove", "queue cron pause",
+    "queue cron resume", "queue cron run", "cache set", "cache delete", "cache purge", "limit hit",
+    "limit reset", "limit purge", "kv set", "kv add", "kv delete", "kv incr", "kv cas", "kv purge",
+    "doc create", "doc put", "doc patch", "doc delete", "doc index", "doc drop", "vector create", "vector add",
+    "vector set-embedder", "vector recall", "vector build", "vector rebuild", "vector drop", "outbox append",
     "outbox subscribe", "outbox unsubscribe", "outbox relay", "pubsub publish", "sessions cancel",
     "sessions terminate",
 }  # fmt: skip
-OF_NO_DATABASE = {"server start", "server stop", "server status", "server url", "demo", "bench", "pubsub listen"}
+OF_NO_DATABASE = {
+    "server start", "server stop", "server status", "server url", "server psql", "server reset", "demo",
+    "bench", "pubsub listen",
+}  # fmt: skip
 OF_THE_OWNER = {"doc index", "doc drop", "vector build", "vector rebuild", "vector drop"}
 _numbers = count()
 

@@ -21,10 +21,7 @@ from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.editor import Editor
 
-ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {
-    "confirm",
-    "write_out",
-}
+ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm"}
 ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "outbox": "5", "stores": "6",
          "documents": "7"}  # fmt: skip
 # By the key of an act: what the palette calls it elsewhere, and the acts that it leads to.
@@ -51,6 +48,7 @@ REACHED: dict[str, tuple[str, set[str]]] = {
     "remove_cron": ("Remove a recurring job", {"cron_remove"}),
 }
 # What one opens first, since the snapshot does not hold it.
+OF_OTHERS = {"build_index"}  # of a collection without an index, of which BUSY has none
 IN_THEIR_ROOM = {"drop_index", "edit_job", *CRON_ACTS}
 
 
@@ -59,7 +57,7 @@ def test_every_act_and_every_key_of_one_is_offered() -> None:
     assert set(OFFERS) == ACT_KEYS - IN_THEIR_ROOM
     assert set().union(*(acts for _, acts in REACHED.values())) == set(get_args(ActionName)) - {"cron_add"}
     for key, offer in OFFERS.items():
-        assert {choice.action.name for choice in offer.choices(BUSY)} == REACHED[key][1], key
+        assert {choice.action.name for choice in offer.choices(BUSY)} == REACHED[key][1] - OF_OTHERS, key
         assert all(choice.words.isprintable() for choice in offer.choices(BUSY))
 
 
