@@ -101,6 +101,11 @@ def shared(shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Ru
     return command
 
 
+# Job 1 is there again after it was cancelled.
+AGAIN = b"""insert into pgops.job_available (queue, seq, payload) select 'email', 1, '{"to": "a@example.org"}'
+where not exists (select from pgops.job_queue where queue = 'email' and id = 1)"""
+
+
 def seed(dsn: str, path: str = "") -> None:
     """What the examples speak of, whatever the one before has left: jobs in `email` of which 1 waits and 2 is dead,
     nightly that recurs, a greeting, user:1 but no leader and no lock, a limit that was hit, the subscription billing,
@@ -117,6 +122,7 @@ async def planted(dsn: str, path: str = "") -> None:
             await pg.queue.enqueue("email", {"to": "b@example.org"}, max_attempts=1, priority=1)
             claim = await pg.queue.claim("email", owner=1, token=7, limit=1)
             await pg.queue.fail("email", 7, [FailedJob(claim.jobs[0].id, "it broke")])
+        await pg.db.execute(AGAIN)
         await pg.queue.cron.add("nightly", "0 3 * * *", "email", kind="report")
         await pg.cache.set("greeting", b"hello")
         await pg.kv.set("user:1", "Ann", ttl_s=600)

@@ -45,12 +45,12 @@ LOOKS = {
 ACTS = {
     "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",
     "queue resume", "queue work", "queue cron add", "queue cron remove", "queue cron pause",
-    "queue cron resume", "queue cron run", "cache set", "cache delete", "cache purge", "limit hit",
-    "limit reset", "limit purge", "kv set", "kv add", "kv delete", "kv incr", "kv cas", "kv purge",
-    "doc create", "doc put", "doc patch", "doc delete", "doc index", "doc drop", "vector create", "vector add",
-    "vector set-embedder", "vector recall", "vector build", "vector rebuild", "vector drop", "outbox append",
-    "outbox subscribe", "outbox unsubscribe", "outbox relay", "pubsub publish", "sessions cancel",
-    "sessions terminate",
+    "queue cron resume", "queue cron run", "cache set", "cache cap", "cache invalidate", "cache touch",
+    "cache delete", "cache purge", "limit hit", "limit reset", "limit purge", "kv set", "kv add", "kv delete",
+    "kv incr", "kv cas", "kv purge", "doc create", "doc put", "doc patch", "doc delete", "doc index",
+    "doc drop", "vector create", "vector add", "vector set-embedder", "vector recall", "vector build",
+    "vector rebuild", "vector drop", "outbox append", "outbox subscribe", "outbox unsubscribe", "outbox relay",
+    "pubsub publish", "sessions cancel", "sessions terminate",
 }  # fmt: skip
 OF_NO_DATABASE = {
     "server start", "server stop", "server status", "server url", "server psql", "server reset", "demo",

@@ -118,7 +118,7 @@ async def requeue(
     await acts.act(cli, action, yes=yes, dry_run=dry_run)
 
 
-@command(app, "cancel", example="pgops queue cancel email 1 --dry-run --json")
+@command(app, "cancel", example="pgops queue cancel email 1 --yes --json")
 async def cancel(
     cli: Cli,
     queue: Name,
