@@ -108,7 +108,7 @@ async def test_what_a_handler_returns_is_kept_with_its_job(db: AsyncPool, queue:
         assert (await ended(queue, ids[0])).result == {"sum": 7}
         bad = await ended(queue, ids[1])
     assert bad.outcome == "completed", "it has had its effect"
-    assert bad.result == {"error": "the result is not JSON: set"}
+    assert bad.result == {"error": "the result is not JSON: Object of type set is not JSON serializable"}
 
 
 async def test_progress_is_seen_while_the_job_runs(db: AsyncPool, queue: AsyncQueue) -> None:

@@ -15,7 +15,8 @@ from typing import Any, overload
 import psycopg
 
 from pgops.database import AsyncBound, AsyncPool
-from pgops.errors import PgopsError
+from pgops.errors import PgopsError, UsageError
+from pgops.services.arguments import MAX_SECONDS, Encoded, encode_json
 from pgops.services.models import Job, JsonValue
 from pgops.services.queue import AsyncQueue
 from pgops.sync.database import Bound
@@ -23,19 +24,26 @@ from pgops.sync.services.queue import Queue
 
 
 class Snooze(Exception):
-    """Not now: again in `in_s` seconds, and this attempt does not count."""
+    """Not now: again in `in_s` seconds, and this attempt does not count. Raises UsageError for what is no time."""
 
     def __init__(self, in_s: float) -> None:
-        super().__init__(f"snoozed for {in_s:g} s")
-        self.in_s = in_s
+        self.in_s = _seconds(in_s)
+        super().__init__(f"snoozed for {self.in_s:g} s")
 
 
 class Retry(Exception):
-    """This attempt failed: again in `in_s` seconds, if attempts are left."""
+    """This attempt failed: again in `in_s` seconds, if attempts are left. Raises UsageError for what is no time."""
 
     def __init__(self, in_s: float, reason: str = "asked for another try") -> None:
         super().__init__(reason)
-        self.in_s = in_s
+        self.in_s = _seconds(in_s)
+
+
+def _seconds(in_s: float) -> float:
+    """No less than 0; NaN fails the comparison, as it should."""
+    if not isinstance(in_s, int | float) or not in_s <= MAX_SECONDS:
+        raise UsageError(f"a job comes back in 0 seconds to 100 years, not {in_s!r}", "give a number of seconds")
+    return max(float(in_s), 0.0)
 
 
 class Discard(Exception):
@@ -57,7 +65,7 @@ class Desk:
 
     db: AsyncPool
     owner: int = 0
-    progress: dict[tuple[str, int, int], JsonValue] = field(default_factory=dict)
+    progress: dict[tuple[str, int, int], Encoded] = field(default_factory=dict)
     wishes: dict[tuple[str, int], str] = field(default_factory=dict)
     completed: set[tuple[str, int]] = field(default_factory=set)
 
@@ -76,13 +84,13 @@ class RunningJob(Job):
     def progress(self, value: JsonValue) -> None:
         """Say how far it is; the worker writes the latest once a second. May be called from a thread.
 
-        Raises JobCancelledError where somebody wants the job to end.
+        Raises JobCancelledError where somebody wants the job to end, and UsageError for what is no JSON.
         """
         if self.desk is None:
             return
         if (wish := self.desk.wishes.get((self.queue, self.id))) is not None:
             raise JobCancelledError(wish)
-        self.desk.progress[(self.queue, self.id, self.token)] = value
+        self.desk.progress[(self.queue, self.id, self.token)] = Encoded(encode_json(value))
 
     @overload
     def complete(self, conn: "psycopg.AsyncConnection[Any]", *, result: JsonValue = None) -> Awaitable[None]: ...

@@ -143,11 +143,10 @@ class Worker:
     async def _hear(self) -> None:
         """Write what handlers say of their progress, and hear which jobs are to end."""
         while not self._ended.is_set():
-            for queue in {key[0] for key in self._desk.progress}:
-                said = {key: value for key, value in self._desk.progress.items() if key[0] == queue}
-                for key in said:
-                    self._desk.progress.pop(key, None)
-                await self._queue.report_progress(queue, {(id, token): value for (_, id, token), value in said.items()})
+            said = {key: self._desk.progress.pop(key) for key in list(self._desk.progress)}
+            for queue in {key[0] for key in said}:
+                mine = {(id, token): value for (its, id, token), value in said.items() if its == queue}
+                await self._queue.report_progress(queue, mine)
             for wish in await self._queue.cancelled(self._queues):
                 if self._outcomes.holds(wish.queue, wish.id):
                     self._runners.cancel(wish.queue, wish.id, wish.reason)

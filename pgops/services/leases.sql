@@ -97,7 +97,7 @@ with failed as materialized (
          case when f.verdict = 'snooze' then g.errors else coalesce(g.errors, '[]') || jsonb_build_object(
            'attempt', g.attempt, 'error', f.error, 'traceback', f.traceback, 'worker', g.owner,
            'at', to_char(statement_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) end as all_errors,
-         coalesce(f.retry_in_s, least(extract(epoch from coalesce(q.backoff, '1 s')) * power(2::float8, g.attempt - 1),
+         coalesce(f.retry_in_s, least(extract(epoch from coalesce(q.backoff, '1 s')) * power(2::float8, least(g.attempt - 1, 64)),
                                       extract(epoch from coalesce(q.backoff_max, '1 h'))) * (0.75 + 0.5 * random())) as delay_s,
          coalesce(q.history, 'none') as history
   from gone g join failed f on f.id = g.id left join pgops.queues q on q.queue = g.queue

@@ -82,7 +82,7 @@ class Leases:
         """Finish jobs; the ids that were completed. An id that is missing had lost its lease: nothing was changed.
         `results` by id are kept where the queue's history keeps completed jobs."""
         values = {"queue": queue, "ids": list(ids), "token": token, "own": self._own}
-        values["results"] = encode_json({str(id): result for id, result in results.items()}) if results else "{}"
+        values["results"] = _json_object(results or {})
         return [row[0] for row in self._db.all(Q["complete"], values)]
 
     def fail(self, queue: str, token: int, failed: Sequence[FailedJob]) -> Failed:
@@ -207,6 +207,11 @@ class Leases:
     def forget_lost_workers(self) -> int:
         """Clear away workers that have been silent for long and hold nothing; how many they were."""
         return self._db.execute(Q["forget_lost_workers"])
+
+
+def _json_object(values: Mapping[int, JsonValue]) -> str:
+    """Each value may be as large as a payload."""
+    return "{" + ",".join(f'"{id}":{encode_json(value)}' for id, value in values.items()) + "}"
 
 
 def _worker_values(worker: WorkerState) -> dict[str, object]:
