@@ -133,4 +133,8 @@ class RunningJob(Job):
         name = f"pgops worker {self.desk.owner} {self.queue}/{self.id}"[:63]
         async with self.desk.db.lend() as conn, conn.transaction():
             await conn.execute("select set_config('application_name', %s, true)", [name])
-            yield conn
+            try:
+                yield conn
+            except BaseException:
+                self.desk.completed.discard((self.queue, self.id))
+                raise

@@ -48,7 +48,7 @@ class Maintenance:
         fold = self._is_due("fold", FOLD_EVERY_S)
         reap = self._is_due("reap", REAP_EVERY_S)
         for queue in self._queues:
-            while await leases.promote(queue, limit=BATCH) == BATCH:
+            while await leases.promote(queue, limit=BATCH) >= BATCH:
                 pass
             await leases.behead(queue, limit=BATCH)
             if reap or net:

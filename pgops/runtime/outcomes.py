@@ -6,7 +6,7 @@ nothing is dropped, and what outlives its lease meanwhile is refused there and c
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -148,11 +148,13 @@ class Outcomes:
             self.stats.released += len(await queue.release(batch.queue, ids, token))
             self._close(batch, ids)
 
-    async def extend(self, queue: AsyncQueue, older_than_s: float) -> None:
-        """Extend the leases of what takes long; what is not ours any more is dropped from the books."""
+    async def extend(self, queue: AsyncQueue, older_than_s: float, ending: Collection[tuple[str, int]] = ()) -> None:
+        """Extend the leases of what takes long, but not of what is `ending` in its handler's transaction: that would
+        have to wait for it."""
         now = monotonic()
         for batch in list(self.batches.values()):
-            waiting = batch.open.difference(batch.done, (job.id for job in batch.failed))
+            alone = (id for its, id in tuple(ending) if its == batch.queue)
+            waiting = batch.open.difference(batch.done, (job.id for job in batch.failed), alone)
             if waiting and now - batch.extended_at >= older_than_s:
                 kept = await queue.heartbeat(batch.queue, list(waiting), batch.token)
                 batch.extended_at = now

@@ -77,6 +77,7 @@ class Runners:
             self.serving[task] = job
             await self._run_job(job, task)
             del self.serving[task]
+            self._desk.completed.discard((job.queue, job.id))
             if (job.queue, job.id) in self._told:
                 self._told.discard((job.queue, job.id))
                 task.uncancel()
@@ -142,8 +143,7 @@ class Runners:
         return call
 
     def _done(self, job: Job, result: object) -> None:
-        if self._desk.completed and (job.queue, job.id) in self._desk.completed:
-            self._desk.completed.discard((job.queue, job.id))
+        if (job.queue, job.id) in self._desk.completed:
             self._outcomes.completed(job)
             return
         if result is not None and job.queue in self.keep_results:
@@ -172,7 +172,6 @@ class Runners:
         retry_in_s: float | None = None,
         verdict: str = "retry",
     ) -> None:
-        self._desk.completed.discard((job.queue, job.id))
         if (job.queue, job.id) in self._desk.wishes:
             self._cancelled(job)
             return

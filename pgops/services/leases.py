@@ -61,6 +61,9 @@ class AsyncLeases:
                 "turns": list(turns),
             },
         )  # fmt: skip
+        cut = bool(rows and rows[0][-1])
+        if cut and rows[0][0] is None:
+            rows = []
         highest = [0, 0, 0, 0]
         for row in rows:
             highest[row[0] - 1] = row[1]  # rows come in order of seq within a priority
@@ -68,7 +71,7 @@ class AsyncLeases:
             make(queue, id, kind, attempt, of, payload, at, token, headers, group_key, unique_key)
             for _, _, id, kind, attempt, of, payload, at, headers, group_key, unique_key, *_ in rows
         )
-        return Claim(queue, token, jobs, (highest[0], highest[1], highest[2], highest[3]))
+        return Claim(queue, token, jobs, (highest[0], highest[1], highest[2], highest[3]), cut)
 
     async def turns(self, queue: str, floors: Floors = NO_FLOORS) -> tuple[int, ...]:
         """The priorities in the order in which their first jobs should be served now, by priority and age."""
