@@ -186,7 +186,8 @@ class QueueModel(RuleBasedStateMachine):
         others = [other for other in self.world.clients if other is not mine]
         born = {key for (key,) in self.rows("select key from pgops.job_group where queue = %s")}
         for other in others:
-            if key in other.keys or (group in other.groups and (group not in born or other.ending)):
+            freeing = {job.key for job in other.ending} - {None, *self.holders}
+            if key in {*other.keys, *freeing} or (group in other.groups and (group not in born or other.ending)):
                 return
         if mine is not None and key is not None and any(job.key == key for job in mine.ending):
             return

@@ -267,6 +267,7 @@ async def test_kill_9_between_effect_and_completion_leaves_exactly_one_effect(
         await until(works)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
+        assert await scalar(db, b"select count(*) from pgops.job_running") > 0, "the kill hit nothing"
     spawn("--concurrency", "4")
 
     async def all_done() -> bool:

@@ -21,6 +21,7 @@ from pgops.services.models import Job, JsonValue
 from pgops.services.queue import AsyncQueue
 from pgops.sync.database import Bound
 from pgops.sync.services.queue import Queue
+from pgops.unwrapping import Holder
 
 
 class Snooze(Exception):
@@ -98,16 +99,19 @@ class RunningJob(Job):
     @overload
     def complete(self, conn: "psycopg.Connection[Any]", *, result: JsonValue = None) -> None: ...
 
+    @overload
+    def complete(self, conn: Holder, *, result: JsonValue = None) -> Any: ...
+
     def complete(
-        self, conn: "psycopg.AsyncConnection[Any] | psycopg.Connection[Any]", *, result: JsonValue = None
+        self, conn: "psycopg.AsyncConnection[Any] | psycopg.Connection[Any] | Holder", *, result: JsonValue = None
     ) -> Awaitable[None] | None:
         """Complete the job inside the transaction of `conn`, so that its effect happens exactly once: both commit, or
-        the job runs again. Await it with an async connection.
+        the job runs again. Await it with an async connection. Of SQLAlchemy it takes what `pg.bind` takes.
 
         Raises StaleLeaseError where the job was taken back meanwhile; let it end the transaction.
         """
         results = {} if result is None else {self.id: result}
-        if isinstance(conn, psycopg.AsyncConnection):
+        if isinstance(conn, psycopg.AsyncConnection) or hasattr(conn, "sync_connection"):
             return self._complete_async(AsyncQueue(AsyncBound(conn, foreign=True)), results)
         self._completed(Queue(Bound(conn, foreign=True)).complete(self.queue, [self.id], self.token, results=results))
         return None
