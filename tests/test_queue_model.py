@@ -271,7 +271,7 @@ class QueueModel(RuleBasedStateMachine):
         """Workers 1 and 2 have floors, 3 looks at everything."""
         floor = self.floors.get(owner)
         if floor is not None:
-            floor.marked(self.clock, self.queue.note().seq)
+            floor.marked(self.clock, self.queue.note())
         claim = self.claimed(owner, limit, NO_FLOORS if floor is None else floor.scan())
         if floor is not None:
             floor.after_claim(claim, limit, self.clock)
@@ -280,7 +280,7 @@ class QueueModel(RuleBasedStateMachine):
     def sweep_below(self, limit: int) -> None:
         """Worker 1 is the sweeper."""
         held_back = self.sweep.held_back
-        start = self.sweep.start if held_back else self.sweep.begin(self.queue.note(), self.clock)
+        start = self.sweep.start if held_back else self.sweep.begin(self.queue.draw_line(), self.clock)
         claim = self.claimed(1, limit, start)
         self.sweep.after_claim(claim, limit, self.clock, 0.0, self.floors[1].claimed)
 

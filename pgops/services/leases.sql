@@ -304,8 +304,13 @@ on conflict (queue) do update set
   folded_id = greatest(t.folded_id, excluded.folded_id), folded_at = statement_timestamp()
 
 -- name: note
--- Where arrival stands, and which transactions might still bring something below it.
-select (select last_value from pgops.job_seq), pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+-- Where arrival stands.
+select last_value from pgops.job_seq
+
+-- name: draw_line
+-- The same, and which transactions might still bring something below it: those with a smaller id than the one drawn here
+-- for nothing else. A snapshot's own bound follows what has ended, and on a quiet server stands at one that still runs.
+select (select last_value from pgops.job_seq), pg_current_xact_id()::text::bigint,
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 
 -- name: try_sweeper
