@@ -175,7 +175,7 @@ class QueueModel(RuleBasedStateMachine):
     # --- producers ----------------------------------------------------------------------------------------------
 
     @rule(
-        how=st.sampled_from(["enqueue", "enqueue_jobs", "function", "view"]), client=some_clients, key=some_keys,
+        how=st.sampled_from(["enqueue", "enqueue_jobs", "enqueue_many", "function", "view"]), client=some_clients, key=some_keys,
         group=some_groups, states=st.sampled_from(STATES), priority=st.integers(1, 4), later=st.booleans(),
     )  # fmt: skip
     def enqueue(
@@ -193,6 +193,8 @@ class QueueModel(RuleBasedStateMachine):
             return
         if how == "view":
             states = STATES[0]
+        if how == "enqueue_many":
+            key, group, later = None, None, False
         holder = (mine.keys.get(key or "") if mine else None) or self.holders.get(key or "")
         payload = {"n": next(self.world.numbers)}
         id = self.added(how, mine, payload, key, group, states, priority, later)
@@ -221,6 +223,13 @@ class QueueModel(RuleBasedStateMachine):
                 self.name, payload, priority=priority, delay_s=3600 if later else None, group_key=group, unique_key=key,
                 unique_states=states, unique_for_s=for_s,
             )  # fmt: skip
+        if how == "enqueue_many":
+            assert queue.enqueue_many(self.name, [payload], priority=priority) == 1
+            cursor = conn.execute(
+                "select id from pgops.job_queue where queue = %s and payload = %s", [self.name, Jsonb(payload)]
+            )
+            (id,) = cursor.fetchone() or (0,)
+            return int(id)
         if how == "enqueue_jobs":
             run_at = datetime.now(UTC) + timedelta(hours=1) if later else None
             job = NewJob(payload, priority=priority, run_at=run_at, group_key=group, unique_key=key)
