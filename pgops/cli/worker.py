@@ -24,6 +24,7 @@ from pgops.cli.running import counts, reporting, told_to_stop
 from pgops.errors import UsageError
 
 RESTART_S = 1.0
+OWN_CONNECTIONS = 6  # the rest are for handlers that ask for one; none is opened before it is needed
 
 
 class LogFormat(StrEnum):
@@ -58,7 +59,7 @@ async def work(
     if processes > 1:
         await _work_in_processes(cli, queues, processes, metrics_port, grace)
         return
-    async with cli.database(max_size=8) as db:
+    async with cli.database(max_size=OWN_CONNECTIONS + min(concurrency, 10)) as db:
         worker = Worker(db, handlers, queues, concurrency=concurrency, grace_s=grace, direct_dsn=direct_dsn)
         with ExitStack() as stack:
             if metrics_port is not None:
