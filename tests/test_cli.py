@@ -278,6 +278,13 @@ def test_a_requeue_shows_first_then_does_it(pgops: Run, dsn: str) -> None:
     assert len(pgops("queue", "jobs", "email", "--state", "dead", "--json").document["items"]) == 1
     other = pgops("queue", "requeue", "email", "--dead", "1", "--yes", "--json")
     assert other.document["changed"] == 0, "job 1 was named, and is not dead"
+    none = pgops("queue", "requeue", "email", "--dead", "--error", "no such error", "--yes", "--json")
+    assert none.document["changed"] == 0, "what matches nothing is not everything"
+    for wrong in (["--stuck", "--error", "x"], ["--dead", "1", "--kind", "k"], ["--dead", "--payload", "{"]):
+        assert pgops("queue", "requeue", "email", *wrong, "--yes").code == 2
+    by = ("--kind", "default", "--error", "", "--payload", "{}")
+    assert pgops("queue", "requeue", "email", "--dead", *by, "--dry-run", "--json").document["matched"] == 1
+    assert pgops("queue", "discard", "email", "--word", "nowhere", "--yes", "--json").document["changed"] == 0
     done = pgops("queue", "requeue", "email", "--dead", "--yes", "--json")
     assert (done.document["matched"], done.document["changed"], done.document["dry_run"]) == (1, 1, False)
     assert isinstance(done.document["audit_id"], int)

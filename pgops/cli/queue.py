@@ -1,8 +1,9 @@
 """`pgops queue …`: see queues and jobs, add jobs, take back what is stuck or dead, run a worker."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +14,22 @@ from pgops.cli.context import Cli
 from pgops.errors import UnavailableError, UsageError
 from pgops.services.models import JobRow, JobState
 
+if TYPE_CHECKING:
+    from pgops.services.models import DeadMatch
+
 app = group("queue", "Jobs: queues, dead letters, workers.")
 app.add_typer(cron.app)
 Name = Annotated[str, typer.Argument(metavar="QUEUE", show_default=False)]
+OfKind = Annotated[str | None, typer.Option("--kind", help="Only dead letters of this kind.")]
+WithError = Annotated[
+    str | None, typer.Option("--error", metavar="TEXT", help="Only those whose last error contains it.")
+]
+WithWords = Annotated[
+    list[str] | None, typer.Option("--word", metavar="TEXT", help="Only those with it in kind or last error.")
+]
+WithPayload = Annotated[
+    str | None, typer.Option("--payload", metavar="JSON", help="Only those whose payload contains it.")
+]
 JOB_HEADS = ("id", "state", "kind", "priority", "attempt", "created", "run at", "payload")
 
 
@@ -106,15 +120,22 @@ async def requeue(
     ids: Annotated[list[int] | None, typer.Argument(metavar="JOB", help="Only these jobs.")] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="Take running jobs back from a worker that hangs.")] = False,
     dead: Annotated[bool, typer.Option("--dead", help="Let dead letters start over.")] = False,
+    kind: OfKind = None,
+    error: WithError = None,
+    words: WithWords = None,
+    payload: WithPayload = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Make stuck or dead jobs available again: all of the queue, or those named."""
+    """Make stuck or dead jobs available again: all of the queue, those named, or of the dead those that match."""
     from pgops.ops.actions import Action
 
     if stuck == dead:
         raise UsageError("say which jobs: --stuck or --dead", "for example: pgops queue requeue email --dead")
-    action = Action("requeue_stuck" if stuck else "requeue_dead", queue, ids=tuple(ids or ()))
+    match = _match(ids, kind, error, words, payload)
+    if stuck and match is not None:
+        raise UsageError("--kind, --error, --word and --payload go with --dead", "stuck jobs are named, or all")
+    action = Action("requeue_stuck" if stuck else "requeue_dead", queue, ids=tuple(ids or ()), match=match)
     await acts.act(cli, action, yes=yes, dry_run=dry_run)
 
 
@@ -137,13 +158,30 @@ async def discard(
     cli: Cli,
     queue: Name,
     ids: Annotated[list[int] | None, typer.Argument(metavar="JOB", help="Only these dead letters.")] = None,
+    kind: OfKind = None,
+    error: WithError = None,
+    words: WithWords = None,
+    payload: WithPayload = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Give dead letters up: all of the queue, or those named. The history keeps them."""
+    """Give dead letters up: all of the queue, those named, or those that match. The history keeps them."""
     from pgops.ops.actions import Action
 
-    await acts.act(cli, Action("discard_dead", queue, ids=tuple(ids or ())), yes=yes, dry_run=dry_run)
+    action = Action("discard_dead", queue, ids=tuple(ids or ()), match=_match(ids, kind, error, words, payload))
+    await acts.act(cli, action, yes=yes, dry_run=dry_run)
+
+
+def _match(
+    ids: Sequence[int] | None, kind: str | None, error: str | None, words: Sequence[str] | None, payload: str | None
+) -> "DeadMatch | None":
+    if kind is None and error is None and payload is None and not words:
+        return None
+    if ids:
+        raise UsageError("name the jobs, or say what they have to match", "not both")
+    from pgops.services.models import DeadMatch
+
+    return DeadMatch(kind, error, None if payload is None else inputs.payload(payload), tuple(words or ()))
 
 
 @command(app, "edit", example="""pgops queue edit email 1 '{"to": "b@example.org"}' --yes --json""")

@@ -11,7 +11,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from pgops.services.models import IndexMethod, JsonValue, NewCron
+from pgops.services.models import DeadMatch, IndexMethod, JsonValue, NewCron
 
 ActionName = Literal[
     "requeue_stuck", "requeue_dead", "cancel_jobs", "discard_dead", "edit_job", "set_queue",
@@ -29,14 +29,15 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 class Action:
     """What to do, and to what. `target` is a queue, a subscription, a collection, COLLECTION.INDEX, a namespace of the
     cache, "" for the whole cache, both key-value stores or all limits, or a backend's pid, which `started_at` tells
-    from another backend with the same; `ids` narrows an act to these jobs; `method`, `lists`, `m` and
-    `ef_construction` are for an index; `query` (a text, or a JSON array of numbers), `limit`, `exact`, `embedder` and
-    `filter` (what the metadata must hold) are for search; `given` is a job's new payload, or a queue's new settings;
-    `cron` is what cron_add adds under the target's name."""
+    from another backend with the same; `ids` narrows an act to these jobs, `match` to dead letters that match;
+    `method`, `lists`, `m` and `ef_construction` are for an index; `query` (a text, or a JSON array of numbers),
+    `limit`, `exact`, `embedder` and `filter` (what the metadata must hold) are for search; `given` is a job's new
+    payload, or a queue's new settings; `cron` is what cron_add adds under the target's name."""
 
     name: ActionName
     target: str
     ids: tuple[int, ...] = ()
+    match: DeadMatch | None = None
     lists: int | None = None
     query: str = ""
     limit: int = 10

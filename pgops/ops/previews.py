@@ -57,25 +57,6 @@ async def requeue_stuck(db: AsyncPool, action: Action) -> Preview:
     )
 
 
-async def requeue_dead(db: AsyncPool, action: Action) -> Preview:
-    await AsyncQueue(db).require(action.target)
-    params = requeue_params(action)
-    row = await db.one(Q["count_dead"], {**params, "cap": COUNT_CAP})
-    count = 0 if row is None else int(row[0])
-    rows = await db.all(Q["sample_dead"], {**params, "shown": SAMPLES})
-    return Preview(
-        action=action,
-        title=f"let dead letters of queue {action.target} start over",
-        matched=min(count, COUNT_CAP),
-        exact=count <= COUNT_CAP,
-        samples=tuple(
-            f"job {id} {kind}: died {age(age_s)} ago after {many(attempt, 'attempt')}: {first_line(error)}"
-            for id, kind, attempt, error, age_s in rows
-        ),
-        sql=shown(QUEUE["requeue_dead"], params),
-    )
-
-
 async def purge_expired(db: AsyncPool, action: Action) -> Preview:
     check_purge(action)
     found = await AsyncCache(db).count_expired(COUNT_CAP)
@@ -203,7 +184,7 @@ def check_purge(action: Action) -> None:
 
 _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
-    "requeue_dead": requeue_dead,
+    "requeue_dead": previews_jobs.requeue_dead,
     "cancel_jobs": previews_jobs.cancel_jobs,
     "discard_dead": previews_jobs.discard_dead,
     "edit_job": previews_jobs.edit_job,

@@ -23,13 +23,14 @@ from pgops.services.arguments import (
 )
 from pgops.services.enqueue import AsyncProducers
 from pgops.services.leases import AsyncLeases
-from pgops.services.models import Cancelled, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
+from pgops.services.models import Cancelled, DeadMatch, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
 
 if TYPE_CHECKING:
     from pgops.services.cron import AsyncCron
 
 Q = load("pgops.services", "queue.sql")
 
+MOST_DEAD = 1_000_000
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
 CUT = '"(a large payload: open the job to see it)"'
 
@@ -99,9 +100,17 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         row = await self._db.one(Q["cancel_jobs"], values)
         return Cancelled(row[0], row[1]) if row else Cancelled(0, 0)
 
-    async def discard_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
-        """Give dead letters up: those named, or all; how many they were. The history keeps them."""
+    async def dead_matching(self, queue: str, match: DeadMatch) -> list[int]:
+        """The ids of the dead letters that match, the oldest first, at most a million. Raises NotFoundError for an
+        unknown queue."""
         await self.require(queue)
+        return [row[0] for row in await self._db.all(Q["dead_matching"], match_values(queue, match))]
+
+    async def discard_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+        """Give dead letters up: those named, those that match, or all; how many they were. The history keeps them."""
+        await self.require(queue)
+        if match is not None and not (ids := await self.dead_matching(queue, match)):
+            return 0
         row = await self._db.one(Q["discard_dead"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
 
@@ -117,9 +126,12 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         state: JobState = row[0]
         return state
 
-    async def requeue_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
-        """Dead letters start over, with their errors kept: those named, or all; how many they were."""
+    async def requeue_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+        """Dead letters start over, with their errors kept: those named, those that match, or all; how many they
+        were."""
         await self.require(queue)
+        if match is not None and not (ids := await self.dead_matching(queue, match)):
+            return 0
         row = await self._db.one(Q["requeue_dead"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
 
@@ -203,3 +215,12 @@ def _past_job(queue: str, row: Row) -> PastJob:
         errors=tuple(read_json(errors) or ()), result=read_json(result),
         created_at=created_at, started_at=started_at, finished_at=finished_at,
     )  # fmt: skip
+
+
+def match_values(queue: str, match: DeadMatch) -> dict[str, object]:
+    """What `dead_matching` is asked with. Raises UsageError for a payload that is no JSON."""
+    payload = None if match.payload is None else encode_json(match.payload)
+    return {
+        "queue": queue, "kind": match.kind, "error": match.error, "words": list(match.words), "payload": payload,
+        "limit": MOST_DEAD,
+    }  # fmt: skip

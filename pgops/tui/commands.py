@@ -4,7 +4,7 @@ import json
 import shlex
 
 from pgops.ops.actions import Action
-from pgops.services.models import JsonValue
+from pgops.services.models import DeadMatch, JsonValue
 from pgops.services.vector_rules import parse_filter
 
 _OF_A_NAME: dict[str, tuple[str, ...]] = {
@@ -31,7 +31,7 @@ def act_command(action: Action) -> str:
 
 
 def _verbs(action: Action) -> list[str]:
-    ids = [str(id) for id in action.ids]
+    ids = [str(id) for id in action.ids] if action.match is None else _match_options(action.match)
     if action.name == "requeue_stuck":
         return ["queue", "requeue", action.target, *ids, "--stuck"]
     if action.name == "requeue_dead":
@@ -57,6 +57,13 @@ def _verbs(action: Action) -> list[str]:
     if action.name in ("cancel_backend", "terminate_backend"):
         return ["sessions", action.name.removesuffix("_backend"), action.target]
     return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *_search_options(action)]
+
+
+def _match_options(match: DeadMatch) -> list[str]:
+    found = ["--kind", match.kind] if match.kind else []
+    found += ["--error", match.error] if match.error else []
+    found += [option for word in match.words for option in ("--word", word)]
+    return found if match.payload is None else [*found, "--payload", json.dumps(match.payload)]
 
 
 def _search_options(action: Action) -> list[str]:

@@ -112,7 +112,7 @@ def settle(conn: Conn, incidents: Sequence[Incident]) -> Account:
     account.sent = _count(conn, "select count(*) from stress.sent")
     account.effects = _count(conn, "select count(*) from stress.effect")
     account.runs = _count(conn, "select count(*) from stress.ran")
-    for number, kind, attempt, pid, at, then, same, error in conn.execute(SECOND_RUNS).fetchall():
+    for number, kind, attempt, at, then, same, pid, error in conn.execute(SECOND_RUNS).fetchall():
         cause = _cause(kind, pid, at, then, same, error, incidents)
         if cause is None:
             account.violations.setdefault("a second run without a cause", []).append(
@@ -125,10 +125,12 @@ def settle(conn: Conn, incidents: Sequence[Incident]) -> Account:
 
 # Each run that was not the last, with the error that its attempt left, if it left one.
 SECOND_RUNS = """
-select r.number, r.kind, r.attempt, r.pid, extract(epoch from r.at)::float8, extract(epoch from r.next)::float8,
-       r.attempt = r.next_attempt as same, (select x ->> 'error' from ended e, jsonb_array_elements(e.errors) x
+select r.number, r.kind, r.attempt, extract(epoch from r.at)::float8, extract(epoch from r.next)::float8,
+       r.attempt = r.next_attempt as same, case when r.next_attempt < r.attempt then r.next_pid else r.pid end as whose,
+       (select x ->> 'error' from ended e, jsonb_array_elements(e.errors) x
         where e.number = r.number and (x ->> 'attempt')::int = r.attempt limit 1)
-from (select *, lead(at) over runs as next, lead(attempt) over runs as next_attempt
+from (select *, lead(at) over runs as next, lead(attempt) over runs as next_attempt,
+             lead(pid) over runs as next_pid
       from stress.ran window runs as (partition by number order by at)) r
 where r.next is not null
 """
@@ -137,7 +139,8 @@ where r.next is not null
 def _cause(
     kind: str, pid: int, at: float, then: float, same_attempt: bool, error: str | None, incidents: Sequence[Incident]
 ) -> str | None:
-    """Why a run that began at `at` was followed by another one at `then`; None if nothing explains it."""
+    """Why a run that began at `at` was followed by another one at `then`; None if nothing explains it. Where the later
+    one is of an earlier attempt, its own worker has slept."""
     if kind == "snooze" and same_attempt:
         return "it put itself off"
     if error is not None and error.startswith("Flaw: "):

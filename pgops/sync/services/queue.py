@@ -21,7 +21,7 @@ from pgops.services.arguments import (
     encode_json,
     error_text,
 )
-from pgops.services.models import Cancelled, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
+from pgops.services.models import Cancelled, DeadMatch, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
 from pgops.sync.database import Row
 from pgops.sync.services.enqueue import Producers
 from pgops.sync.services.leases import Leases
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Q = load("pgops.services", "queue.sql")
 
+MOST_DEAD = 1_000_000
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
 CUT = '"(a large payload: open the job to see it)"'
 
@@ -100,9 +101,17 @@ class Queue(Leases, Producers):
         row = self._db.one(Q["cancel_jobs"], values)
         return Cancelled(row[0], row[1]) if row else Cancelled(0, 0)
 
-    def discard_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
-        """Give dead letters up: those named, or all; how many they were. The history keeps them."""
+    def dead_matching(self, queue: str, match: DeadMatch) -> list[int]:
+        """The ids of the dead letters that match, the oldest first, at most a million. Raises NotFoundError for an
+        unknown queue."""
         self.require(queue)
+        return [row[0] for row in self._db.all(Q["dead_matching"], match_values(queue, match))]
+
+    def discard_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+        """Give dead letters up: those named, those that match, or all; how many they were. The history keeps them."""
+        self.require(queue)
+        if match is not None and not (ids := self.dead_matching(queue, match)):
+            return 0
         row = self._db.one(Q["discard_dead"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
 
@@ -118,9 +127,12 @@ class Queue(Leases, Producers):
         state: JobState = row[0]
         return state
 
-    def requeue_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
-        """Dead letters start over, with their errors kept: those named, or all; how many they were."""
+    def requeue_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+        """Dead letters start over, with their errors kept: those named, those that match, or all; how many they
+        were."""
         self.require(queue)
+        if match is not None and not (ids := self.dead_matching(queue, match)):
+            return 0
         row = self._db.one(Q["requeue_dead"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
 
@@ -204,3 +216,12 @@ def _past_job(queue: str, row: Row) -> PastJob:
         errors=tuple(read_json(errors) or ()), result=read_json(result),
         created_at=created_at, started_at=started_at, finished_at=finished_at,
     )  # fmt: skip
+
+
+def match_values(queue: str, match: DeadMatch) -> dict[str, object]:
+    """What `dead_matching` is asked with. Raises UsageError for a payload that is no JSON."""
+    payload = None if match.payload is None else encode_json(match.payload)
+    return {
+        "queue": queue, "kind": match.kind, "error": match.error, "words": list(match.words), "payload": payload,
+        "limit": MOST_DEAD,
+    }  # fmt: skip
