@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, PgopsError, RefusedError, UsageError
-from pgops.ops import audit, previews_jobs
+from pgops.ops import audit, previews, previews_jobs
 from pgops.ops.actions import Action, ActionName, preview, run
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
