@@ -28,6 +28,7 @@ from pgops.aside import AsyncAside
 from pgops.errors import UsageError
 from pgops.listener import AsyncListener
 from pgops.translation import translate
+from pgops.unwrapping import Holder, driver_connection
 
 Row = tuple[Any, ...]
 Query = bytes | sql.Composed
@@ -60,11 +61,16 @@ class AsyncDatabase(Protocol):
 
 
 class AsyncBound:
-    """Statements on one given connection. `foreign` says that it is the caller's own, to be left as it is."""
+    """Statements on one given connection. `foreign` says that it is the caller's own, to be left as it is; then it may
+    also be one that stands for another."""
 
-    def __init__(self, conn: Connection, *, foreign: bool = False) -> None:
-        self._conn = conn
+    def __init__(self, conn: Connection | Holder, *, foreign: bool = False) -> None:
+        self._given = conn
         self._foreign = foreign
+
+    @property
+    def _conn(self) -> Connection:
+        return driver_connection(self._given, psycopg.AsyncConnection)
 
     async def one(self, query: Query, params: Params = None) -> Row | None:
         try:

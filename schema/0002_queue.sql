@@ -427,6 +427,36 @@ begin
 end
 $$;
 
+-- Jobs that are due and belong to a group join it; how many. Waits for nobody for long: where a transaction that is not
+-- done holds the group, its jobs stay for the next time, and after three such groups so do all others.
+create function pgops.join_groups(in_queue text, most bigint)
+returns bigint language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '20ms' as $$
+declare
+  job pgops.job_scheduled;
+  held text[] := '{}';
+  joined bigint := 0;
+begin
+  while joined < most and cardinality(held) < 3 loop
+    select s.* into job from pgops.job_scheduled s
+    where s.queue = in_queue and s.run_at <= statement_timestamp() and s.group_key <> all(held)
+      and not exists (select from pgops.job_group g where g.queue = in_queue and g.key = s.group_key and g.head = s.id)
+    order by s.run_at limit 1 for update of s skip locked;
+    exit when not found;
+    begin
+      perform pgops.admit((in_queue, job.group_key, null, job.id, job.priority, job.attempt, job.max_attempts, job.kind,
+                           job.payload, job.headers, job.errors, job.unique_key, job.created_at)::pgops.job_waiting);
+      delete from pgops.job_scheduled s where s.queue = in_queue and s.id = job.id;
+      insert into pgops.queue_delta (queue, scheduled) values (in_queue, -1);
+      perform pgops.free_keys(in_queue, job.id, null, job.unique_key, 1);
+      joined := joined + 1;
+    exception when lock_not_available then
+      held := held || job.group_key;
+    end;
+  end loop;
+  return joined;
+end
+$$;
+
 -- Dead letters with a unique key start over, each unless another job holds its key by now.
 create function pgops.redrive_unique(in_queue text, with_ids bigint[], every boolean)
 returns bigint language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -171,6 +171,24 @@ async def test_sigterm_finishes_what_runs_and_hands_back_the_rest(
     assert await scalar(db, b"select count(*) from pgops.workers") == 0
 
 
+@pytest.mark.slow
+async def test_a_blocking_handler_that_does_not_end_keeps_no_process(
+    db: AsyncPool, queue: AsyncQueue, spawn: Spawn
+) -> None:
+    id = await queue.enqueue("q", {"sleep": 3600}, kind="block")
+    worker = spawn("--grace", "0.5")
+
+    async def is_running() -> int:
+        return await scalar(db, b"select count(*) from pgops.job_running")
+
+    await until(is_running)
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=10)
+    assert worker.returncode == 0
+    assert "stopped before the job was done" in str((await queue.job("q", id)).errors[0]["error"])
+    assert await scalar(db, b"select count(*) from pgops.workers") == 0
+
+
 async def test_bad_jobs_fail_with_their_reason_and_do_not_stop_the_worker(db: AsyncPool, queue: AsyncQueue) -> None:
     registry = Registry()
     good: list[int] = []

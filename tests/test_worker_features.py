@@ -111,7 +111,7 @@ async def test_what_a_handler_returns_is_kept_with_its_job(db: AsyncPool, queue:
         assert (await ended(queue, ids[0])).result == {"sum": 7}
         bad = await ended(queue, ids[1])
     assert bad.outcome == "completed", "it has had its effect"
-    assert bad.result == {"error": "the result is not JSON: set"}
+    assert bad.result == {"error": "the result is not JSON: Object of type set is not JSON serializable"}
 
 
 async def test_progress_is_seen_while_the_job_runs(db: AsyncPool, queue: AsyncQueue) -> None:
@@ -270,6 +270,7 @@ async def test_kill_9_between_effect_and_completion_leaves_exactly_one_effect(
         await until(works)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
+        assert await scalar(db, b"select count(*) from pgops.job_running") > 0, "the kill hit nothing"
     spawn("--concurrency", "4")
 
     async def all_done() -> bool:

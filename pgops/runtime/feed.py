@@ -40,7 +40,6 @@ class Feed:
     ) -> None:
         self.waiting = True
         self._heard = heard
-        self.limited: set[str] = set()
         self._db = db
         self._desk = desk
         self._make = partial(RunningJob, desk=desk)
@@ -95,25 +94,31 @@ class Feed:
         return True
 
     async def _claim(self, leases: AsyncQueue, queue: str) -> int:
+        """The sweep goes first: behind a backlog there would never be room for it."""
+        swept = await self._sweep(leases, queue)
         room = self._room()
-        if not room:
-            return 0
+        if not room or (swept is not None and self._sweeps[queue].held_back):
+            return swept or 0
         floor, started_at = self._floors[queue], monotonic()
         claim = await self._take(leases, queue, room, floor.scan())
-        # What a limit has cut short is not all there was.
-        floor.after_claim(claim, len(claim.jobs) if queue in self.limited else room, started_at)
-        return len(claim.jobs) + await self._sweep(leases, queue)
+        floor.after_claim(claim, room, started_at)
+        return len(claim.jobs) + (swept or 0)
 
-    async def _sweep(self, leases: AsyncQueue, queue: str) -> int:
+    async def _sweep(self, leases: AsyncQueue, queue: str) -> int | None:
+        """How many it found; None where it was not its time."""
         sweep, room, began = self._sweeps[queue], self._room(), monotonic()
         if began < sweep.due_at or not room:
-            return 0
-        if not self._db.pooler and not await leases.try_sweeper(queue):
+            return None
+        if sweep.held_back:
+            start = sweep.start
+        elif self._db.pooler or await leases.try_sweeper(queue):
+            start = sweep.begin(await leases.note(), began)
+        else:
             sweep.due_at = began + 1.0
-            return 0
-        start = sweep.begin(await leases.note(), began)
+            return None
         claim = await self._take(leases, queue, room, start)
-        sweep.after_claim(claim, room, monotonic(), monotonic() - began)
+        now = monotonic()
+        sweep.after_claim(claim, room, now, now - began, self._floors[queue].claimed)
         return len(claim.jobs)
 
     async def _take(self, leases: AsyncQueue, queue: str, limit: int, floors: Floors) -> Claim:

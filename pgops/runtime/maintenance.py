@@ -78,7 +78,7 @@ class Maintenance:
         whole, more, at = now >= self._whole_due[queue], True, now
         while more:
             within_s = None if whole else now - last + LATE_S
-            more = await leases.promote(queue, limit=BATCH, within_s=within_s) == BATCH
+            more = await leases.promote(queue, limit=BATCH, within_s=within_s) >= BATCH
             took_s, now = monotonic() - now, monotonic()
         self._looked[queue] = at
         if whole:

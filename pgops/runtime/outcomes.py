@@ -6,14 +6,17 @@ nothing is dropped, and what outlives its lease meanwhile is refused there and c
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from pgops.services.models import Claim, FailedJob, Job, JsonValue
+from pgops.services.arguments import Encoded
+from pgops.services.models import Claim, FailedJob, Job
 from pgops.services.queue import AsyncQueue
 
 log = logging.getLogger("pgops.worker")
+
+MAX_RESULTS_BYTES = 8_000_000
 
 
 @dataclass(slots=True)
@@ -45,7 +48,16 @@ class HeldBatch:
     extended_at: float
     done: list[int] = field(default_factory=list)
     failed: list[FailedJob] = field(default_factory=list)
-    results: dict[int, JsonValue] = field(default_factory=dict)
+    results: dict[int, Encoded] = field(default_factory=dict)
+
+    def next_done(self) -> list[int]:
+        """What to complete in one statement: all, but of large results not too many."""
+        size = 0
+        for place, id in enumerate(self.done if self.results else ()):
+            size += len(self.results.get(id, ""))
+            if place and size > MAX_RESULTS_BYTES:
+                return self.done[:place]
+        return self.done
 
 
 class Outcomes:
@@ -73,7 +85,7 @@ class Outcomes:
         self.batches[job.token].done.append(job.id)
         self._dirty.set()
 
-    def result(self, job: Job, result: JsonValue) -> None:
+    def result(self, job: Job, result: Encoded) -> None:
         """What a job that is done has returned, for the history."""
         self.batches[job.token].results[job.id] = result
 
@@ -98,17 +110,19 @@ class Outcomes:
         """Send all that has ended. What fails to be sent stays for the next time."""
         self._dirty.clear()
         for batch in list(self.batches.values()):
-            if batch.done:
-                ids, batch.done = batch.done, []
+            while batch.done:
+                ids = batch.next_done()
+                batch.done = batch.done[len(ids) :]
+                results = {id: batch.results[id] for id in ids if id in batch.results} if batch.results else {}
                 try:
-                    completed = await queue.complete(batch.queue, ids, batch.token, results=batch.results)
+                    completed = await queue.complete(batch.queue, ids, batch.token, results=results)
                 except BaseException:
                     batch.done = ids + batch.done
                     self._dirty.set()
                     raise
                 self.stats.completed += len(completed)
-                for id in ids if batch.results else ():
-                    batch.results.pop(id, None)
+                for id in results:
+                    del batch.results[id]
                 self._stale(batch, set(ids).difference(completed) if len(completed) < len(ids) else ())
                 self._close(batch, ids)
             if batch.failed:
@@ -134,11 +148,13 @@ class Outcomes:
             self.stats.released += len(await queue.release(batch.queue, ids, token))
             self._close(batch, ids)
 
-    async def extend(self, queue: AsyncQueue, older_than_s: float) -> None:
-        """Extend the leases of what takes long; what is not ours any more is dropped from the books."""
+    async def extend(self, queue: AsyncQueue, older_than_s: float, ending: Collection[tuple[str, int]] = ()) -> None:
+        """Extend the leases of what takes long, but not of what is `ending` in its handler's transaction: that would
+        have to wait for it."""
         now = monotonic()
         for batch in list(self.batches.values()):
-            waiting = batch.open.difference(batch.done, (job.id for job in batch.failed))
+            alone = (id for its, id in tuple(ending) if its == batch.queue)
+            waiting = batch.open.difference(batch.done, (job.id for job in batch.failed), alone)
             if waiting and now - batch.extended_at >= older_than_s:
                 kept = await queue.heartbeat(batch.queue, list(waiting), batch.token)
                 batch.extended_at = now

@@ -137,17 +137,17 @@ class Worker:
             await self._queue.beat_worker(self._desk.owner, self._state())
             if self._hints.wanted and self._feed.waiting:
                 await self._queue.want_hints(self._queues, WANTED_FOR_S)
-            await self._outcomes.extend(self._queue, self._lease_s / 3)
+            await self._outcomes.extend(self._queue, self._lease_s / 3, self._desk.completed)
             await _wait(self._ended, min(self._lease_s / 6, 5.0))
 
     async def _hear(self) -> None:
         """Write what handlers say of their progress, and hear which jobs are to end."""
         while not self._ended.is_set():
-            for queue in {key[0] for key in self._desk.progress}:
-                said = {key: value for key, value in self._desk.progress.items() if key[0] == queue}
-                for key in said:
-                    self._desk.progress.pop(key, None)
-                await self._queue.report_progress(queue, {(id, token): value for (_, id, token), value in said.items()})
+            said = {key: self._desk.progress.pop(key) for key in list(self._desk.progress)}
+            said = {key: value for key, value in said.items() if key[:2] not in self._desk.completed}
+            for queue in {key[0] for key in said}:
+                mine = {(id, token): value for (its, id, token), value in said.items() if its == queue}
+                await self._queue.report_progress(queue, mine)
             for wish in await self._queue.cancelled(self._queues):
                 if self._outcomes.holds(wish.queue, wish.id):
                     self._runners.cancel(wish.queue, wish.id, wish.reason)
@@ -179,7 +179,6 @@ class Worker:
         mine = [queue for queue in await self._queue.queues() if queue.queue in self._queues]
         self._lease_s = min((queue.lease_s for queue in mine), default=30.0)
         self._runners.keep_results = {queue.queue for queue in mine if queue.history == "all"}
-        self._feed.limited = {queue.queue for queue in mine if queue.limited}
 
     def _state(self) -> WorkerState:
         return WorkerState(

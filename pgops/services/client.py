@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pgops.config import Target, resolve_target
 from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
 from pgops.services.first_use import on_first_use
+from pgops.unwrapping import Holder
 
 if TYPE_CHECKING:
     from pgops.services.cache import AsyncCache
@@ -127,9 +128,10 @@ class AsyncPgops(AsyncServices):
         if "cache" in self.__dict__:
             await self.cache.flush()
 
-    def bind(self, conn: Connection) -> AsyncServices:
+    def bind(self, conn: Connection | Holder) -> AsyncServices:
         """The same services on the caller's own connection, inside his transaction: nothing is set, committed,
-        retried or translated there, and he sees his driver's own errors."""
+        retried or translated there, and he sees his driver's own errors. Of SQLAlchemy it takes a Connection, and a
+        blocking Session, whose transaction it is at each call. A call raises UsageError where that is not psycopg's."""
         return AsyncServices(AsyncBound(conn, foreign=True), self)
 
 

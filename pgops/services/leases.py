@@ -61,6 +61,9 @@ class AsyncLeases:
                 "turns": list(turns),
             },
         )  # fmt: skip
+        cut = bool(rows and rows[0][-1])
+        if cut and rows[0][0] is None:
+            rows = []
         highest = [0, 0, 0, 0]
         for row in rows:
             highest[row[0] - 1] = row[1]  # rows come in order of seq within a priority
@@ -68,7 +71,7 @@ class AsyncLeases:
             make(queue, id, kind, attempt, of, payload, at, token, headers, group_key, unique_key)
             for _, _, id, kind, attempt, of, payload, at, headers, group_key, unique_key, *_ in rows
         )
-        return Claim(queue, token, jobs, (highest[0], highest[1], highest[2], highest[3]))
+        return Claim(queue, token, jobs, (highest[0], highest[1], highest[2], highest[3]), cut)
 
     async def turns(self, queue: str, floors: Floors = NO_FLOORS) -> tuple[int, ...]:
         """The priorities in the order in which their first jobs should be served now, by priority and age."""
@@ -81,7 +84,7 @@ class AsyncLeases:
         """Finish jobs; the ids that were completed. An id that is missing had lost its lease: nothing was changed.
         `results` by id are kept where the queue's history keeps completed jobs."""
         values = {"queue": queue, "ids": list(ids), "token": token, "own": self._own}
-        values["results"] = encode_json({str(id): result for id, result in results.items()}) if results else "{}"
+        values["results"] = _json_object(results or {})
         return [row[0] for row in await self._db.all(Q["complete"], values)]
 
     async def fail(self, queue: str, token: int, failed: Sequence[FailedJob]) -> Failed:
@@ -214,6 +217,11 @@ class AsyncLeases:
     async def forget_lost_workers(self) -> int:
         """Clear away workers that have been silent for long and hold nothing; how many they were."""
         return await self._db.execute(Q["forget_lost_workers"])
+
+
+def _json_object(values: Mapping[int, JsonValue]) -> str:
+    """Each value may be as large as a payload."""
+    return "{" + ",".join(f'"{id}":{encode_json(value)}' for id, value in values.items()) + "}"
 
 
 def _worker_values(worker: WorkerState) -> dict[str, object]:

@@ -123,7 +123,7 @@ with gone as (
   insert into pgops.queue_delta (queue, available, running)
   select %(queue)s, count(*), -count(*) from gone having count(*) > 0
 )
-select count(*) from gone
+select count(*), count(case when unique_key is not null then pgops.free_keys(queue, id, null, unique_key, 1) end) from gone
 
 -- name: list_queues
 select q.queue, paused and coalesce(resume_at > statement_timestamp(), true), max_attempts, extract(epoch from lease)::float8,

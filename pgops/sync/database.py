@@ -29,6 +29,7 @@ from pgops.errors import UsageError
 from pgops.sync.aside import Aside
 from pgops.sync.listener import Listener
 from pgops.translation import translate
+from pgops.unwrapping import Holder, driver_connection
 
 Row = tuple[Any, ...]
 Query = bytes | sql.Composed
@@ -61,11 +62,16 @@ class Database(Protocol):
 
 
 class Bound:
-    """Statements on one given connection. `foreign` says that it is the caller's own, to be left as it is."""
+    """Statements on one given connection. `foreign` says that it is the caller's own, to be left as it is; then it may
+    also be one that stands for another."""
 
-    def __init__(self, conn: Connection, *, foreign: bool = False) -> None:
-        self._conn = conn
+    def __init__(self, conn: Connection | Holder, *, foreign: bool = False) -> None:
+        self._given = conn
         self._foreign = foreign
+
+    @property
+    def _conn(self) -> Connection:
+        return driver_connection(self._given, psycopg.Connection)
 
     def one(self, query: Query, params: Params = None) -> Row | None:
         try:

@@ -43,12 +43,13 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Jobs claimed in one batch under one token, in the order in which they should run. `floors` is the highest
-    seq claimed, by priority 1 to 4 (0: none)."""
+    seq claimed, by priority 1 to 4 (0: none); `cut` says that a pause or a limit held others back."""
 
     queue: str
     token: int
     jobs: tuple[Job, ...]
     floors: tuple[int, int, int, int]
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pgops.config import Target, resolve_target
 from pgops.services.first_use import on_first_use
 from pgops.sync.database import Bound, Connection, Database, Pool
+from pgops.unwrapping import Holder
 
 if TYPE_CHECKING:
     from pgops.sync.services.cache import Cache
@@ -126,9 +127,10 @@ class Pgops(Services):
         if "cache" in self.__dict__:
             self.cache.flush()
 
-    def bind(self, conn: Connection) -> Services:
+    def bind(self, conn: Connection | Holder) -> Services:
         """The same services on the caller's own connection, inside his transaction: nothing is set, committed,
-        retried or translated there, and he sees his driver's own errors."""
+        retried or translated there, and he sees his driver's own errors. Of SQLAlchemy it takes a Connection, and a
+        blocking Session, whose transaction it is at each call. A call raises UsageError where that is not psycopg's."""
         return Services(Bound(conn, foreign=True), self)
 
 

@@ -18,6 +18,8 @@ from pgops.services.arguments import (
     check_delay,
     check_limits,
     check_queue,
+    check_setting,
+    check_word,
     encode_json,
     error_text,
 )
@@ -33,6 +35,8 @@ Q = load("pgops.services", "queue.sql")
 
 MOST_DEAD = 1_000_000
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
+HISTORIES = ("none", "failures", "all")
+DURABILITIES = ("durable", "relaxed")
 CUT = '"(a large payload: open the job to see it)"'
 
 
@@ -65,13 +69,18 @@ class Queue(Leases, Producers):
     ) -> None:
         """Set a queue's settings, making the queue if it is new; None leaves one as it is. `aging_s` 0 is no aging.
 
-        With `durability` "relaxed" a crash of the server may lose what was enqueued or completed in the last second."""
+        With `durability` "relaxed" a crash of the server may lose what was enqueued or completed in the last second.
+        A lease has at least 1 second. Raises UsageError."""
         self._db.execute(
             Q["set_queue"],
             {
-                "queue": check_queue(queue), "max_attempts": check_attempts(max_attempts), "lease_s": lease_s,
-                "max_runtime_s": max_runtime_s, "backoff_s": backoff_s, "backoff_max_s": backoff_max_s,
-                "history": history, "aging_s": aging_s, "durability": durability,
+                "queue": check_queue(queue), "max_attempts": check_attempts(max_attempts),
+                "lease_s": check_setting("lease_s", lease_s, least=1.0),
+                "max_runtime_s": check_setting("max_runtime_s", max_runtime_s),
+                "backoff_s": check_setting("backoff_s", backoff_s),
+                "backoff_max_s": check_setting("backoff_max_s", backoff_max_s),
+                "history": check_word("history", history, HISTORIES), "aging_s": check_setting("aging_s", aging_s),
+                "durability": check_word("durability", durability, DURABILITIES),
             },
         )  # fmt: skip
 
