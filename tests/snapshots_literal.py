@@ -25,7 +25,7 @@ from pgops.ops.snapshot import (
     items,
 )
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace, CronEntry, DocumentIndex, JobRow, JobState
+from pgops.services.models import CacheNamespace, CronEntry, DocumentIndex, JobRow, JobState, PgmqQueue
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -65,6 +65,16 @@ def namespace(name: str, **more: object) -> CacheNamespace:
     plain = CacheNamespace(
         name=name, hits=81_200, misses=3_400, hit_ratio=0.9598, sets=3_512, expired=2_100, evicted=0, entries=18_000,
         bytes=18_874_368, exact={"entries": False, "bytes": False},
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def pgmq_queue(name: str, **more: object) -> PgmqQueue:
+    """A queue of pgmq in which nothing is wrong."""
+    plain = PgmqQueue(
+        name=name, length=640, available=512, scheduled=28, running=100, dead=0, newest_age_s=0.4, oldest_age_s=640.0,
+        ready_age_s=75.0, total=90_412, bytes=1_843_200, archive_bytes=9_437_184, created_at=NOW, unlogged=False,
+        partitioned=False, in_per_s=61.0, out_per_s=58.0,
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]
 
@@ -171,6 +181,7 @@ BUSY = Snapshot(
     cost=Cost(5.8, 14, {"server": 0.3, "queues": 1.9, "outbox": 1.2, "cache": 0.9, "vectors": 0.8, "sessions": 0.4}),
     locks=LOCKS,
     session_list=SESSION_LIST,
+    pgmq=(pgmq_queue("wms_orders", dead=7),),
     cache_namespaces=(
         namespace("pages", hits=822_004, misses=33_100, hit_ratio=0.9613, entries=498_000, max_entries=500_000,
                   evicted=71_020, bytes=372_244_480, max_bytes=536_870_912),
@@ -189,6 +200,7 @@ CALM = replace(
 
 EMPTY = replace(
     BUSY,
+    pgmq=(),
     queues=(), stuck_jobs=(), workers=(), outbox=(), vectors=(), documents=(), findings=(), cache_namespaces=(),
     cache=CachePart(0, 0, None, None, 0.998, 0, 0, 8_192),
     limits=LimitsPart(0, 0, 16_384),

@@ -27,6 +27,8 @@ ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "ou
 # By the key of an act: what the palette calls it elsewhere, and the acts that it leads to.
 REACHED: dict[str, tuple[str, set[str]]] = {
     "requeue": ("Requeue jobs", {"requeue_stuck", "requeue_dead"}),
+    "redrive": ("Dead letters of pgmq", {"pgmq_redrive", "pgmq_dead"}),
+    "empty": ("Empty a queue of pgmq", {"pgmq_purge"}),
     "cancel_jobs": ("Cancel a stuck job", {"cancel_jobs"}),
     "discard": ("Discard dead letters", {"discard_dead"}),
     "edit_job": ("Edit a job's payload", {"edit_job"}),

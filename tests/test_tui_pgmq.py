@@ -1,0 +1,195 @@
+"""Key stories of pgmq's queues in room 2: they stand among ours, and what is done about one asks first."""
+
+from dataclasses import replace
+
+import psycopg
+import pytest
+from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, screen, until
+from pgmq import install_pgmq_from_sql
+from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, LiteralSource, pgmq_queue
+from textual.widgets import Footer
+
+from pgops.config import Target
+from pgops.ops.actions import Action
+from pgops.ops.pgmq import ABSENT
+from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.services.client import AsyncPgops
+from pgops.tui.app import PgopsApp
+from pgops.tui.live import LiveSource
+from pgops.tui.screens.ask import Choose, Question
+from pgops.tui.screens.jobs import JobsRoom
+from pgops.tui.widgets.ledger import Ledger
+
+SIZES = pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(SMALL, id="80x24"),
+        pytest.param(USUAL, id="120x40"),
+        pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
+    ],
+)
+
+
+BOTH = replace(
+    BUSY,
+    pgmq=(
+        pgmq_queue("aaa_orders", dead=7),
+        pgmq_queue("email", length=5_210_000, available=5_200_000, exact={"length": False, "available": False}),
+        pgmq_queue("parts", partitioned=True, available=None, scheduled=None, running=None, ready_age_s=None),
+        pgmq_queue("zzz", unlogged=True, dead=0),
+    ),
+)
+
+
+async def at_queue(pilot: Story, name: str) -> None:
+    await pilot.press("2")
+    await until(pilot, lambda: bool(pilot.app.screen.query("#queues")))
+    table = pilot.app.screen.query_one("#queues", Ledger)
+    await until(pilot, lambda: table.row_count > 0)
+    table.move_cursor(row=0)
+    for _ in range(table.row_count + 1):
+        if table.current_line is not None and table.current_line.cells[0].plain.startswith(name):
+            return
+        await pilot.press("down")
+        await pilot.pause()
+    raise AssertionError(f"no row {name}:\n{screen(pilot)}")
+
+
+@SIZES
+async def test_they_stand_among_ours_with_what_pgmq_knows(size: tuple[int, int]) -> None:
+    async with dashboard(LiteralSource(BOTH), size) as pilot:
+        await at_queue(pilot, "aaa_orders pgmq")
+        seen = screen(pilot)
+        line = next(one for one in seen.splitlines() if "aaa_orders pgmq" in one).split()
+        assert line[3:11] == ["512", "28", "100", "–", "7", "1m", "15s", "61"]
+        assert "~5.2M" in seen
+        await at_queue(pilot, "parts pgmq part")
+        await at_queue(pilot, "zzz pgmq unlogged")
+        await at_queue(pilot, "email pgmq")
+        assert pilot.app.screen.query_one("#queues", Ledger).row_count == 8, "our email is another row"
+
+
+async def test_its_dead_letters_are_redriven_and_a_question_comes_first() -> None:
+    source = LiteralSource(BOTH)
+    async with dashboard(source) as pilot:
+        await at_queue(pilot, "aaa_orders")
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+        assert "aaa_orders: set aside what was read more than 5 times" in screen(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
+        assert "pgops queue pgmq redrive aaa_orders" in screen(pilot)
+        assert source.ran == []
+        await pilot.press("y")
+        await until(pilot, lambda: source.ran == [Action("pgmq_redrive", "aaa_orders")])
+        await at_queue(pilot, "parts")
+        await pilot.press("R")
+        await until(pilot, lambda: "There is no queue of pgmq here." in screen(pilot))
+        await at_queue(pilot, "zzz")
+        await pilot.press("R")
+        await until(pilot, lambda: "pgops queue pgmq dead zzz --more-than 5" in screen(pilot))
+
+
+async def test_it_is_emptied_and_a_question_comes_first() -> None:
+    source = LiteralSource(BOTH)
+    async with dashboard(source) as pilot:
+        await at_queue(pilot, "aaa_orders")
+        await until(pilot, lambda: "X Empty" in screen(pilot))
+        await pilot.press("X")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
+        assert "pgops queue pgmq purge aaa_orders" in screen(pilot)
+        await pilot.press("escape")
+        assert source.ran == []
+        await pilot.press("X")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
+        await pilot.press("y")
+        await until(pilot, lambda: source.ran == [Action("pgmq_purge", "aaa_orders")])
+
+
+async def test_a_queue_of_ours_has_no_such_key() -> None:
+    source = LiteralSource(BOTH)
+    async with dashboard(source, USUAL) as pilot:
+        await at_queue(pilot, "billing")
+        await until(pilot, lambda: "X Empty" not in screen(pilot))
+        await pilot.press("X")
+        await pilot.pause()
+        assert source.previewed == []
+        await pilot.press("P")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+        assert source.previewed == [Action("pause", "billing")]
+
+
+async def test_what_pgmq_has_nothing_for_is_said() -> None:
+    source = LiteralSource(BOTH)
+    async with dashboard(source, USUAL) as pilot:
+        await at_queue(pilot, "email pgmq")
+        await pilot.press("P")
+        await until(pilot, lambda: "pgmq has no pause" in screen(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "pgops queue pgmq peek email" in screen(pilot))
+        assert not isinstance(pilot.app.screen, JobsRoom)
+        await pilot.press("c")
+        await until(pilot, lambda: pilot.app.clipboard == "pgops queue pgmq peek email")
+        await pilot.press("y")
+        await until(pilot, lambda: pilot.app.clipboard == "email")
+        assert source.previewed == []
+
+
+@SIZES
+@pytest.mark.parametrize("base", [EMPTY, NO_SCHEMA], ids=["empty", "no schema"])
+async def test_they_appear_where_there_is_nothing_of_ours(base: Snapshot, size: tuple[int, int]) -> None:
+    async with dashboard(LiteralSource(replace(base, pgmq=(pgmq_queue("orders"),))), size) as pilot:
+        await at_queue(pilot, "orders pgmq")
+        assert "No queue yet." not in screen(pilot)
+        assert ("run: pgops migrate" in screen(pilot)) == (base is NO_SCHEMA)
+
+
+@SIZES
+async def test_a_role_that_may_not_see_them_reads_the_remedy_and_absence_is_silent(size: tuple[int, int]) -> None:
+    part = Unavailable("role viewer may not read pgmq's queues", "grant usage on schema pgmq to viewer")
+    async with dashboard(LiteralSource(replace(BUSY, pgmq=part)), size) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: "grant usage on schema pgmq to viewer" in " ".join(screen(pilot).split()))
+        assert "thumbnails" in screen(pilot)
+    async with dashboard(LiteralSource(replace(BUSY, pgmq=ABSENT)), size) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: "thumbnails" in screen(pilot))
+        assert "pgmq" not in screen(pilot)
+
+
+async def test_terminal_sequences_in_a_name_are_only_text() -> None:
+    evil = "[red]x[/red]\x1b[2J"
+    async with dashboard(LiteralSource(replace(BUSY, pgmq=(pgmq_queue(evil, dead=1),))), USUAL) as pilot:
+        await at_queue(pilot, "[red]x[/red]␛[2J")
+        await pilot.press("R", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+        assert "\x1b" not in screen(pilot)
+
+
+async def test_at_80_columns_the_foot_still_has_room_for_what_one_needs() -> None:
+    async with dashboard(LiteralSource(BOTH)) as pilot:
+        await at_queue(pilot, "aaa_orders")
+        await until(pilot, lambda: "X Empty" in screen(pilot))
+        assert pilot.app.screen.query_one(Footer).max_scroll_x == 0
+        foot = screen(pilot).splitlines()[-1]
+        assert all(words in foot for words in ("R Redrive", "X Empty", "? Help", "q Quit"))
+
+
+@pytest.mark.slow
+async def test_on_a_real_database_a_purge_is_previewed_done_and_seen(dsn: str) -> None:
+    install_pgmq_from_sql(dsn=dsn)
+    async with AsyncPgops.open(dsn) as pg:
+        await pg.pgmq.create("orders")
+        await pg.pgmq.send_many("orders", range(12))
+    app = PgopsApp(LiveSource(Target(dsn, "test")))
+    async with app.run_test(size=USUAL, notifications=True) as pilot:
+        await at_queue(pilot, "orders")
+        await pilot.press("X")
+        await until(pilot, lambda: isinstance(app.screen, Question) and app.screen.ready)
+        assert "matches 12" in screen(pilot)
+        assert "message 1, read 0 times: 0" in screen(pilot)
+        await pilot.press("y")
+        await until(pilot, lambda: "deleted 12 messages of pgmq queue orders" in screen(pilot))
+    with psycopg.connect(dsn) as conn:
+        assert conn.execute("select count(*) from pgmq.q_orders").fetchone() == (0,)
+        assert conn.execute("select action, changed from pgops.audit").fetchall() == [("pgmq_purge", 12)]
