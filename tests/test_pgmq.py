@@ -336,6 +336,20 @@ async def test_queues_are_told_in_numbers(pgmq: AsyncPgmq, db: AsyncPool) -> Non
     assert (one.backend, one.partitioned, one.unlogged, one.exact) == ("pgmq", False, False, {})
 
 
+async def test_one_queue_is_told_in_the_same_numbers(pgmq: AsyncPgmq) -> None:
+    await pgmq.create("others")
+    await pgmq.send_many("orders", range(6))
+    (first,) = await pgmq.read("orders", vt_s=0)
+    await pgmq.dead_letter("orders", first.msg_id, first.read_ct)
+    one = await pgmq.metrics("orders")
+    assert (one.name, one.length, one.available, one.dead, one.total) == ("orders", 5, 5, 1, 6)
+    assert (await pgmq.metrics("ORDERS")).name == "orders"
+    assert (await pgmq.metrics("orders", cap=2)).exact == {"length": False, "available": False}
+    with pytest.raises(NotFoundError) as told:
+        await pgmq.metrics("order")
+    assert "orders" in told.value.hint
+
+
 @pytest.mark.parametrize("known", [b"analyze pgmq.q_orders", b"select pg_stat_force_next_flush()"])
 async def test_beyond_the_cap_the_length_is_an_estimate_and_the_hidden_ones_are_counted(
     pgmq: AsyncPgmq, db: AsyncPool, known: bytes
@@ -555,11 +569,23 @@ async def test_a_role_without_rights_is_told_which_it_needs(pgmq: AsyncPgmq, db:
             await db.execute(b"grant select on all tables in schema pgmq to pgmq_nobody")
             (seen,) = await mine.queues()
             assert (seen.length, seen.available) == (1, 1)
-            with pytest.raises(RefusedError):
-                await mine.read("orders")
-            with pytest.raises(RefusedError):
-                await mine.create("other")
+            assert seen.total is None, "which stands in a sequence"
+            await db.execute(b"grant select on all sequences in schema pgmq to pgmq_nobody")
+            assert (await mine.metrics("orders")).total == 1
+            for call in (mine.read("orders"), mine.create("other"), mine.send("orders", 1)):
+                with pytest.raises(RefusedError, match="permission denied for") as told:
+                    await call
+                assert told.value.hint.startswith(f"grant usage, create on schema pgmq to {role}; grant select, insert")
+            for grant in told.value.hint.split("; "):
+                await db.execute(grant.encode())
+            assert await mine.send("orders", 2) == 2
+            assert await mine.create("other")
+            for held in await mine.read("orders", limit=5):
+                await mine.archive("orders", held.msg_id, held.read_ct)
+            await mine.create("orders_dlq")
+            assert await mine.redrive("orders") == 0
             await session.execute(b"reset role")
+    await db.execute(b"reassign owned by pgmq_nobody to current_user")
     await db.execute(b"drop owned by pgmq_nobody")
 
 

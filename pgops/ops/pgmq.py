@@ -30,7 +30,7 @@ async def queues(session: Session, look: Look) -> Part:
     if not there[0][0]:
         role = there[0][1]
         return Unavailable(f"role {role} may not read pgmq's queues", GRANTS.format(role=role))
-    rows = await session.all(Q["list_queues"])
+    rows = await session.all(Q["list_queues"], {"queue": None})
     return with_dead([queue_of(row, await _measured(session, row, place), CAP) for place, row in enumerate(rows)])
 
 

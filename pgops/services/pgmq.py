@@ -27,6 +27,7 @@ from pgops.services.pgmq_rules import (
     measure,
     not_held,
     queue_of,
+    unknown,
     with_dead,
 )
 from pgops.services.pgmq_tables import AsyncPgmqTables
@@ -49,7 +50,7 @@ class AsyncPgmq(AsyncPgmqTables):
         check_new(queue)
         there = await self._find(queue)
         if there is None:
-            await self._db.one(Q["create_unlogged_queue" if unlogged else "create_queue"], {"queue": queue})
+            await self._run(Q["create_unlogged_queue" if unlogged else "create_queue"], {"queue": queue})
         elif there.name != queue:
             raise ConflictError(f"to pgmq {queue!r} is the same queue as {there.name!r}", f"use {there.name}")
         elif there.unlogged != unlogged:
@@ -60,11 +61,15 @@ class AsyncPgmq(AsyncPgmqTables):
     async def queues(self, *, cap: int = COUNT_CAP) -> list[PgmqQueue]:
         """Every queue in numbers; what is more than `cap` is estimated, and marked so."""
         await self._require_pgmq()
-        found = []
-        for row in await self._db.all(Q["list_queues"]):
-            look = measure(row, cap)
-            found.append(queue_of(row, await self._db.one(*look) if look else None, cap))
-        return list(with_dead(found))
+        return await self._measured(None, cap)
+
+    async def metrics(self, queue: str, *, cap: int = COUNT_CAP) -> PgmqQueue:
+        """One queue in the same numbers."""
+        name = (await self._table(queue)).name
+        for one in await self._measured(name, cap):
+            if one.name == name:
+                return one
+        raise unknown(queue, [])
 
     async def count(self, queue: str, *, more_than: int | None = None, cap: int = COUNT_CAP) -> Counted:
         """How many messages there are; or those that were read `more_than` times and are out with nobody."""
@@ -198,6 +203,13 @@ class AsyncPgmq(AsyncPgmqTables):
             if tell is not None:
                 tell(number)
         return gone
+
+    async def _measured(self, queue: str | None, cap: int) -> list[PgmqQueue]:
+        found = []
+        for row in await self._db.all(Q["list_queues"], {"queue": queue}):
+            look = measure(row, cap)
+            found.append(queue_of(row, await self._db.one(*look) if look else None, cap))
+        return list(with_dead(found))
 
     async def _end(self, queue: str, name: str, msg_id: int, read_ct: int, **values: object) -> Row:
         held = check_held(msg_id, read_ct)

@@ -26,7 +26,8 @@ where lower(m.queue_name) = lower(%(queue)s)
 order by m.queue_name = %(queue)s desc limit 1
 
 -- name: list_queues
--- What the catalog and the statistics know of every queue, without reading or locking one.
+-- What the catalog and the statistics know of every queue, or of one and its dead letters, without reading or locking
+-- any.
 select m.queue_name::text, c.relname::text, c.relkind = 'p', c.relpersistence = 'u', m.created_at,
        has_table_privilege(c.oid, 'select'), c.oid::bigint, a.oid::bigint, known.live, known.planned,
        (select case when has_sequence_privilege(s.oid, 'usage, select') then coalesce(pg_sequence_last_value(s.oid), 0) end
@@ -41,6 +42,7 @@ cross join lateral (
   select sum(pg_stat_get_live_tuples(t.oid))::bigint as live, sum(greatest(t.reltuples, 0))::bigint as planned
   from (select c.oid union select relid from pg_partition_tree(c.oid) where isleaf) part join pg_class t on t.oid = part.oid
 ) known
+where %(queue)s::text is null or lower(m.queue_name) in (lower(%(queue)s), lower(%(queue)s) || '_dlq')
 order by m.queue_name limit 500
 
 -- name: measure

@@ -23,7 +23,14 @@ INT8 = range(-(2**63), 2**63)
 INT4 = range(-(2**31), 2**31)
 DEAD = "_dlq"
 INSTALL = "create extension pgmq; or use a queue of pgops: pgops queue enqueue"
-GRANTS = "grant usage on schema pgmq to {role}; grant select on all tables in schema pgmq to {role}"
+GRANTS = (
+    "grant usage on schema pgmq to {role}; grant select on all tables in schema pgmq to {role}; "
+    "grant select on all sequences in schema pgmq to {role}"
+)
+WRITES = (
+    "grant usage, create on schema pgmq to {role}; "
+    "grant select, insert, update, delete on all tables in schema pgmq to {role}"
+)
 _KEPT = ("msg_id", "vt", "read_ct", "enqueued_at", "message")
 
 
@@ -125,6 +132,13 @@ def dead_name(queue: str) -> str:
             f"of {MAX_NAME_BYTES} bytes {len(DEAD)} are for that",
         )
     return queue + DEAD
+
+
+def lacking(error: PgopsError, role: str) -> PgopsError:
+    """The same error, with what pgmq's owner would grant where a privilege is what lacks."""
+    if not str(error).startswith("permission denied for"):
+        return error
+    return RefusedError(str(error), WRITES.format(role=role))
 
 
 def unknown(queue: str, names: Collection[str]) -> NotFoundError:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pgops.database import AsyncDatabase, Row
 from pgops.errors import PgopsError, RefusedError, UnavailableError
 from pgops.services.arguments import check_queue
-from pgops.services.pgmq_rules import GRANTS, INSTALL, Q, Table, unknown
+from pgops.services.pgmq_rules import GRANTS, INSTALL, Q, Table, lacking, unknown
 
 
 class AsyncPgmqTables:
@@ -16,7 +16,7 @@ class AsyncPgmqTables:
 
     def __init__(self, db: AsyncDatabase) -> None:
         self._db = db
-        self._there = False
+        self._role: str | None = None
         self._tables: dict[str, Table] = {}
         self._statements: dict[tuple[str, str], bytes] = {}
 
@@ -48,26 +48,30 @@ class AsyncPgmqTables:
         return None if row is None else Table(*row)
 
     async def _require_pgmq(self) -> None:
-        if self._there:
+        if self._role is not None:
             return
         row = await self._db.one(Q["has_pgmq"])
         if row is None:
             raise UnavailableError("pgmq is not installed in this database", INSTALL)
         if not row[0]:
             raise RefusedError(f"role {row[1]} may not read pgmq's queues", GRANTS.format(role=row[1]))
-        self._there = True
+        self._role = row[1]
 
     async def _one(self, table: Table, name: str, values: Mapping[str, object]) -> Row:
         return (await self._all(table, name, values))[0]
 
     async def _all(self, table: Table, name: str, values: Mapping[str, object]) -> list[Row]:
+        return await self._run(self._statement(table, name), values)
+
+    async def _run(self, statement: bytes, values: Mapping[str, object]) -> list[Row]:
+        """Whatever fails, the next call looks anew at what is there, and who may."""
         try:
-            return await self._db.all(self._statement(table, name), values)
-        except PgopsError:
-            self._there = False
+            return await self._db.all(statement, values)
+        except PgopsError as error:
+            role, self._role = self._role or "", None
             self._tables.clear()
             self._statements.clear()
-            raise
+            raise lacking(error, role) from error
 
     def _statement(self, table: Table, name: str) -> bytes:
         key = (table.queue, name)

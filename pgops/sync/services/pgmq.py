@@ -27,6 +27,7 @@ from pgops.services.pgmq_rules import (
     measure,
     not_held,
     queue_of,
+    unknown,
     with_dead,
 )
 from pgops.sync.database import Row
@@ -50,7 +51,7 @@ class Pgmq(PgmqTables):
         check_new(queue)
         there = self._find(queue)
         if there is None:
-            self._db.one(Q["create_unlogged_queue" if unlogged else "create_queue"], {"queue": queue})
+            self._run(Q["create_unlogged_queue" if unlogged else "create_queue"], {"queue": queue})
         elif there.name != queue:
             raise ConflictError(f"to pgmq {queue!r} is the same queue as {there.name!r}", f"use {there.name}")
         elif there.unlogged != unlogged:
@@ -61,11 +62,15 @@ class Pgmq(PgmqTables):
     def queues(self, *, cap: int = COUNT_CAP) -> list[PgmqQueue]:
         """Every queue in numbers; what is more than `cap` is estimated, and marked so."""
         self._require_pgmq()
-        found = []
-        for row in self._db.all(Q["list_queues"]):
-            look = measure(row, cap)
-            found.append(queue_of(row, self._db.one(*look) if look else None, cap))
-        return list(with_dead(found))
+        return self._measured(None, cap)
+
+    def metrics(self, queue: str, *, cap: int = COUNT_CAP) -> PgmqQueue:
+        """One queue in the same numbers."""
+        name = (self._table(queue)).name
+        for one in self._measured(name, cap):
+            if one.name == name:
+                return one
+        raise unknown(queue, [])
 
     def count(self, queue: str, *, more_than: int | None = None, cap: int = COUNT_CAP) -> Counted:
         """How many messages there are; or those that were read `more_than` times and are out with nobody."""
@@ -199,6 +204,13 @@ class Pgmq(PgmqTables):
             if tell is not None:
                 tell(number)
         return gone
+
+    def _measured(self, queue: str | None, cap: int) -> list[PgmqQueue]:
+        found = []
+        for row in self._db.all(Q["list_queues"], {"queue": queue}):
+            look = measure(row, cap)
+            found.append(queue_of(row, self._db.one(*look) if look else None, cap))
+        return list(with_dead(found))
 
     def _end(self, queue: str, name: str, msg_id: int, read_ct: int, **values: object) -> Row:
         held = check_held(msg_id, read_ct)
