@@ -131,11 +131,23 @@ def test_a_purge_shows_first_and_leaves_a_trail(pgops: Run, dsn: str) -> None:
     assert (act["id"], act["status"], act["changed"]) == (done["audit_id"], "done", 12_000)
 
 
+def test_one_queue_is_told_in_numbers(pgops: Run) -> None:
+    pgops("queue", "pgmq", "send", "orders", "--many", stdin='{"n": 1}\n' * 3)
+    pgops("queue", "pgmq", "read", "orders")
+    told = pgops("queue", "pgmq", "metrics", "orders", "--json").document
+    assert (told["name"], told["length"], told["available"], told["running"], told["total"]) == ("orders", 3, 2, 1, 3)
+    (listed,) = pgops("queue", "pgmq", "list", "--json").document["items"]
+    assert set(listed) <= set(told)
+    lines = dict(line.split(maxsplit=1) for line in pgops("queue", "pgmq", "metrics", "orders").out.splitlines())
+    assert (lines["length"], lines["running"], lines["kind"]) == ("3", "1", "logged")
+
+
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
         (["read", "order"], 5, "did you mean orders?"),
         (["send", "order", "1"], 5, "pgmq has no queue 'order'"),
+        (["metrics", "order"], 5, "did you mean orders?"),
         (["read", "orders", "--limit", "0"], 2, "a limit is 1 to 10,000"),
         (["read", "orders", "--vt", "-1"], 2, "visibility timeout"),
         (["extend", "orders", "1", "1", "--vt", "-1"], 2, "visibility timeout"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgops.cli import acts, inputs
+from pgops.cli import acts, inputs, output, tables
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
@@ -34,6 +34,18 @@ async def list_(cli: Cli) -> None:
     async with cli.database(schema=False) as db:
         queues = await AsyncPgmq(db).queues()
     cli.items(queues, PGMQ_HEADS, [pgmq_row(one) for one in queues])
+
+
+@command(app, "metrics", example="pgops queue pgmq metrics orders --json")
+async def metrics(cli: Cli, queue: Name) -> None:
+    """One queue of pgmq in the same numbers, and what it takes on disk."""
+    from pgops.cli.report import PGMQ_HEADS, pgmq_row
+    from pgops.services.pgmq import AsyncPgmq
+
+    async with cli.database(schema=False) as db:
+        found = await AsyncPgmq(db).metrics(queue)
+    sizes = [("size", tables.size(found.bytes)), ("archive", tables.size(found.archive_bytes))]
+    cli.facts(output.plain(found), [*zip(PGMQ_HEADS, pgmq_row(found), strict=True), *sizes])
 
 
 @command(app, "create", example="pgops queue pgmq create orders --json")

@@ -25,6 +25,7 @@ async def list_(cli: Cli) -> None:
     from pgops import migrate
     from pgops.cli.report import QUEUE_HEADS, pgmq_as_queue_row, queue_row
     from pgops.ops.collector import collect
+    from pgops.ops.pgmq import ABSENT
     from pgops.ops.snapshot import Unavailable, items
 
     async with cli.database(schema=False) as db:
@@ -36,6 +37,8 @@ async def list_(cli: Cli) -> None:
         raise UnavailableError(queues.reason, queues.remedy)
     if isinstance(queues, Unavailable):
         output.talk(f"only queues of pgmq: {queues.reason} ({queues.remedy})")
+    if isinstance(snapshot.pgmq, Unavailable) and snapshot.pgmq != ABSENT:
+        output.talk(f"without queues of pgmq: {snapshot.pgmq.reason} ({snapshot.pgmq.remedy})")
     rows = [(*queue_row(one), one.backend) for one in items(queues)]
     rows += [(*pgmq_as_queue_row(one), one.backend) for one in theirs]
     cli.items([*items(queues), *map(_as_queue, theirs)], (*QUEUE_HEADS, "backend"), rows)
