@@ -181,7 +181,6 @@ BUSY = Snapshot(
     cost=Cost(5.8, 14, {"server": 0.3, "queues": 1.9, "outbox": 1.2, "cache": 0.9, "vectors": 0.8, "sessions": 0.4}),
     locks=LOCKS,
     session_list=SESSION_LIST,
-    pgmq=(pgmq_queue("wms_orders", dead=7),),
     cache_namespaces=(
         namespace("pages", hits=822_004, misses=33_100, hit_ratio=0.9613, entries=498_000, max_entries=500_000,
                   evicted=71_020, bytes=372_244_480, max_bytes=536_870_912),
@@ -189,6 +188,8 @@ BUSY = Snapshot(
         namespace("fragments", hits=8_800, misses=4_720, hit_ratio=0.6509, entries=2_000, bytes=2_097_152, exact={}),
     ),
 )  # fmt: skip
+
+WITH_PGMQ = replace(BUSY, pgmq=(pgmq_queue("wms_orders", dead=7),))
 
 CALM = replace(
     BUSY,
@@ -200,7 +201,6 @@ CALM = replace(
 
 EMPTY = replace(
     BUSY,
-    pgmq=(),
     queues=(), stuck_jobs=(), workers=(), outbox=(), vectors=(), documents=(), findings=(), cache_namespaces=(),
     cache=CachePart(0, 0, None, None, 0.998, 0, 0, 8_192),
     limits=LimitsPart(0, 0, 16_384),

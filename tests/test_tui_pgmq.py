@@ -48,7 +48,8 @@ async def at_queue(pilot: Story, name: str) -> None:
     await until(pilot, lambda: table.row_count > 0)
     table.move_cursor(row=0)
     for _ in range(table.row_count + 1):
-        if table.current_line is not None and table.current_line.cells[0].plain.startswith(name):
+        line = table.current_line
+        if line is not None and " ".join([line.cells[0].plain, *line.tags]).startswith(name):
             return
         await pilot.press("down")
         await pilot.pause()
@@ -67,6 +68,53 @@ async def test_they_stand_among_ours_with_what_pgmq_knows(size: tuple[int, int])
         await at_queue(pilot, "zzz pgmq unlogged")
         await at_queue(pilot, "email pgmq")
         assert pilot.app.screen.query_one("#queues", Ledger).row_count == 8, "our email is another row"
+
+
+async def test_a_long_name_at_80_columns_does_not_hide_whose_queue_it_is() -> None:
+    names = ("warehouse_orders_outgoing", "warehouse_orders_returned")
+    theirs = (pgmq_queue(names[0]), pgmq_queue(names[1], unlogged=True))
+    async with dashboard(LiteralSource(replace(BUSY, pgmq=theirs))) as pilot:
+        for name in names:
+            await at_queue(pilot, name)
+        lines = [line for line in screen(pilot).splitlines() if "512" in line]
+        assert len(lines) == 2
+        assert all("warehouse" in line and "… pgmq" in line for line in lines), lines
+
+
+async def test_they_are_sorted_among_ours_by_every_column() -> None:
+    async with dashboard(LiteralSource(BOTH), LARGE) as pilot:
+        await at_queue(pilot, "aaa_orders")
+        table = pilot.app.screen.query_one("#queues", Ledger)
+        names = ["aaa_orders", "billing", "email", "email", "parts", "thumbnails", "webhooks", "zzz"]
+        assert shown(table) == names
+        await pilot.press("r")
+        assert shown(table) == names[::-1]
+        await pilot.press("r", "s")
+        assert shown(table) == ["billing", "parts", "webhooks", "aaa_orders", "zzz", "thumbnails", "email", "email"]
+        assert table.current_line is not None and table.current_line.value == "aaa_orders"
+        for column in ("sched", "run", "stuck", "dead", "oldest", "in", "out", "done", "failed"):
+            await pilot.press("s")
+            assert table.sort_by == column
+            assert sorted(shown(table)) == sorted(names)
+
+
+async def test_the_filter_tells_them_from_ours() -> None:
+    async with dashboard(LiteralSource(BOTH)) as pilot:
+        await at_queue(pilot, "aaa_orders")
+        table = pilot.app.screen.query_one("#queues", Ledger)
+        await pilot.press("slash", *"pgmq !unlogged")
+        await until(pilot, lambda: shown(table) == ["aaa_orders", "email", "parts"])
+        await pilot.press("escape", "slash", *"queue:pgmq email")
+        await until(pilot, lambda: table.row_count == 1)
+        await pilot.press("enter", "R")
+        await until(pilot, lambda: "pgops queue pgmq dead email --more-than 5" in screen(pilot))
+        await pilot.press("escape", "escape", "slash", *"!pgmq")
+        await until(pilot, lambda: shown(table) == ["billing", "email", "thumbnails", "webhooks"])
+
+
+def shown(table: Ledger) -> list[str]:
+    """What each row is, from the top."""
+    return [str(row.key.value).removeprefix("\0pgmq ") for row in table.ordered_rows]
 
 
 async def test_its_dead_letters_are_redriven_and_a_question_comes_first() -> None:
@@ -133,6 +181,24 @@ async def test_what_pgmq_has_nothing_for_is_said() -> None:
         await pilot.press("y")
         await until(pilot, lambda: pilot.app.clipboard == "email")
         assert source.previewed == []
+
+
+@SIZES
+async def test_the_overview_counts_them_with_ours_and_alone(size: tuple[int, int]) -> None:
+    theirs = (
+        pgmq_queue("orders", dead=7), pgmq_queue("orders_dlq", available=7, in_per_s=0, out_per_s=0, running=0),
+        pgmq_queue("parts", partitioned=True, available=None, running=None, in_per_s=None, out_per_s=None),
+    )  # fmt: skip
+    for base in (EMPTY, NO_SCHEMA):
+        async with dashboard(LiteralSource(replace(base, pgmq=theirs)), size) as pilot:
+            seen = screen(pilot)
+            for words in ("~512 ready in pgmq", "in 61/s  out 58/s", "oldest 1m 15s  run 100", "stuck 0  ◆ dead 7"):
+                assert words in seen, words
+            assert "no queues yet" not in seen
+    async with dashboard(LiteralSource(replace(BUSY, pgmq=theirs)), size) as pilot:
+        seen = screen(pilot)
+        for words in ("~15.2k ready ", "in 532/s  out 468/s", "oldest 1h 30m  run 125", "◆ stuck 3  ◆ dead 48"):
+            assert words in seen, words
 
 
 @SIZES

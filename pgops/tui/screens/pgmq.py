@@ -33,10 +33,10 @@ def find(snapshot: Snapshot | None, key: str | None) -> Queue | PgmqQueue | None
 def pgmq_line(one: PgmqQueue) -> Line:
     """A queue of pgmq as a row under the columns of ours; what pgmq does not know is a dash."""
     name = formats.clean(one.name)
-    kind = " pgmq partitioned" if one.partitioned else " pgmq unlogged" if one.unlogged else " pgmq"
+    kind = ("partitioned",) if one.partitioned else ("unlogged",) if one.unlogged else ()
     unknown = number(formats.UNKNOWN)
     cells = (
-        ink(name, (kind, "quiet")), number(_roughly(one, one.available, "available")),
+        ink(name), number(_roughly(one, one.available, "available")),
         number(_roughly(one, one.scheduled, "scheduled")), number(_roughly(one, one.running, "running")), unknown,
         number(formats.roughly(one.dead, one.exact, "dead"), "warn" if one.dead else "plain"),
         number(formats.duration(one.ready_age_s)), number(formats.rate(one.in_per_s)),
@@ -46,7 +46,7 @@ def pgmq_line(one: PgmqQueue) -> Line:
         name, one.available or 0, one.scheduled or 0, one.running or 0, 0, one.dead, one.ready_age_s or 0.0,
         one.in_per_s or 0.0, one.out_per_s or 0.0, 0, 0,
     )  # fmt: skip
-    return Line(pgmq_key(one), cells, order, one.name)
+    return Line(pgmq_key(one), cells, order, one.name, ("pgmq", *kind))
 
 
 def hidden_pgmq(snapshot: Snapshot) -> str:
@@ -54,7 +54,7 @@ def hidden_pgmq(snapshot: Snapshot) -> str:
     part = snapshot.pgmq
     if not isinstance(part, Unavailable) or part == ABSENT:
         return ""
-    return f"◌ pgmq: {formats.clean(part.reason)} → {formats.clean(part.remedy)}"
+    return f"◌ pgmq unavailable: {formats.clean(part.reason)} → {formats.clean(part.remedy)}"
 
 
 def dead_choices(snapshot: Snapshot) -> list[Choice]:
