@@ -85,10 +85,10 @@ def _of_pgmq(snapshot: Snapshot) -> tuple[PgmqQueue, ...]:
 
 
 def _depth(snapshot: Snapshot) -> float | None:
-    theirs = _of_pgmq(snapshot)
-    if isinstance(snapshot.queues, Unavailable) and not theirs:
+    every: tuple[Queue | PgmqQueue, ...] = (*items(snapshot.queues), *_of_pgmq(snapshot))
+    if isinstance(snapshot.queues, Unavailable) and not every:
         return None
-    return sum(one.available or 0 for one in (*items(snapshot.queues), *theirs))
+    return sum(one.available or 0 for one in every)
 
 
 def outbox_face(snapshot: Snapshot, view: View) -> Face:
