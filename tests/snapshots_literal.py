@@ -25,7 +25,7 @@ from pgops.ops.snapshot import (
     items,
 )
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace, CronEntry, DocumentIndex, JobRow, JobState, PgmqQueue
+from pgops.services.models import CacheNamespace, CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PgmqQueue
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -332,6 +332,21 @@ CRONS = (
 )
 
 
+def message(id: int, **more: object) -> PgmqMessage:
+    """A message of pgmq that waits for its first reader."""
+    sent = NOW - timedelta(seconds=90)
+    plain = PgmqMessage("orders", id, 0, sent, sent, {"to": f"user{id}@example.org", "order": id}, None)
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+MESSAGES = (
+    message(7, read_ct=6),
+    message(8, read_ct=1, vt=NOW + timedelta(seconds=25)),
+    message(9, vt=NOW + timedelta(hours=2)),
+    message(10, headers={"dead_letter": {"queue": "orders", "reason": "no such item"}}),
+)
+
+
 class LiteralSource:
     """A Source that gives what it was given, and notes what is asked of it. An error in its script is raised."""
 
@@ -346,6 +361,7 @@ class LiteralSource:
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
         self.crons_held = CRONS
+        self.messages_held = MESSAGES
         self.fails: PgopsError | None = None
 
     async def snapshot(self) -> Snapshot:
@@ -380,6 +396,11 @@ class LiteralSource:
             if one.id == id:
                 return one
         raise NotFoundError(f"queue {queue!r} has no job {id}", "it may be completed")
+
+    async def pgmq_messages(self, queue: str, limit: int) -> list[PgmqMessage]:
+        if self.fails is not None:
+            raise self.fails
+        return [replace(one, queue=queue) for one in self.messages_held][:limit]
 
     async def crons(self) -> tuple[CronEntry, ...]:
         if self.fails is not None:

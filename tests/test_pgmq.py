@@ -350,6 +350,17 @@ async def test_one_queue_is_told_in_the_same_numbers(pgmq: AsyncPgmq) -> None:
     assert "orders" in told.value.hint
 
 
+async def test_a_look_at_large_messages_is_cut_where_that_is_asked(pgmq: AsyncPgmq) -> None:
+    await pgmq.send("orders", "x" * 500)
+    await pgmq.send("orders", "y", headers={"trace": "z" * 500})
+    await pgmq.send("orders", "z")
+    first, second, third = await pgmq.peek("orders", cut_bytes=100)
+    assert "too large" in str(first.payload) and first.headers is None
+    assert second.payload == "y" and "too large" in str(second.headers)
+    assert (third.payload, third.headers) == ("z", None)
+    assert [one.payload for one in await pgmq.peek("orders")] == ["x" * 500, "y", "z"]
+
+
 @pytest.mark.parametrize("known", [b"analyze pgmq.q_orders", b"select pg_stat_force_next_flush()"])
 async def test_beyond_the_cap_the_length_is_an_estimate_and_the_hidden_ones_are_counted(
     pgmq: AsyncPgmq, db: AsyncPool, known: bytes

@@ -6,10 +6,11 @@ import psycopg
 import pytest
 from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, screen, until
 from pgmq import install_pgmq_from_sql
-from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, LiteralSource, pgmq_queue
+from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, LiteralSource, message, pgmq_queue
 from textual.widgets import Footer
 
 from pgops.config import Target
+from pgops.errors import RefusedError
 from pgops.ops.actions import Action
 from pgops.ops.pgmq import ABSENT
 from pgops.ops.snapshot import Snapshot, Unavailable
@@ -17,14 +18,15 @@ from pgops.services.client import AsyncPgops
 from pgops.tui.app import PgopsApp
 from pgops.tui.live import LiveSource
 from pgops.tui.screens.ask import Choose, Question
-from pgops.tui.screens.jobs import JobsRoom
+from pgops.tui.screens.pgmq_messages import MessageNote, MessagesRoom
+from pgops.tui.screens.queues import QueuesRoom
 from pgops.tui.widgets.ledger import Ledger
 
 SIZES = pytest.mark.parametrize(
     "size",
     [
         pytest.param(SMALL, id="80x24"),
-        pytest.param(USUAL, id="120x40"),
+        pytest.param(USUAL, id="120x40", marks=pytest.mark.slow),
         pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
     ],
 )
@@ -132,7 +134,7 @@ async def test_its_dead_letters_are_redriven_and_a_question_comes_first() -> Non
         await until(pilot, lambda: source.ran == [Action("pgmq_redrive", "aaa_orders")])
         await at_queue(pilot, "parts")
         await pilot.press("R")
-        await until(pilot, lambda: "There is no queue of pgmq here." in screen(pilot))
+        await until(pilot, lambda: "There is nothing of pgmq to move here." in screen(pilot))
         await at_queue(pilot, "zzz")
         await pilot.press("R")
         await until(pilot, lambda: "pgops queue pgmq dead zzz --more-than 5" in screen(pilot))
@@ -173,14 +175,70 @@ async def test_what_pgmq_has_nothing_for_is_said() -> None:
         await at_queue(pilot, "email pgmq")
         await pilot.press("P")
         await until(pilot, lambda: "pgmq has no pause" in screen(pilot))
-        await pilot.press("enter")
-        await until(pilot, lambda: "pgops queue pgmq peek email" in screen(pilot))
-        assert not isinstance(pilot.app.screen, JobsRoom)
         await pilot.press("c")
         await until(pilot, lambda: pilot.app.clipboard == "pgops queue pgmq peek email")
         await pilot.press("y")
         await until(pilot, lambda: pilot.app.clipboard == "email")
         assert source.previewed == []
+
+
+@SIZES
+async def test_enter_shows_its_messages_and_reads_none(size: tuple[int, int]) -> None:
+    source = LiteralSource(BOTH)
+    async with dashboard(source, size) as pilot:
+        await at_queue(pilot, "aaa_orders")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MessagesRoom) and "user9@" in screen(pilot))
+        lines = {line.split()[1]: line for line in screen(pilot).splitlines() if "user" in line}
+        for id, words in {"7": "○ ready 6 1m 30s –", "8": "● out 1 1m 30s 25s", "9": "◔ delayed 0 1m 30s 2h"}.items():
+            assert words in " ".join(lines[id].split())
+        await pilot.press("down", "down", "down")
+        await until(pilot, lambda: '"reason": "no such item"' in screen(pilot))
+        await pilot.press("c")
+        await until(pilot, lambda: pilot.app.clipboard == "pgops queue pgmq peek aaa_orders")
+        await pilot.press("enter")
+        await until(pilot, lambda: '"to": "user10@example.org"' in screen(pilot))
+        await pilot.press("y")
+        await until(pilot, lambda: pilot.app.clipboard == '{"to": "user10@example.org", "order": 10}')
+        await pilot.press("escape", "s", "r", "slash", *"user8", "enter")
+        await until(pilot, lambda: "user8@" in screen(pilot) and "user9@" not in screen(pilot))
+        await pilot.press("X")
+        await until(pilot, lambda: source.previewed == [Action("pgmq_purge", "aaa_orders")])
+        await pilot.press("escape", "escape", "escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, QueuesRoom))
+    assert source.ran == []
+
+
+async def test_messages_that_cannot_be_had_and_none_at_all_are_told() -> None:
+    source = LiteralSource(BOTH)
+    source.fails = RefusedError("permission denied for table q_aaa_orders", "grant select on it")
+    async with dashboard(source) as pilot:
+        await at_queue(pilot, "aaa_orders")
+        await pilot.press("enter")
+        await until(pilot, lambda: "permission denied" in screen(pilot) and "grant select on it" in screen(pilot))
+        source.fails, source.messages_held = None, ()
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "○ no messages here" in screen(pilot))
+        source.messages_held = (message(1, payload="\x1b[2J[red]boo", headers={"\x07": 1}),)
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "␛[2J[red]boo" in screen(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MessageNote))
+        assert not {"\x1b", "\x07"} & set(screen(pilot))
+
+
+async def test_on_the_queue_of_dead_letters_they_are_let_back_to_where_they_come_from() -> None:
+    source = LiteralSource(replace(BUSY, pgmq=(pgmq_queue("aaa", dead=7), pgmq_queue("aaa_dlq"))))
+    async with dashboard(source) as pilot:
+        await at_queue(pilot, "aaa_dlq")
+        await pilot.press("R")
+        await until(pilot, lambda: "aaa: let 7 dead start over" in screen(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: source.previewed == [Action("pgmq_redrive", "aaa")])
+        await pilot.press("escape", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MessagesRoom))
+        await pilot.press("R")
+        await until(pilot, lambda: "aaa: let 7 dead start over" in screen(pilot))
 
 
 @SIZES
@@ -250,7 +308,9 @@ async def test_on_a_real_database_a_purge_is_previewed_done_and_seen(dsn: str) -
     app = PgopsApp(LiveSource(Target(dsn, "test")))
     async with app.run_test(size=USUAL, notifications=True) as pilot:
         await at_queue(pilot, "orders")
-        await pilot.press("X")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen(pilot).count("○ ready") == 12)
+        await pilot.press("escape", "X")
         await until(pilot, lambda: isinstance(app.screen, Question) and app.screen.ready)
         assert "matches 12" in screen(pilot)
         assert "message 1, read 0 times: 0" in screen(pilot)

@@ -35,6 +35,7 @@ from pgops.services.pgmq_tables import AsyncPgmqTables
 COUNT_CAP = 10_000
 PURGE_BATCH = 10_000
 SEND_BATCH = 1_000
+CUT = '"(too large to show here: pgops queue pgmq peek has all of it)"'
 
 
 class AsyncPgmq(AsyncPgmqTables):
@@ -76,9 +77,12 @@ class AsyncPgmq(AsyncPgmqTables):
         row = await self._one(await self._table(queue), "count", _which(more_than) | {"cap": cap})
         return Counted(min(row[0], cap), row[0] <= cap)
 
-    async def peek(self, queue: str, *, limit: int = 10, more_than: int | None = None) -> list[PgmqMessage]:
-        """The first of the same, without reading them: nothing changes."""
-        values = _which(more_than) | {"limit": check_limit(limit)}
+    async def peek(
+        self, queue: str, *, limit: int = 10, more_than: int | None = None, cut_bytes: int | None = None
+    ) -> list[PgmqMessage]:
+        """The first of the same, without reading them: nothing changes. A payload of more than `cut_bytes` comes as a
+        text that says so, and so do headers."""
+        values = _which(more_than) | {"limit": check_limit(limit), "cut_bytes": cut_bytes, "cut": CUT}
         table = await self._table(queue)
         return _messages(table, await self._all(table, "peek", values))
 

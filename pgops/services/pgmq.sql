@@ -79,8 +79,10 @@ select count(*) from (
 ) as found
 
 -- name: peek
--- The first of the same, without a read.
-select msg_id, read_ct, enqueued_at, vt, message::text, {headers}::text
+-- The first of the same, without a read. What is longer than `cut_bytes` is told by `cut`.
+select msg_id, read_ct, enqueued_at, vt,
+       case when octet_length(message::text) > %(cut_bytes)s::bigint then %(cut)s::text else message::text end,
+       case when octet_length({headers}::text) > %(cut_bytes)s::bigint then %(cut)s::text else {headers}::text end
 from {queue}
 where %(everything)s or (read_ct > %(reads)s and vt <= clock_timestamp())
 order by msg_id limit %(limit)s

@@ -106,7 +106,7 @@ def _session(one: SessionRow) -> str:
 
 OFFERS = {
     "requeue": Offer("Requeue jobs", requeue_choices, "Nothing is stuck or dead."),
-    "redrive": Offer("Dead letters of pgmq", dead_choices, "There is no queue of pgmq here."),
+    "redrive": Offer("Dead letters of pgmq", dead_choices, "There is nothing of pgmq to move here."),
     "empty": Offer("Empty a queue of pgmq", empty_choices, "There is nothing of pgmq to empty."),
     "cancel_jobs": Offer("Cancel a stuck job", _cancel_jobs, "No job is stuck; a queue's list has the others."),
     "discard": Offer("Discard dead letters", _discard, "No queue has dead letters."),

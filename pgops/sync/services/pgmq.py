@@ -36,6 +36,7 @@ from pgops.sync.services.pgmq_tables import PgmqTables
 COUNT_CAP = 10_000
 PURGE_BATCH = 10_000
 SEND_BATCH = 1_000
+CUT = '"(too large to show here: pgops queue pgmq peek has all of it)"'
 
 
 class Pgmq(PgmqTables):
@@ -77,9 +78,12 @@ class Pgmq(PgmqTables):
         row = self._one(self._table(queue), "count", _which(more_than) | {"cap": cap})
         return Counted(min(row[0], cap), row[0] <= cap)
 
-    def peek(self, queue: str, *, limit: int = 10, more_than: int | None = None) -> list[PgmqMessage]:
-        """The first of the same, without reading them: nothing changes."""
-        values = _which(more_than) | {"limit": check_limit(limit)}
+    def peek(
+        self, queue: str, *, limit: int = 10, more_than: int | None = None, cut_bytes: int | None = None
+    ) -> list[PgmqMessage]:
+        """The first of the same, without reading them: nothing changes. A payload of more than `cut_bytes` comes as a
+        text that says so, and so do headers."""
+        values = _which(more_than) | {"limit": check_limit(limit), "cut_bytes": cut_bytes, "cut": CUT}
         table = self._table(queue)
         return _messages(table, self._all(table, "peek", values))
 

@@ -49,6 +49,11 @@ def pgmq_line(one: PgmqQueue) -> Line:
     return Line(pgmq_key(one), cells, order, one.name, ("pgmq", *kind))
 
 
+def source_of(queue: str) -> str:
+    """The queue that the dead letters in this one come from, where it holds such; else the queue itself."""
+    return queue[: -len(DEAD)] if queue.lower().endswith(DEAD) else queue
+
+
 def hidden_pgmq(snapshot: Snapshot) -> str:
     """Why the queues of pgmq cannot be seen, though it is there; nothing where there is nothing to say."""
     part = snapshot.pgmq

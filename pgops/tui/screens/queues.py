@@ -17,7 +17,8 @@ from pgops.tui.screens.base import Room, requeue_choices
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.jobs import JobsRoom
-from pgops.tui.screens.pgmq import find, hidden_pgmq, pgmq_line
+from pgops.tui.screens.pgmq import find, hidden_pgmq, pgmq_line, source_of
+from pgops.tui.screens.pgmq_messages import MessagesRoom
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number, plain
@@ -206,7 +207,7 @@ class QueuesRoom(Room):
         key = str(event.row_key.value)
         one = self._current
         if event.data_table.id == "queues" and isinstance(one, PgmqQueue):
-            self.notify(peek_command(one.name), title="Messages of pgmq are not jobs; see them by", markup=False)
+            self.app.push_screen(MessagesRoom(self.helm, one.name))
         elif event.data_table.id == "queues":
             self.app.push_screen(JobsRoom(self.helm, key))
         elif event.data_table.id == "stuck":
@@ -224,7 +225,7 @@ class QueuesRoom(Room):
         )
 
     def action_redrive(self) -> None:
-        self.helm.offer("redrive", self._current.name if self._current else None)
+        self.helm.offer("redrive", source_of(self._current.name) if self._current else None)
 
     def action_empty(self) -> None:
         self.helm.offer("empty", self._current.name if self._current else None)
