@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgops.database import AsyncPool
 
 RESTART_S = 1.0
+OWN_CONNECTIONS = 6  # the rest are for handlers that ask for one; none is opened before it is needed
 
 
 class LogFormat(StrEnum):
@@ -61,7 +62,7 @@ async def work(
     if processes > 1:
         await _work_in_processes(cli, queues, processes, metrics_port, grace)
         return
-    async with cli.database(max_size=8) as db:
+    async with cli.database(max_size=OWN_CONNECTIONS + min(concurrency, 10)) as db:
         await _refuse_pgmq(db, queues)
         worker = Worker(db, handlers, queues, concurrency=concurrency, grace_s=grace, direct_dsn=direct_dsn)
         with ExitStack() as stack:

@@ -162,6 +162,7 @@ class Worker:
                 unstarted.append(job)
         try:
             await self._outcomes.release(self._queue, unstarted)
+            await self._feed.settle(self._queue)
         except PgopsError as error:
             log.warning("%d jobs could not be handed back, their leases will run out: %s", len(unstarted), error)
 

@@ -111,6 +111,11 @@ class AsyncLeases:
         rows = await self._db.all(Q["release"], {"queue": queue, "ids": list(ids), "token": token})
         return [row[0] for row in rows]
 
+    async def claimed(self, queue: str, *, owner: int, token: int) -> list[int]:
+        """The ids of what `owner` holds under `token`: for a claim whose answer was lost with its connection."""
+        rows = await self._db.all(Q["claimed"], {"queue": queue, "owner": owner, "token": token})
+        return [row[0] for row in rows]
+
     async def heartbeat(self, queue: str, ids: Sequence[int], token: int) -> list[int]:
         """Extend the leases of running jobs; the ids that are still held."""
         rows = await self._db.all(Q["heartbeat"], {"queue": queue, "ids": list(ids), "token": token})

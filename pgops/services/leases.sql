@@ -146,6 +146,10 @@ with gone as (
 )
 select id from gone
 
+-- name: claimed
+-- What a claim has got whose answer was lost.
+select id from pgops.job_running where queue = %(queue)s and owner = %(owner)s and token = %(token)s
+
 -- name: heartbeat
 -- lease_until is in no index, so this stays heap-only.
 update pgops.job_running

@@ -112,6 +112,11 @@ class Leases:
         rows = self._db.all(Q["release"], {"queue": queue, "ids": list(ids), "token": token})
         return [row[0] for row in rows]
 
+    def claimed(self, queue: str, *, owner: int, token: int) -> list[int]:
+        """The ids of what `owner` holds under `token`: for a claim whose answer was lost with its connection."""
+        rows = self._db.all(Q["claimed"], {"queue": queue, "owner": owner, "token": token})
+        return [row[0] for row in rows]
+
     def heartbeat(self, queue: str, ids: Sequence[int], token: int) -> list[int]:
         """Extend the leases of running jobs; the ids that are still held."""
         rows = self._db.all(Q["heartbeat"], {"queue": queue, "ids": list(ids), "token": token})

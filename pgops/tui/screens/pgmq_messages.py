@@ -1,4 +1,4 @@
-"""The messages of one queue of pgmq, looked at without reading them. Enter shows one in full, R and X act on the queue."""
+"""The messages of one queue of pgmq, looked at without reading them. Enter shows one in full; R and X act."""
 
 import json
 from datetime import datetime
