@@ -20,6 +20,7 @@ from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.editor import Editor
+from pgops.tui.screens.pgmq_messages import MessagesRoom
 
 ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm"}
 ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "outbox": "5", "stores": "6",
@@ -118,6 +119,12 @@ async def test_a_recurring_job_is_reached_in_their_room() -> None:
     async with dashboard(LiteralSource(WITH_PGMQ), USUAL) as pilot:
         await choose(pilot, "Run a recurring job now")
         await until(pilot, lambda: isinstance(pilot.app.screen, CronsRoom) and "nightly" in screen(pilot))
+
+
+async def test_the_messages_of_a_queue_of_pgmq_are_opened_by_name() -> None:
+    async with dashboard(LiteralSource(WITH_PGMQ), USUAL) as pilot:
+        await choose(pilot, "pgmq: wms_orders")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MessagesRoom) and "user9@" in screen(pilot))
 
 
 async def test_where_there_is_one_collection_it_is_opened() -> None:
