@@ -143,12 +143,15 @@ class AsyncLeases:
 
     async def reap(self, queue: str, *, everyone: bool = False, limit: int = 1_000) -> Reaped:
         """Take back expired leases of workers without heartbeat, or with `everyone` of anybody. The attempt counts."""
-        row = await self._db.one(Q["reap"], {"queue": queue, "everyone": everyone, "limit": limit})
+        which = Q["expired_of_anybody" if everyone else "expired"]
+        ids = [row[0] for row in await self._db.all(which, {"queue": queue, "limit": limit})]
+        row = await self._db.one(Q["reap"], {"queue": queue, "ids": ids}) if ids else None
         return Reaped(row[0], row[1]) if row else Reaped(0, 0)
 
-    async def promote(self, queue: str, *, limit: int = 1_000) -> int:
-        """Move scheduled jobs that are due to the ready ones; how many they were."""
-        row = await self._db.one(Q["promote"], {"queue": queue, "limit": limit})
+    async def promote(self, queue: str, *, limit: int = 1_000, within_s: float | None = None) -> int:
+        """Move scheduled jobs that are due, or have become so in the last `within_s` seconds, to the ready ones; how
+        many they were."""
+        row = await self._db.one(Q["promote"], {"queue": queue, "limit": limit, "within_s": within_s})
         return int(row[0]) if row else 0
 
     async def behead(self, queue: str, *, limit: int = 1_000) -> int:

@@ -157,16 +157,23 @@ set lease_until = statement_timestamp() + (select lease from pgops.queues where 
 where queue = %(queue)s and id = any(%(ids)s) and token = %(token)s
 returning id
 
+-- name: expired
+-- Leases that ran out, of workers without heartbeat: by their number, so that nobody else's rows are looked at.
+select id from pgops.job_running
+where queue = %(queue)s and lease_until < statement_timestamp() and owner = any(array(
+  select id from pgops.workers where heartbeat_at < statement_timestamp() - lease))
+limit %(limit)s
+
+-- name: expired_of_anybody
+select id from pgops.job_running where queue = %(queue)s and lease_until < statement_timestamp() limit %(limit)s
+
 -- name: reap
--- Leases that ran out, of workers without heartbeat (by owner) or, with `everyone`, of anybody. The attempt counts.
+-- Take back what is still expired. The attempt counts.
 with lost as (
   delete from pgops.job_running
-  where queue = %(queue)s and ctid = any(array(
-    select ctid from pgops.job_running
-    where queue = %(queue)s and lease_until < statement_timestamp()
-      and (%(everyone)s or owner = any(array(
-        select id from pgops.workers where heartbeat_at < statement_timestamp() - lease)))
-    limit %(limit)s for update skip locked))
+  where queue = %(queue)s and id = any(array(
+    select id from pgops.job_running
+    where queue = %(queue)s and id = any(%(ids)s) and lease_until < statement_timestamp() for update skip locked))
   returning *
 ), ended as materialized (
   select l.*, l.attempt >= coalesce(l.max_attempts, q.max_attempts, 10) as last,
@@ -195,13 +202,14 @@ select count(*) filter (where not last), count(*) filter (where last),
 from ended
 
 -- name: promote
--- What is due moves over in batches, so that jobs of the future never stand in the hot scan. One that belongs to a
--- group and is not its head has to join it first.
+-- What has become due, or has within so many seconds, moves over in batches, so that jobs of the future never stand in the hot
+-- scan. One that belongs to a group and is not its head has to join it first.
 with due as (
   delete from pgops.job_scheduled
   where queue = %(queue)s and id = any(array(
     select id from pgops.job_scheduled
     where queue = %(queue)s and run_at <= statement_timestamp()
+      and run_at >= coalesce(statement_timestamp() - make_interval(secs => %(within_s)s), '-infinity')
     order by run_at limit %(limit)s for update skip locked))
   returning *
 ), placed as materialized (

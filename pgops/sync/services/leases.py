@@ -144,12 +144,15 @@ class Leases:
 
     def reap(self, queue: str, *, everyone: bool = False, limit: int = 1_000) -> Reaped:
         """Take back expired leases of workers without heartbeat, or with `everyone` of anybody. The attempt counts."""
-        row = self._db.one(Q["reap"], {"queue": queue, "everyone": everyone, "limit": limit})
+        which = Q["expired_of_anybody" if everyone else "expired"]
+        ids = [row[0] for row in self._db.all(which, {"queue": queue, "limit": limit})]
+        row = self._db.one(Q["reap"], {"queue": queue, "ids": ids}) if ids else None
         return Reaped(row[0], row[1]) if row else Reaped(0, 0)
 
-    def promote(self, queue: str, *, limit: int = 1_000) -> int:
-        """Move scheduled jobs that are due to the ready ones; how many they were."""
-        row = self._db.one(Q["promote"], {"queue": queue, "limit": limit})
+    def promote(self, queue: str, *, limit: int = 1_000, within_s: float | None = None) -> int:
+        """Move scheduled jobs that are due, or have become so in the last `within_s` seconds, to the ready ones; how
+        many they were."""
+        row = self._db.one(Q["promote"], {"queue": queue, "limit": limit, "within_s": within_s})
         return int(row[0]) if row else 0
 
     def behead(self, queue: str, *, limit: int = 1_000) -> int:
