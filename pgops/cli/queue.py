@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgops.cli import acts, cron, inputs, worker
+from pgops.cli import acts, cron, inputs, output, pgmq, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
 from pgops.errors import UnavailableError, UsageError
-from pgops.services.models import JobRow, JobState
+from pgops.services.models import JobRow, JobState, PgmqQueue
 
 if TYPE_CHECKING:
     from pgops.services.models import DeadMatch
@@ -35,16 +35,27 @@ JOB_HEADS = ("id", "state", "kind", "priority", "attempt", "created", "run at", 
 
 @command(app, "list", example="pgops queue list --json")
 async def list_(cli: Cli) -> None:
-    """Every queue: what waits, runs, is stuck or dead."""
-    from pgops.cli.report import QUEUE_HEADS, queue_row
+    """Every queue: what waits, runs, is stuck or dead; those of pgmq in the same database too."""
+    from pgops import migrate
+    from pgops.cli.report import QUEUE_HEADS, pgmq_as_queue_row, queue_row
     from pgops.ops.collector import collect
-    from pgops.ops.snapshot import Unavailable
+    from pgops.ops.pgmq import ABSENT
+    from pgops.ops.snapshot import Unavailable, items
 
-    async with cli.database() as db:
-        queues = (await collect(db)).queues
-    if isinstance(queues, Unavailable):
+    async with cli.database(schema=False) as db:
+        snapshot = await collect(db)
+        if not items(snapshot.pgmq):
+            await migrate.require(db)
+    queues, theirs = snapshot.queues, items(snapshot.pgmq)
+    if isinstance(queues, Unavailable) and not theirs:
         raise UnavailableError(queues.reason, queues.remedy)
-    cli.items(queues, QUEUE_HEADS, [queue_row(queue) for queue in queues])
+    if isinstance(queues, Unavailable):
+        output.talk(f"only queues of pgmq: {queues.reason} ({queues.remedy})")
+    if isinstance(snapshot.pgmq, Unavailable) and snapshot.pgmq != ABSENT:
+        output.talk(f"without queues of pgmq: {snapshot.pgmq.reason} ({snapshot.pgmq.remedy})")
+    rows = [(*queue_row(one), one.backend) for one in items(queues)]
+    rows += [(*pgmq_as_queue_row(one), one.backend) for one in theirs]
+    cli.items([*items(queues), *map(_as_queue, theirs)], (*QUEUE_HEADS, "backend"), rows)
 
 
 @command(app, "jobs", example="pgops queue jobs email --state dead --json")
@@ -102,6 +113,7 @@ async def enqueue(
         )
     value = None if many else inputs.payload(payload)
     async with cli.connect() as pg:
+        await pg.queue.refuse_pgmq(queue)
         if many:
             added = await pg.queue.enqueue_many(queue, inputs.stdin_lines(), kind=kind, priority=priority)
             cli.done("enqueue", f"enqueued {added:,} jobs in {queue}", matched=added, changed=added)
@@ -251,8 +263,16 @@ async def resume(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = Fals
     await acts.act(cli, Action("resume", queue), yes=True, dry_run=dry_run)
 
 
+def _as_queue(one: PgmqQueue) -> dict[str, object]:
+    """A queue of pgmq with all that a queue of ours says too; what pgmq does not know is null."""
+    unknown = dict.fromkeys(("stuck", "waiting", "completed_total", "failed_total"))
+    known = {"paused": False, "oldest_age_s": one.ready_age_s, "enqueued_total": one.total}
+    return {**output.plain(one), **unknown, **known, "oldest_message_age_s": one.oldest_age_s}
+
+
 def _attempt(job: JobRow) -> str:
     return str(job.attempt) if job.max_attempts is None else f"{job.attempt}/{job.max_attempts}"
 
 
 command(app, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(worker.work)
+app.add_typer(pgmq.app)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pgops.database import AsyncPool
 from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import actions_jobs, audit, backends, crons
+from pgops.ops import actions_jobs, actions_pgmq, audit, backends, crons
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.actions_jobs import narrowed, unresolved
 from pgops.ops.previews import check_purge, check_whole, preview
@@ -74,6 +74,11 @@ async def _requeue_dead(db: AsyncPool, action: Action) -> Result:
 
 async def _done_to_jobs(db: AsyncPool, action: Action) -> Result:
     done = await _JOB_ACTS[action.name](db, action)
+    return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
+
+
+async def _done_to_pgmq(db: AsyncPool, action: Action) -> Result:
+    done = await actions_pgmq.ACTS[action.name](db, action)
     return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
 
 
@@ -283,5 +288,6 @@ _RUNS = {
     "drop_index": _drop_index,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
+    **dict.fromkeys(actions_pgmq.ACTS, _done_to_pgmq),
     **dict.fromkeys(crons.NAMES, _cron),
 }

@@ -139,6 +139,12 @@ where queue = %(queue)s returning queue
 -- name: queue_names
 select queue from pgops.queues order by queue
 
+-- name: is_pgmq
+-- Whether the name is that of a queue of pgmq and of none here; from the catalog, wherever pgmq is or is not.
+select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+               where n.nspname = 'pgmq' and c.relkind in ('r', 'p') and c.relname = ('q_' || lower(%(queue)s::text))::name)
+       and not exists (select from pgops.queues where queue = %(queue)s)
+
 -- name: set_queue
 -- Settings of a queue, made if it is new; null leaves a setting as it is.
 insert into pgops.queues as q (queue, max_attempts, lease, max_runtime, backoff, backoff_max, history, aging, durability)

@@ -56,6 +56,9 @@ def _verbs(action: Action) -> list[str]:
         return [*_OF_A_NAME[action.name], action.target]
     if action.name in ("cancel_backend", "terminate_backend"):
         return ["sessions", action.name.removesuffix("_backend"), action.target]
+    if action.name.startswith("pgmq_"):
+        reads = ["--more-than", str(action.more_than)] if action.name == "pgmq_dead" else []
+        return ["queue", "pgmq", action.name.removeprefix("pgmq_"), action.target, *reads]
     return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *_search_options(action)]
 
 
@@ -84,6 +87,10 @@ def jobs_command(queue: str, state: str | None = None) -> str:
 
 def job_command(queue: str, job: int) -> str:
     return f"pgops queue show {shlex.quote(queue)} {job}"
+
+
+def peek_command(queue: str) -> str:
+    return f"pgops queue pgmq peek {shlex.quote(queue)}"
 
 
 def find_command(collection: str) -> str:

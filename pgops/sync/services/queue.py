@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from pgops.errors import NotFoundError
+from pgops.errors import NotFoundError, RefusedError
 from pgops.queries import load
 from pgops.services.arguments import (
     MAX_PAYLOAD_BYTES,
@@ -195,12 +195,23 @@ class Queue(Leases, Producers):
         return _past_job(queue, row)
 
     def require(self, queue: str) -> None:
-        """Raise NotFoundError, with near names, unless the queue exists."""
+        """Raise NotFoundError, with near names, unless the queue exists; RefusedError for one of pgmq."""
         names = [row[0] for row in self._db.all(Q["queue_names"])]
         if queue not in names:
+            self.refuse_pgmq(queue)
             near = get_close_matches(queue, names, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "see: pgops queue list"
             raise NotFoundError(f"there is no queue {queue!r}", hint)
+
+    def refuse_pgmq(self, queue: str) -> None:
+        """Raise RefusedError where the name is that of a queue of pgmq in this database, and of none here."""
+        row = self._db.one(Q["is_pgmq"], {"queue": check_queue(queue)})
+        if row and row[0]:
+            raise RefusedError(
+                f"{queue!r} is a queue of pgmq, which has messages, not jobs: no priorities, groups, unique keys, "
+                "pauses, cancels or workers",
+                "what it can do: pgops queue pgmq --help",
+            )
 
     def _set_paused(self, queue: str, paused: bool, for_s: float | None) -> None:
         self.require(queue)
