@@ -175,8 +175,9 @@ class QueueModel(RuleBasedStateMachine):
     # --- producers ----------------------------------------------------------------------------------------------
 
     @rule(
-        how=st.sampled_from(["enqueue", "enqueue_jobs", "enqueue_many", "function", "view"]), client=some_clients, key=some_keys,
-        group=some_groups, states=st.sampled_from(STATES), priority=st.integers(1, 4), later=st.booleans(),
+        how=st.sampled_from(["enqueue", "enqueue_jobs", "enqueue_many", "function", "view"]),
+        client=some_clients, key=some_keys, group=some_groups, states=st.sampled_from(STATES),
+        priority=st.integers(1, 4), later=st.booleans(),
     )  # fmt: skip
     def enqueue(
         self, how: str, client: int | None, key: str | None, group: str | None, states: tuple[KeyState, ...],
@@ -184,10 +185,10 @@ class QueueModel(RuleBasedStateMachine):
     ) -> None:  # fmt: skip
         mine = None if client is None else self.world.clients[client]
         others = [other for other in self.world.clients if other is not mine]
-        born = {key for (key,) in self.rows("select key from pgops.job_group where queue = %s")}
+        born = self.rows("select key from pgops.job_group where queue = %s and head is not null")
         for other in others:
             freeing = {job.key for job in other.ending} - {None, *self.holders}
-            if key in {*other.keys, *freeing} or (group in other.groups and (group not in born or other.ending)):
+            if key in {*other.keys, *freeing} or (group in other.groups and ((group,) not in born or other.ending)):
                 return
         if mine is not None and key is not None and any(job.key == key for job in mine.ending):
             return

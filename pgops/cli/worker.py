@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from enum import StrEnum
 from time import monotonic
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +23,11 @@ from pgops.cli.context import Cli
 from pgops.cli.running import counts, reporting, told_to_stop
 from pgops.errors import UsageError
 
+if TYPE_CHECKING:
+    from pgops.database import AsyncPool
+
 RESTART_S = 1.0
+OWN_CONNECTIONS = 6  # the rest are for handlers that ask for one; none is opened before it is needed
 
 
 class LogFormat(StrEnum):
@@ -58,7 +62,8 @@ async def work(
     if processes > 1:
         await _work_in_processes(cli, queues, processes, metrics_port, grace)
         return
-    async with cli.database(max_size=8) as db:
+    async with cli.database(max_size=OWN_CONNECTIONS + min(concurrency, 10)) as db:
+        await _refuse_pgmq(db, queues)
         worker = Worker(db, handlers, queues, concurrency=concurrency, grace_s=grace, direct_dsn=direct_dsn)
         with ExitStack() as stack:
             if metrics_port is not None:
@@ -79,12 +84,20 @@ async def work(
         output.talk(counts(asdict(stats)))
 
 
+async def _refuse_pgmq(db: "AsyncPool", queues: Sequence[str]) -> None:
+    from pgops.services.queue import AsyncQueue
+
+    for queue in queues:
+        await AsyncQueue(db).refuse_pgmq(queue)
+
+
 async def _work_in_processes(
     cli: Cli, queues: Sequence[str], processes: int, metrics_port: int | None, grace_s: float
 ) -> None:
     """As many workers as processes, each of them this command again; one that dies is started anew."""
     stopping = asyncio.Event()
-    async with cli.database(max_size=1):
+    async with cli.database(max_size=1) as db:
+        await _refuse_pgmq(db, queues)
         async with told_to_stop(stopping.set), asyncio.TaskGroup() as tasks:
             started = [
                 tasks.create_task(_keep_running(_arguments(number, metrics_port), stopping, grace_s))

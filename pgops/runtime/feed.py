@@ -52,6 +52,7 @@ class Feed:
         self._ahead = concurrency
         self._marked_at = 0.0
         self._ended_before = 0
+        self._unanswered: list[tuple[str, int]] = []
 
     @property
     def floors(self) -> dict[str, Floors]:
@@ -61,6 +62,7 @@ class Feed:
     async def run(self, stop: asyncio.Event) -> None:
         """Claim until `stop`. Raises UnreachableError when the connection is lost; it may be called again."""
         async with worker_session(self._db) as leases:
+            await self.settle(leases)
             wait_s = POLL_MIN_S
             while not stop.is_set():
                 await self._mark(leases)
@@ -74,6 +76,13 @@ class Feed:
                     wait_s = POLL_MIN_S if await self._told(wait_s) else min(wait_s * 1.5, POLL_MAX_S)
                 elif self._room() == 0:
                     await asyncio.sleep(wait_s)
+
+    async def settle(self, leases: AsyncQueue) -> None:
+        """Hand back what claims may have got whose answer was lost with the connection."""
+        while self._unanswered:
+            queue, token = self._unanswered[-1]
+            await leases.release(queue, await leases.claimed(queue, owner=self._desk.owner, token=token), token)
+            self._unanswered.pop()
 
     async def _told(self, wait_s: float) -> bool:
         """Wait for a hint, but no longer than `wait_s`; whether one came."""
@@ -114,10 +123,12 @@ class Feed:
 
     async def _take(self, leases: AsyncQueue, queue: str, limit: int, floors: Floors) -> Claim:
         token = secrets.randbits(63)
+        self._unanswered.append((queue, token))
         claim = await leases.claim(
             queue, owner=self._desk.owner, token=token, limit=limit, floors=floors, turns=self._turns[queue],
             make=self._make,
         )  # fmt: skip
+        self._unanswered.pop()
         if claim.jobs:
             self._outcomes.claimed(claim)
             for job in claim.jobs:

@@ -169,7 +169,9 @@ class Worker:
                 unstarted.append(job)
         try:
             async with self._db.apart() as conn:
-                await self._outcomes.release(AsyncQueue(conn, own=True), unstarted)
+                queue = AsyncQueue(conn, own=True)
+                await self._outcomes.release(queue, unstarted)
+                await self._feed.settle(queue)
         except PgopsError as error:
             log.warning("%d jobs could not be handed back, their leases will run out: %s", len(unstarted), error)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pgops.services.events import AsyncEvents
     from pgops.services.kv import AsyncKv
     from pgops.services.limits import AsyncLimits
+    from pgops.services.pgmq import AsyncPgmq
     from pgops.services.pubsub import AsyncPubsub
     from pgops.services.queue import AsyncQueue
     from pgops.services.vectors import AsyncVectors
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 class AsyncServices:
     """The services over one database object. Each is imported when it is first used, so that who needs one does not
-    wait for eight. What the cache counts over a caller's connection is the client's `above` it to flush."""
+    wait for nine. What the cache counts over a caller's connection is the client's `above` it to flush."""
 
     def __init__(self, db: AsyncDatabase, above: "AsyncServices | None" = None) -> None:
         self._db = db
@@ -83,6 +84,12 @@ class AsyncServices:
         from pgops.services.pubsub import AsyncPubsub
 
         return AsyncPubsub(self._db)
+
+    @on_first_use
+    def pgmq(self) -> "AsyncPgmq":
+        from pgops.services.pgmq import AsyncPgmq
+
+        return AsyncPgmq(self._db)
 
 
 class AsyncPgops(AsyncServices):

@@ -61,7 +61,7 @@ class AsyncLeases:
                 "turns": list(turns),
             },
         )  # fmt: skip
-        cut = bool(rows and rows[0][-1])
+        cut = bool(rows and rows[0][-1])  # said in a row without a job if need be
         if cut and rows[0][0] is None:
             rows = []
         highest = [0, 0, 0, 0]
@@ -114,6 +114,11 @@ class AsyncLeases:
         rows = await self._db.all(Q["release"], {"queue": queue, "ids": list(ids), "token": token})
         return [row[0] for row in rows]
 
+    async def claimed(self, queue: str, *, owner: int, token: int) -> list[int]:
+        """The ids of what `owner` holds under `token`: for a claim whose answer was lost with its connection."""
+        rows = await self._db.all(Q["claimed"], {"queue": queue, "owner": owner, "token": token})
+        return [row[0] for row in rows]
+
     async def heartbeat(self, queue: str, ids: Sequence[int], token: int) -> list[int]:
         """Extend the leases of running jobs; the ids that are still held."""
         rows = await self._db.all(Q["heartbeat"], {"queue": queue, "ids": list(ids), "token": token})
@@ -141,12 +146,15 @@ class AsyncLeases:
 
     async def reap(self, queue: str, *, everyone: bool = False, limit: int = 1_000) -> Reaped:
         """Take back expired leases of workers without heartbeat, or with `everyone` of anybody. The attempt counts."""
-        row = await self._db.one(Q["reap"], {"queue": queue, "everyone": everyone, "limit": limit})
+        which = Q["expired_of_anybody" if everyone else "expired"]
+        ids = [row[0] for row in await self._db.all(which, {"queue": queue, "limit": limit})]
+        row = await self._db.one(Q["reap"], {"queue": queue, "ids": ids}) if ids else None
         return Reaped(row[0], row[1]) if row else Reaped(0, 0)
 
-    async def promote(self, queue: str, *, limit: int = 1_000) -> int:
-        """Move scheduled jobs that are due to the ready ones; how many they were."""
-        row = await self._db.one(Q["promote"], {"queue": queue, "limit": limit})
+    async def promote(self, queue: str, *, limit: int = 1_000, within_s: float | None = None) -> int:
+        """Move scheduled jobs that are due, or have become so in the last `within_s` seconds, to the ready ones; how
+        many they were."""
+        row = await self._db.one(Q["promote"], {"queue": queue, "limit": limit, "within_s": within_s})
         return int(row[0]) if row else 0
 
     async def behead(self, queue: str, *, limit: int = 1_000) -> int:

@@ -4,7 +4,6 @@
 -- One index scan a priority, in the order of `turns` and only as far as there is room: the outer limit stops the loop.
 -- Each scan starts above its floor; rows that others hold are stepped over. "is true": the rows are reached by their
 -- ctid alone. A plan made while the table is empty would find the queue's index cheaper, and read all of it once it fills.
--- Where a pause or a limit left less room than was asked for, the last column says so, in a row without a job if need be.
 with queue as materialized (
   select max_attempts, lease, limited,
          case when paused and coalesce(resume_at > statement_timestamp(), true) then 0
@@ -148,6 +147,10 @@ with gone as (
 )
 select id, case when unique_key is not null then pgops.free_keys(queue, id, null, unique_key, 1) end from gone
 
+-- name: claimed
+-- What a claim has got whose answer was lost.
+select id from pgops.job_running where queue = %(queue)s and owner = %(owner)s and token = %(token)s
+
 -- name: heartbeat
 -- lease_until is in no index, so this stays heap-only.
 update pgops.job_running
@@ -155,16 +158,23 @@ set lease_until = statement_timestamp() + (select lease from pgops.queues where 
 where queue = %(queue)s and id = any(%(ids)s) and token = %(token)s
 returning id
 
+-- name: expired
+-- Leases that ran out, of workers without heartbeat: by their number, so that nobody else's rows are looked at.
+select id from pgops.job_running
+where queue = %(queue)s and lease_until < statement_timestamp() and owner = any(array(
+  select id from pgops.workers where heartbeat_at < statement_timestamp() - lease))
+limit %(limit)s
+
+-- name: expired_of_anybody
+select id from pgops.job_running where queue = %(queue)s and lease_until < statement_timestamp() limit %(limit)s
+
 -- name: reap
--- Leases that ran out, of workers without heartbeat (by owner) or, with `everyone`, of anybody. The attempt counts.
+-- Take back what is still expired. The attempt counts.
 with lost as (
   delete from pgops.job_running
-  where queue = %(queue)s and ctid = any(array(
-    select ctid from pgops.job_running
-    where queue = %(queue)s and lease_until < statement_timestamp()
-      and (%(everyone)s or owner = any(array(
-        select id from pgops.workers where heartbeat_at < statement_timestamp() - lease)))
-    limit %(limit)s for update skip locked))
+  where queue = %(queue)s and id = any(array(
+    select id from pgops.job_running
+    where queue = %(queue)s and id = any(%(ids)s) and lease_until < statement_timestamp() for update skip locked))
   returning *
 ), ended as materialized (
   select l.*, l.attempt >= coalesce(l.max_attempts, q.max_attempts, 10) as last,
@@ -193,13 +203,14 @@ select count(*) filter (where not last), count(*) filter (where last),
 from ended
 
 -- name: promote
--- What is due moves over in batches, so that jobs of the future never stand in the hot scan. One that belongs to a
--- group and is not its head has to join it.
+-- What is due, or has become so within so many seconds, moves over in batches, so that jobs of the future never stand in
+-- the hot scan. One that belongs to a group and is not its head has to join it.
 with due as (
   delete from pgops.job_scheduled
   where queue = %(queue)s and id = any(array(
     select s.id from pgops.job_scheduled s
     where s.queue = %(queue)s and s.run_at <= statement_timestamp()
+      and s.run_at >= coalesce(statement_timestamp() - make_interval(secs => %(within_s)s), '-infinity')
       and (s.group_key is null or exists (
         select from pgops.job_group g where g.queue = %(queue)s and g.key = s.group_key and g.head = s.id))
     order by s.run_at limit %(limit)s for update of s skip locked))
@@ -215,7 +226,9 @@ with due as (
 )
 select count(*) + case when exists (
          select from pgops.job_scheduled s
-         where s.queue = %(queue)s and s.run_at <= statement_timestamp() and s.group_key is not null and not exists (
+         where s.queue = %(queue)s and s.run_at <= statement_timestamp()
+           and s.run_at >= coalesce(statement_timestamp() - make_interval(secs => %(within_s)s), '-infinity')
+           and s.group_key is not null and not exists (
            select from pgops.job_group g where g.queue = %(queue)s and g.key = s.group_key and g.head = s.id))
        then pgops.join_groups(%(queue)s, %(limit)s) else 0 end,
        count(case when unique_key is not null then pgops.free_keys(queue, id, null, unique_key, 1) end)
@@ -310,8 +323,9 @@ select last_value from pgops.job_seq
 -- name: draw_line
 -- The same, and which transactions might still bring something below it: those with a smaller id than the one drawn here
 -- for nothing else. A snapshot's own bound follows what has ended, and on a quiet server stands at one that still runs.
+-- Nothing is lost with it, so its commit waits for no disk.
 select (select last_value from pgops.job_seq), pg_current_xact_id()::text::bigint,
-       pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint, set_config('synchronous_commit', 'off', true)
 
 -- name: try_sweeper
 -- One sweeper a queue, for as long as its session lives. Only work is saved by it; correctness never rests on it.

@@ -116,6 +116,17 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadMatch:
+    """Which dead letters: of this `kind`, whose last error contains `error`, whose payload contains `payload`, and with
+    each of `words` in kind or last error; upper and lower case alike. What is not given matches all."""
+
+    kind: str | None = None
+    error: str | None = None
+    payload: JsonValue = None
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Enqueued:
     """A job's id; `existing` says that it is that of an earlier job, which holds the unique key."""
 

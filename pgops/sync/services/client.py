@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pgops.sync.services.events import Events
     from pgops.sync.services.kv import Kv
     from pgops.sync.services.limits import Limits
+    from pgops.sync.services.pgmq import Pgmq
     from pgops.sync.services.pubsub import Pubsub
     from pgops.sync.services.queue import Queue
     from pgops.sync.services.vectors import Vectors
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 class Services:
     """The services over one database object. Each is imported when it is first used, so that who needs one does not
-    wait for eight. What the cache counts over a caller's connection is the client's `above` it to flush."""
+    wait for nine. What the cache counts over a caller's connection is the client's `above` it to flush."""
 
     def __init__(self, db: Database, above: "Services | None" = None) -> None:
         self._db = db
@@ -84,6 +85,12 @@ class Services:
         from pgops.sync.services.pubsub import Pubsub
 
         return Pubsub(self._db)
+
+    @on_first_use
+    def pgmq(self) -> "Pgmq":
+        from pgops.sync.services.pgmq import Pgmq
+
+        return Pgmq(self._db)
 
 
 class Pgops(Services):

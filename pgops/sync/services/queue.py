@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from pgops.errors import NotFoundError
+from pgops.errors import NotFoundError, RefusedError
 from pgops.queries import load
 from pgops.services.arguments import (
     MAX_PAYLOAD_BYTES,
@@ -23,7 +23,7 @@ from pgops.services.arguments import (
     encode_json,
     error_text,
 )
-from pgops.services.models import Cancelled, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
+from pgops.services.models import Cancelled, DeadMatch, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
 from pgops.sync.database import Row
 from pgops.sync.services.enqueue import Producers
 from pgops.sync.services.leases import Leases
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Q = load("pgops.services", "queue.sql")
 
+MOST_DEAD = 1_000_000
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
 HISTORIES = ("none", "failures", "all")
 DURABILITIES = ("durable", "relaxed")
@@ -109,9 +110,17 @@ class Queue(Leases, Producers):
         row = self._db.one(Q["cancel_jobs"], values)
         return Cancelled(row[0], row[1]) if row else Cancelled(0, 0)
 
-    def discard_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
-        """Give dead letters up: those named, or all; how many they were. The history keeps them."""
+    def dead_matching(self, queue: str, match: DeadMatch) -> list[int]:
+        """The ids of the dead letters that match, the oldest first, at most a million. Raises NotFoundError for an
+        unknown queue."""
         self.require(queue)
+        return [row[0] for row in self._db.all(Q["dead_matching"], match_values(queue, match))]
+
+    def discard_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+        """Give dead letters up: those named, those that match, or all; how many they were. The history keeps them."""
+        self.require(queue)
+        if match is not None and not (ids := self.dead_matching(queue, match)):
+            return 0
         row = self._db.one(Q["discard_dead"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
 
@@ -127,9 +136,12 @@ class Queue(Leases, Producers):
         state: JobState = row[0]
         return state
 
-    def requeue_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
-        """Dead letters start over, with their errors kept: those named, or all; how many they were."""
+    def requeue_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+        """Dead letters start over, with their errors kept: those named, those that match, or all; how many they
+        were."""
         self.require(queue)
+        if match is not None and not (ids := self.dead_matching(queue, match)):
+            return 0
         row = self._db.one(Q["requeue_dead"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
 
@@ -183,12 +195,23 @@ class Queue(Leases, Producers):
         return _past_job(queue, row)
 
     def require(self, queue: str) -> None:
-        """Raise NotFoundError, with near names, unless the queue exists."""
+        """Raise NotFoundError, with near names, unless the queue exists; RefusedError for one of pgmq."""
         names = [row[0] for row in self._db.all(Q["queue_names"])]
         if queue not in names:
+            self.refuse_pgmq(queue)
             near = get_close_matches(queue, names, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "see: pgops queue list"
             raise NotFoundError(f"there is no queue {queue!r}", hint)
+
+    def refuse_pgmq(self, queue: str) -> None:
+        """Raise RefusedError where the name is that of a queue of pgmq in this database, and of none here."""
+        row = self._db.one(Q["is_pgmq"], {"queue": check_queue(queue)})
+        if row and row[0]:
+            raise RefusedError(
+                f"{queue!r} is a queue of pgmq, which has messages, not jobs: no priorities, groups, unique keys, "
+                "pauses, cancels or workers",
+                "what it can do: pgops queue pgmq --help",
+            )
 
     def _set_paused(self, queue: str, paused: bool, for_s: float | None) -> None:
         self.require(queue)
@@ -213,3 +236,12 @@ def _past_job(queue: str, row: Row) -> PastJob:
         errors=tuple(read_json(errors) or ()), result=read_json(result),
         created_at=created_at, started_at=started_at, finished_at=finished_at,
     )  # fmt: skip
+
+
+def match_values(queue: str, match: DeadMatch) -> dict[str, object]:
+    """What `dead_matching` is asked with. Raises UsageError for a payload that is no JSON."""
+    payload = None if match.payload is None else encode_json(match.payload)
+    return {
+        "queue": queue, "kind": match.kind, "error": match.error, "words": list(match.words), "payload": payload,
+        "limit": MOST_DEAD,
+    }  # fmt: skip
