@@ -190,6 +190,30 @@ async def test_a_blocking_handler_that_does_not_end_keeps_no_process(
     assert await scalar(db, b"select count(*) from pgops.workers") == 0
 
 
+@pytest.mark.slow
+async def test_a_handler_that_swallows_its_cancellation_keeps_no_process(
+    db: AsyncPool, queue: AsyncQueue, spawn: Spawn
+) -> None:
+    await queue.enqueue("q", {}, kind="stubborn")
+    worker = spawn("--grace", "0.5")
+
+    async def is_running() -> int:
+        return await scalar(db, b"select count(*) from pgops.job_running")
+
+    await until(is_running)
+    for _ in range(2):
+        worker.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+    _, talk = worker.communicate(timeout=20)
+    assert (worker.returncode, "Traceback" in talk) == (1, False)
+    assert "does not end" in talk
+
+    async def reaped() -> int:
+        return (await queue.reap("q")).requeued
+
+    await until(reaped)
+
+
 async def test_bad_jobs_fail_with_their_reason_and_do_not_stop_the_worker(db: AsyncPool, queue: AsyncQueue) -> None:
     registry = Registry()
     good: list[int] = []
