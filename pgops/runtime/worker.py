@@ -89,7 +89,7 @@ class Worker:
 
     async def run(self) -> Stats:
         """Work until `stop`. A lost connection is waited out; at the start it raises UnreachableError."""
-        await self._read_settings()
+        await self._read_settings(self._queue)
         for entry in self._crons:
             await self._queue.cron.put(entry)
         self._desk.owner = await self._queue.register_worker(self._state())
@@ -132,23 +132,30 @@ class Worker:
                 await asyncio.sleep(FLUSH_EVERY_S)
 
     async def _pulse(self) -> None:
-        while not self._ended.is_set():
-            await self._read_settings()
-            await self._queue.beat_worker(self._desk.owner, self._state())
-            if self._hints.wanted and self._feed.waiting:
-                await self._queue.want_hints(self._queues, WANTED_FOR_S)
-            await self._outcomes.extend(self._queue, self._lease_s / 3, self._desk.completed)
-            await _wait(self._ended, min(self._lease_s / 6, 5.0))
+        """On a connection beside the pool, whose own the handlers may hold, all of them and for long."""
+        async with self._db.apart() as conn:
+            queue = AsyncQueue(conn, own=True)
+            while not self._ended.is_set():
+                await self._read_settings(queue)
+                await queue.beat_worker(self._desk.owner, self._state())
+                if self._hints.wanted and self._feed.waiting:
+                    await queue.want_hints(self._queues, WANTED_FOR_S)
+                await self._outcomes.extend(queue, self._lease_s / 3, self._desk.completed)
+                await _wait(self._ended, min(self._lease_s / 6, 5.0))
 
     async def _hear(self) -> None:
-        """Write what handlers say of their progress, and hear which jobs are to end."""
+        """Write what handlers say of their progress, and hear which jobs are to end; beside the pool too."""
+        async with self._db.apart() as conn:
+            await self._listen_to_both(AsyncQueue(conn, own=True))
+
+    async def _listen_to_both(self, theirs: AsyncQueue) -> None:
         while not self._ended.is_set():
             said = {key: self._desk.progress.pop(key) for key in list(self._desk.progress)}
             said = {key: value for key, value in said.items() if key[:2] not in self._desk.completed}
             for queue in {key[0] for key in said}:
                 mine = {(id, token): value for (its, id, token), value in said.items() if its == queue}
-                await self._queue.report_progress(queue, mine)
-            for wish in await self._queue.cancelled(self._queues):
+                await theirs.report_progress(queue, mine)
+            for wish in await theirs.cancelled(self._queues):
                 if self._outcomes.holds(wish.queue, wish.id):
                     self._runners.cancel(wish.queue, wish.id, wish.reason)
             await _wait(self._ended, LISTEN_TO_WISHES_S)
@@ -161,8 +168,10 @@ class Worker:
             if job is not None:
                 unstarted.append(job)
         try:
-            await self._outcomes.release(self._queue, unstarted)
-            await self._feed.settle(self._queue)
+            async with self._db.apart() as conn:
+                queue = AsyncQueue(conn, own=True)
+                await self._outcomes.release(queue, unstarted)
+                await self._feed.settle(queue)
         except PgopsError as error:
             log.warning("%d jobs could not be handed back, their leases will run out: %s", len(unstarted), error)
 
@@ -175,8 +184,8 @@ class Worker:
                 log.warning("%s; trying again in %.0f s", error, RECONNECT_S)
                 await _wait(until, RECONNECT_S)
 
-    async def _read_settings(self) -> None:
-        mine = [queue for queue in await self._queue.queues() if queue.queue in self._queues]
+    async def _read_settings(self, queues: AsyncQueue) -> None:
+        mine = [queue for queue in await queues.queues() if queue.queue in self._queues]
         self._outcomes.leases = {queue.queue: queue.lease_s for queue in mine}
         self._lease_s = min(self._outcomes.leases.values(), default=30.0)
         self._runners.keep_results = {queue.queue for queue in mine if queue.history == "all"}
