@@ -262,6 +262,8 @@ class AsyncPool:
         holds all of the pool's. Raises UnreachableError."""
         try:
             async with await psycopg.AsyncConnection.connect(self._dsn, **self._kwargs) as conn:
+                if self._bound is AsyncGuarded:
+                    await _begin_read_only(conn)
                 yield self._bound(conn)
         except psycopg.Error as error:
             raise translate(error) from error

@@ -263,6 +263,8 @@ class Pool:
         holds all of the pool's. Raises UnreachableError."""
         try:
             with psycopg.Connection.connect(self._dsn, **self._kwargs) as conn:
+                if self._bound is Guarded:
+                    _begin_read_only(conn)
                 yield self._bound(conn)
         except psycopg.Error as error:
             raise translate(error) from error
