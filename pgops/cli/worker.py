@@ -11,8 +11,8 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from time import monotonic
@@ -56,6 +56,7 @@ async def work(
         typer.Option("--metrics-port", min=1, max=65_535, help="Prometheus on 127.0.0.1; a port up for each process."),
     ] = None,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How stderr is written.")] = LogFormat.TEXT,
+    with_stdin: Annotated[bool, typer.Option("--with-stdin", hidden=True, help="Stop where stdin ends.")] = False,
 ) -> None:
     """Run the jobs of queues through the handlers of a Registry."""
     from pgops.runtime.registry import load_registry
@@ -87,12 +88,31 @@ async def work(
             at_last = threading.Timer(grace + GIVE_UP_S, _give_up)
             at_last.daemon = True
             stack.callback(at_last.cancel)
+            if with_stdin:
+                stack.enter_context(_at_end_of_stdin(stop))
             async with told_to_stop(stop), reporting(line, log_format):
                 stats = await worker.run()
     if cli.json:
         cli.document({"queues": queues, **asdict(stats)})
     else:
         output.talk(counts(asdict(stats)))
+
+
+@contextmanager
+def _at_end_of_stdin(stop: Callable[[], None]) -> Iterator[None]:
+    """Stop when whoever holds the other end is gone, however he went."""
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def read() -> None:
+        if not os.read(stdin, 1):
+            loop.remove_reader(stdin)
+            stop()
+
+    loop.add_reader(stdin, read)
+    try:
+        yield
+    finally:
+        loop.remove_reader(stdin)
 
 
 async def _refuse_pgmq(db: "AsyncPool", queues: Sequence[str]) -> None:
@@ -131,7 +151,7 @@ async def _work_in_processes(
 
 def _arguments(number: int, metrics_port: int | None) -> list[str]:
     """This command for one process: what comes later on a command line goes before what came earlier."""
-    given = ["--processes", "1", "--json"]
+    given = ["--processes", "1", "--with-stdin", "--json"]
     if metrics_port is not None:
         given += ["--metrics-port", str(metrics_port + number)]
     return [sys.executable, "-m", "pgops", *sys.argv[1:], *given]
@@ -141,9 +161,9 @@ async def _keep_running(arguments: Sequence[str], stopping: asyncio.Event, grace
     total: Counter[str] = Counter()
     while not stopping.is_set():
         process = await asyncio.create_subprocess_exec(
-            *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True
+            *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True
         )
-        ended = asyncio.ensure_future(process.communicate())
+        ended = asyncio.ensure_future(_ended(process))
         told = asyncio.ensure_future(stopping.wait())
         try:
             await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
@@ -154,7 +174,7 @@ async def _keep_running(arguments: Sequence[str], stopping: asyncio.Event, grace
             told.cancel()
             if process.returncode is None:
                 process.kill()
-        said, _ = await ended
+        said = await ended
         if said:
             total.update({name: value for name, value in json.loads(said).items() if type(value) is int})
             total.pop("schema_version", None)
@@ -164,3 +184,11 @@ async def _keep_running(arguments: Sequence[str], stopping: asyncio.Event, grace
             output.talk(f"a worker process has ended with {process.returncode}; another one follows")
             await asyncio.sleep(RESTART_S)
     return total
+
+
+async def _ended(process: asyncio.subprocess.Process) -> bytes:
+    """What it has said by its end. Its stdin stays open until then: it is how it knows that we live."""
+    assert process.stdout is not None
+    said = await process.stdout.read()
+    await process.wait()
+    return said

@@ -6,6 +6,7 @@ nothing is dropped, and what outlives its lease meanwhile is refused there and c
 
 import asyncio
 import logging
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -46,6 +47,7 @@ class HeldBatch:
     token: int
     open: set[int]
     extended_at: float
+    lost: set[int] = field(default_factory=set)
     done: list[int] = field(default_factory=list)
     failed: list[FailedJob] = field(default_factory=list)
     results: dict[int, Encoded] = field(default_factory=dict)
@@ -61,11 +63,13 @@ class HeldBatch:
 
 
 class Outcomes:
-    """The batches that a worker holds."""
+    """The batches that a worker holds. `leases` is how long each queue's last."""
 
     def __init__(self, stats: Stats) -> None:
         self.batches: dict[int, HeldBatch] = {}
+        self.leases: dict[str, float] = {}
         self.stats = stats
+        self._lapsed: list[Job] = []
         self._dirty = asyncio.Event()
 
     @property
@@ -80,6 +84,16 @@ class Outcomes:
         ids = {job.id for job in claim.jobs}
         self.batches[claim.token] = HeldBatch(claim.queue, claim.token, ids, monotonic())
         self.stats.claimed += len(ids)
+
+    def lapsed(self, job: Job) -> bool:
+        """Whether its lease has run out before it was started: the worker stood still. It is handed back then, unless
+        somebody has it already."""
+        batch = self.batches[job.token]
+        if job.id not in batch.lost and monotonic() - batch.extended_at < self.leases.get(job.queue, math.inf):
+            return False
+        self._lapsed.append(job)
+        self._dirty.set()
+        return True
 
     def done(self, job: Job) -> None:
         self.batches[job.token].done.append(job.id)
@@ -109,6 +123,9 @@ class Outcomes:
     async def flush(self, queue: AsyncQueue) -> None:
         """Send all that has ended. What fails to be sent stays for the next time."""
         self._dirty.clear()
+        while self._lapsed:
+            await self.release(queue, self._lapsed[-1:])
+            self._lapsed.pop()
         for batch in list(self.batches.values()):
             while batch.done:
                 ids = batch.next_done()
@@ -159,7 +176,8 @@ class Outcomes:
                 kept = await queue.heartbeat(batch.queue, list(waiting), batch.token)
                 batch.extended_at = now
                 if len(kept) < len(waiting):
-                    log.warning("%s: %d leases were lost while their jobs ran", batch.queue, len(waiting) - len(kept))
+                    batch.lost = waiting.difference(kept)
+                    log.warning("%s: %d leases were lost while their jobs ran", batch.queue, len(batch.lost))
 
     def _stale(self, batch: HeldBatch, ids: Sequence[int] | set[int]) -> None:
         if ids:

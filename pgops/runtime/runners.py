@@ -89,6 +89,8 @@ class Runners:
                 await asyncio.sleep(0)  # handlers that never wait must leave the loop to feed, flush and pulse
 
     async def _run_job(self, job: Job, task: "asyncio.Task[None]") -> None:
+        if self._outcomes.lapsed(job):
+            return
         handler = self._registry.get(job.kind)
         if handler is None:
             known = ", ".join(self._registry.kinds) or "none"

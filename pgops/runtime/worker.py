@@ -188,7 +188,8 @@ class Worker:
 
     async def _read_settings(self, queues: AsyncQueue) -> None:
         mine = [queue for queue in await queues.queues() if queue.queue in self._queues]
-        self._lease_s = min((queue.lease_s for queue in mine), default=30.0)
+        self._outcomes.leases = {queue.queue: queue.lease_s for queue in mine}
+        self._lease_s = min(self._outcomes.leases.values(), default=30.0)
         self._runners.keep_results = {queue.queue for queue in mine if queue.history == "all"}
 
     def _state(self) -> WorkerState:
