@@ -127,6 +127,7 @@ async def test_the_late_completion_of_a_stopped_worker_is_refused(
         return await scalar(db, b"select count(*) from pgops.job_running")
 
     await until(is_running)
+    await asyncio.sleep(0.3)  # its handler has begun: what has not is not begun after the stop
     zombie.send_signal(signal.SIGSTOP)
 
     async def reaped() -> int:
