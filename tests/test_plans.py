@@ -5,7 +5,8 @@ a whole job table, and at a cost that does not grow with what is dead.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -26,7 +27,7 @@ VALUES: dict[str, object] = {
 }  # fmt: skip
 HOT = {
     "claim": LEASES, "complete": LEASES, "fail": LEASES, "release": LEASES, "heartbeat": LEASES, "promote": LEASES,
-    "fold": LEASES, "enqueue": ENQUEUE, "turns": LEASES, "behead": LEASES, "due": CRON,
+    "fold": LEASES, "enqueue": ENQUEUE, "turns": LEASES, "behead": LEASES, "due": CRON, "reap": LEASES,
 }  # fmt: skip
 JOB_TABLES = {"job_available", "job_scheduled", "job_running", "job_dead", "queue_delta", "cron"}
 
@@ -41,6 +42,15 @@ def conn(dsn: str) -> Iterator["psycopg.Connection[Any]"]:
 
 def plan(conn: "psycopg.Connection[Any]", name: str, *, run: bool = False, **values: object) -> dict[str, Any]:
     """The generic plan of a statement; with `run`, as it went (rolled back)."""
+    with prepared(conn, name, run=run, of=VALUES | values) as look:
+        return look()
+
+
+@contextmanager
+def prepared(
+    conn: "psycopg.Connection[Any]", name: str, *, run: bool = True, of: dict[str, object]
+) -> Iterator[Callable[[], dict[str, Any]]]:
+    """A statement that is planned once; each call tells its plan and, with `run`, how it went (rolled back)."""
     names: list[str] = []
 
     def number(found: re.Match[str]) -> str:
@@ -50,16 +60,20 @@ def plan(conn: "psycopg.Connection[Any]", name: str, *, run: bool = False, **val
 
     text = re.sub(r"%\((\w+)\)s", number, HOT[name][name].decode())
     conn.execute(f"prepare hot as {text}".encode())
-    try:
-        literals = ", ".join(psycopg.sql.Literal((VALUES | values)[n]).as_string(conn) for n in names)
-        options = "analyze, buffers, format json" if run else "format json"
+    literals = ", ".join(psycopg.sql.Literal(of[n]).as_string(conn) for n in names)
+    options = "analyze, buffers, format json" if run else "format json"
+
+    def look() -> dict[str, Any]:
         with conn.transaction(force_rollback=True):
             row = conn.execute(f"explain ({options}) execute hot({literals})".encode()).fetchone()
+        assert row is not None
+        found: dict[str, Any] = row[0][0]["Plan"]
+        return found
+
+    try:
+        yield look
     finally:
         conn.execute("deallocate hot")
-    assert row is not None
-    found: dict[str, Any] = row[0][0]["Plan"]
-    return found
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -126,6 +140,31 @@ def test_on_a_million_rows_and_then_a_million_dead_ones(conn: "psycopg.Connectio
         from_the_start = buffers(plan(conn, "claim", run=True))
     assert above_the_floor <= 1.5 * fresh, "the floor passes the dead by"
     assert from_the_start > 10 * above_the_floor, "or this test would prove nothing"
+
+
+def test_taking_back_from_the_lost_passes_by_what_the_living_have_done(
+    conn: "psycopg.Connection[Any]", dsn: str
+) -> None:
+    """Also by a plan that was made while there was nothing, which is the one that workers keep."""
+    conn.execute("alter table pgops.job_running set (autovacuum_enabled = off)")
+    conn.execute(
+        "insert into pgops.workers (id, host, pid, queues, concurrency, lease, heartbeat_at) values"
+        " (1, 'lost', 1, '{q}', 1, '1 s', now() - interval '1 h'), (2, 'alive', 2, '{q}', 1, '1 min', now())"
+    )
+    dead = 20_000
+    with prepared(conn, "reap", of=VALUES) as look, psycopg.connect(dsn) as holder:
+        assert buffers(look()) <= 10
+        holder.execute("set transaction isolation level repeatable read")
+        holder.execute("select pg_current_xact_id()")
+        conn.execute(
+            "insert into pgops.job_running (queue, id, priority, attempt, kind, payload, created_at, token, owner,"
+            " lease_until) select 'q', n, 2, 1, 'k', '{}', now(), 1, 2, now() from generate_series(1, %s) n",
+            [dead],
+        )
+        conn.execute("delete from pgops.job_running")
+        assert buffers(look()) <= 10, "by the plan of empty tables"
+    assert buffers(plan(conn, "reap", run=True)) <= 10, "by a plan of now"
+    assert buffers(plan(conn, "reap", run=True, everyone=True)) > 100, "or this test would prove nothing"
 
 
 def test_a_look_at_many_recurring_jobs_reads_those_that_are_due(conn: "psycopg.Connection[Any]") -> None:

@@ -154,14 +154,23 @@ where queue = %(queue)s and id = any(%(ids)s) and token = %(token)s
 returning id
 
 -- name: reap
--- Leases that ran out, of workers without heartbeat (by owner) or, with `everyone`, of anybody. The attempt counts.
+-- Leases that ran out, of workers without heartbeat or, with `everyone`, of anybody. The attempt counts. By owner it
+-- passes by what the living have left dead, which only the rare look at everyone reads; "is true" as in claim.
 with lost as (
   delete from pgops.job_running
-  where queue = %(queue)s and ctid = any(array(
+  where (queue = %(queue)s) is true and ctid = any(array(
+    select expired.ctid
+    from pgops.workers w
+    cross join lateral (
+      select r.ctid from pgops.job_running r
+      where r.queue = %(queue)s and r.owner = w.id and r.lease_until < statement_timestamp()
+      limit %(limit)s for update skip locked
+    ) expired
+    where not %(everyone)s and w.heartbeat_at < statement_timestamp() - w.lease
+    limit %(limit)s
+  ) || array(
     select ctid from pgops.job_running
-    where queue = %(queue)s and lease_until < statement_timestamp()
-      and (%(everyone)s or owner = any(array(
-        select id from pgops.workers where heartbeat_at < statement_timestamp() - lease)))
+    where %(everyone)s and queue = %(queue)s and lease_until < statement_timestamp()
     limit %(limit)s for update skip locked))
   returning *
 ), ended as materialized (
