@@ -1,7 +1,8 @@
 """The worker's supply: claims ahead of the runners, above the floor, with a sweep below it now and then.
 
-One session of its own, so that claims and completions overlap. The buffer is bounded by what the runners get done in
-a tenth of a second, and so by far less than half a lease.
+One session of its own, so that claims and completions overlap. A sweep begins on another one, since over many dead
+entries it is slow and no claim shall wait for it. The buffer is bounded by what the runners get done in a tenth of a
+second, and so by far less than half a lease.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from functools import partial
 from time import monotonic
 
 from pgops.database import AsyncPool
-from pgops.runtime.floors import Floor, Sweep
+from pgops.runtime.floors import SWEEP_EVERY_S, Floor, Sweep
 from pgops.runtime.job import Desk, RunningJob
 from pgops.runtime.outcomes import Outcomes
 from pgops.runtime.sessions import worker_session
@@ -93,14 +94,23 @@ class Feed:
         claim = await self._take(leases, queue, room, floor.scan())
         # What a limit has cut short is not all there was.
         floor.after_claim(claim, len(claim.jobs) if queue in self.limited else room, started_at)
-        return len(claim.jobs) + await self._sweep(leases, queue)
+        more = await self._pass(leases, queue) if self._sweeps[queue].passing else 0
+        return len(claim.jobs) + more
 
-    async def _sweep(self, leases: AsyncQueue, queue: str) -> int:
+    async def sweep(self, leases: AsyncQueue) -> None:
+        """Begin a sweep of each queue where one is due. Where it finds more than there is room for, `run` goes on with
+        it, which is quick: it starts where this has come to."""
+        for queue, sweep in self._sweeps.items():
+            if sweep.passing or monotonic() < sweep.due_at:
+                continue
+            if self._db.pooler or await leases.try_sweeper(queue):
+                await self._pass(leases, queue)
+            else:
+                sweep.due_at = monotonic() + SWEEP_EVERY_S
+
+    async def _pass(self, leases: AsyncQueue, queue: str) -> int:
         sweep, room, began = self._sweeps[queue], self._room(), monotonic()
-        if began < sweep.due_at or not room:
-            return 0
-        if not self._db.pooler and not await leases.try_sweeper(queue):
-            sweep.due_at = began + 1.0
+        if not room:
             return 0
         start = sweep.begin(await leases.note(), began)
         claim = await self._take(leases, queue, room, start)

@@ -63,9 +63,14 @@ class Sweep:
         self._full_at = 0.0
         self._took_s = 0.0
 
+    @property
+    def passing(self) -> bool:
+        """Whether a pass has found as much as it asked for, and goes on."""
+        return self._from != NO_FLOORS
+
     def begin(self, mark: Mark, now: float) -> Floors:
         """Where this sweep starts. A minute after the last one it is the very beginning."""
-        if self._from != NO_FLOORS:
+        if self.passing:
             return self._from  # the same pass goes on: what it has passed by already is not settled by it
         if now >= self._full_at:
             self.bottom, self._full_at = 0, now + FULL_SWEEP_EVERY_S

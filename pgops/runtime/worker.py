@@ -102,7 +102,7 @@ class Worker:
                 flush = tasks.create_task(self._keep(self._flush, self._ended))
                 pulse = tasks.create_task(self._keep(self._pulse, self._ended))
                 wishes = tasks.create_task(self._keep(self._hear, self._ended))
-                duties = Maintenance(self._db, self._queues)
+                duties = Maintenance(self._db, self._queues, self._feed.sweep)
                 maintenance = tasks.create_task(self._keep(lambda: duties.run(self._stopping), self._stopping))
                 hints = tasks.create_task(self._keep(lambda: self._hints.run(self._stopping), self._stopping))
                 self._runners.start(tasks)
