@@ -376,6 +376,7 @@ async def test_an_idle_worker_is_told_of_new_jobs(
 ) -> None:
     monkeypatch.setattr("pgops.runtime.feed.POLL_MAX_S", 30.0)
     monkeypatch.setattr("pgops.runtime.feed.POLL_MIN_S", 30.0)
+    monkeypatch.setattr("pgops.runtime.floors.SWEEP_EVERY_S", 30.0)
     registry, ran = Registry(), []
 
     @registry.job()
@@ -399,6 +400,23 @@ async def test_an_idle_worker_is_told_of_new_jobs(
             told = await AsyncQueue(tx).enqueue("q", {}, hint=True)
         await until(lambda: {silent, told} <= set(ran), 5)
         its._feed._heard.set()
+
+
+async def test_a_new_queue_is_asked_for_hints_soon_after_its_first_job(db: AsyncPool, queue: AsyncQueue) -> None:
+    registry = Registry()
+
+    @registry.job()
+    async def work(job: RunningJob) -> None:
+        return
+
+    async with working(Worker(db, registry, ["new"])) as its:
+        await until(lambda: its._hints.wanted)
+        await queue.enqueue("new", {})
+
+        async def asks() -> int:
+            return await scalar(db, b"select count(*) from pgops.queues where hints_until > statement_timestamp()")
+
+        await until(asks, 3)
 
 
 async def test_hints_are_few_and_only_for_who_waits(dsn: str, db: AsyncPool, queue: AsyncQueue) -> None:

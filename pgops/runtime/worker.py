@@ -17,6 +17,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, UsageError
@@ -135,14 +136,16 @@ class Worker:
         while not self._ended.is_set():
             await self._read_settings()
             await self._queue.beat_worker(self._desk.owner, self._state())
-            if self._hints.wanted and self._feed.waiting:
-                await self._queue.want_hints(self._queues, WANTED_FOR_S)
             await self._outcomes.extend(self._queue, self._lease_s / 3)
             await _wait(self._ended, min(self._lease_s / 6, 5.0))
 
     async def _hear(self) -> None:
-        """Write what handlers say of their progress, and hear which jobs are to end."""
+        """Write what handlers say of their progress, hear which jobs are to end, and ask to be told of new ones."""
+        ask_at = 0.0
         while not self._ended.is_set():
+            if self._hints.wanted and self._feed.waiting and monotonic() >= ask_at:
+                asked = await self._queue.want_hints(self._queues, WANTED_FOR_S)
+                ask_at = monotonic() + (WANTED_FOR_S / 3 if asked == len(self._queues) else 0.0)
             for queue in {key[0] for key in self._desk.progress}:
                 said = {key: value for key, value in self._desk.progress.items() if key[0] == queue}
                 for key in said:
