@@ -90,6 +90,7 @@ create table pgops.job_scheduled (
 ) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 
 create index job_scheduled_run_at on pgops.job_scheduled (queue, run_at);
+create index job_scheduled_of_group on pgops.job_scheduled (queue, run_at) where group_key is not null;
 
 -- Jobs behind the head of their group, in order of arrival.
 create table pgops.job_waiting (
@@ -436,12 +437,14 @@ declare
   held text[] := '{}';
   joined bigint := 0;
 begin
-  while joined < most and cardinality(held) < 3 loop
-    select s.* into job from pgops.job_scheduled s
-    where s.queue = in_queue and s.run_at <= statement_timestamp() and s.group_key <> all(held)
+  for job in
+    select s.* from pgops.job_scheduled s
+    where s.queue = in_queue and s.run_at <= statement_timestamp() and s.group_key is not null
       and not exists (select from pgops.job_group g where g.queue = in_queue and g.key = s.group_key and g.head = s.id)
-    order by s.run_at limit 1 for update of s skip locked;
-    exit when not found;
+    order by s.run_at for update of s skip locked
+  loop
+    exit when joined >= most or cardinality(held) >= 3;
+    continue when job.group_key = any(held);
     begin
       perform pgops.admit((in_queue, job.group_key, null, job.id, job.priority, job.attempt, job.max_attempts, job.kind,
                            job.payload, job.headers, job.errors, job.unique_key, job.created_at)::pgops.job_waiting);

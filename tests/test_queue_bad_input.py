@@ -5,6 +5,8 @@ import asyncio
 import concurrent.futures
 import functools
 import json
+import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 from cli_call import Run, caller
-from test_worker import queue, scalar, until, working
+from test_worker import Spawn, queue, scalar, spawn, until, working
 from test_worker_features import ended, in_state, worker
 
 from pgops import Backoff, Registry, Retry, RunningJob, Snooze
@@ -21,7 +23,7 @@ from pgops.errors import UsageError
 from pgops.services.models import Job
 from pgops.services.queue import AsyncQueue
 
-__all__ = ["queue"]  # fixture
+__all__ = ["queue", "spawn"]  # fixtures
 
 LONE = "half a pair: \ud800"
 
@@ -107,6 +109,52 @@ async def test_whatever_a_handler_raises_is_its_job_s_error(db: AsyncPool, queue
         name = "StopIteration" if isinstance(raised, StopIteration) else type(raised).__name__
         assert name in error or (cancelled and "cancelled itself" in error), error
     assert await scalar(db, b"select count(*) from ran") == 0
+
+
+@pytest.mark.slow
+async def test_a_worker_s_process_outlives_what_its_handlers_raise(
+    db: AsyncPool, queue: AsyncQueue, spawn: Spawn
+) -> None:
+    kinds = ["leaves", "interrupts", "nobody"]
+    ids = [await queue.enqueue("q", {}, kind=kind, max_attempts=1) for kind in kinds]
+    process = spawn("--concurrency", "2")
+    dead = [await in_state(queue, id, "dead") for id in ids]
+    await queue.enqueue("q", {}, kind="note")
+
+    async def ran() -> bool:
+        return await scalar(db, b"select count(*) from ran") == 1
+
+    await until(ran)
+    process.send_signal(signal.SIGTERM)
+    _, talk = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in talk) == (0, False)
+    errors = [str(job.errors[0]["error"]) for job in dead]
+    assert [error.partition(":")[0] for error in errors[:2]] == ["SystemExit", "KeyboardInterrupt"]
+    assert "no handler for kind 'nobody'" in errors[2]
+
+
+async def test_blocking_handlers_that_hang_after_their_timeout_take_no_thread_from_others(
+    db: AsyncPool, queue: AsyncQueue
+) -> None:
+    """A thread cannot be stopped: the job is given up, and the next ones must not time out before they have begun."""
+    registry, let_go = Registry(), threading.Event()
+
+    @registry.job("hangs", timeout_s=0.1)
+    def hangs(job: RunningJob) -> None:
+        let_go.wait(30)
+
+    @registry.job("quick", timeout_s=0.5)
+    def quick(job: RunningJob) -> None:
+        return
+
+    try:
+        for kind in ("hangs",) * 4 + ("quick",) * 4:
+            await queue.enqueue("q", {}, kind=kind, max_attempts=1)
+        async with working(worker(db, registry, concurrency=2)) as its:
+            await until(lambda: its.stats.ended == 8)
+        assert (its.stats.completed, its.stats.dead) == (4, 4)
+    finally:
+        let_go.set()
 
 
 async def test_a_wish_that_makes_no_sense_fails_the_attempt(db: AsyncPool, queue: AsyncQueue) -> None:

@@ -175,8 +175,9 @@ class QueueModel(RuleBasedStateMachine):
     # --- producers ----------------------------------------------------------------------------------------------
 
     @rule(
-        how=st.sampled_from(["enqueue", "enqueue_jobs", "function", "view"]), client=some_clients, key=some_keys,
-        group=some_groups, states=st.sampled_from(STATES), priority=st.integers(1, 4), later=st.booleans(),
+        how=st.sampled_from(["enqueue", "enqueue_jobs", "enqueue_many", "function", "view"]),
+        client=some_clients, key=some_keys, group=some_groups, states=st.sampled_from(STATES),
+        priority=st.integers(1, 4), later=st.booleans(),
     )  # fmt: skip
     def enqueue(
         self, how: str, client: int | None, key: str | None, group: str | None, states: tuple[KeyState, ...],
@@ -184,15 +185,17 @@ class QueueModel(RuleBasedStateMachine):
     ) -> None:  # fmt: skip
         mine = None if client is None else self.world.clients[client]
         others = [other for other in self.world.clients if other is not mine]
-        born = {key for (key,) in self.rows("select key from pgops.job_group where queue = %s")}
+        born = self.rows("select key from pgops.job_group where queue = %s and head is not null")
         for other in others:
             freeing = {job.key for job in other.ending} - {None, *self.holders}
-            if key in {*other.keys, *freeing} or (group in other.groups and (group not in born or other.ending)):
+            if key in {*other.keys, *freeing} or (group in other.groups and ((group,) not in born or other.ending)):
                 return
         if mine is not None and key is not None and any(job.key == key for job in mine.ending):
             return
         if how == "view":
             states = STATES[0]
+        if how == "enqueue_many":
+            key, group, later = None, None, False
         holder = (mine.keys.get(key or "") if mine else None) or self.holders.get(key or "")
         payload = {"n": next(self.world.numbers)}
         id = self.added(how, mine, payload, key, group, states, priority, later)
@@ -221,6 +224,13 @@ class QueueModel(RuleBasedStateMachine):
                 self.name, payload, priority=priority, delay_s=3600 if later else None, group_key=group, unique_key=key,
                 unique_states=states, unique_for_s=for_s,
             )  # fmt: skip
+        if how == "enqueue_many":
+            assert queue.enqueue_many(self.name, [payload], priority=priority) == 1
+            cursor = conn.execute(
+                "select id from pgops.job_queue where queue = %s and payload = %s", [self.name, Jsonb(payload)]
+            )
+            (id,) = cursor.fetchone() or (0,)
+            return int(id)
         if how == "enqueue_jobs":
             run_at = datetime.now(UTC) + timedelta(hours=1) if later else None
             job = NewJob(payload, priority=priority, run_at=run_at, group_key=group, unique_key=key)
@@ -271,7 +281,7 @@ class QueueModel(RuleBasedStateMachine):
         """Workers 1 and 2 have floors, 3 looks at everything."""
         floor = self.floors.get(owner)
         if floor is not None:
-            floor.marked(self.clock, self.queue.note().seq)
+            floor.marked(self.clock, self.queue.note())
         claim = self.claimed(owner, limit, NO_FLOORS if floor is None else floor.scan())
         if floor is not None:
             floor.after_claim(claim, limit, self.clock)
@@ -280,7 +290,7 @@ class QueueModel(RuleBasedStateMachine):
     def sweep_below(self, limit: int) -> None:
         """Worker 1 is the sweeper."""
         held_back = self.sweep.held_back
-        start = self.sweep.start if held_back else self.sweep.begin(self.queue.note(), self.clock)
+        start = self.sweep.start if held_back else self.sweep.begin(self.queue.draw_line(), self.clock)
         claim = self.claimed(1, limit, start)
         self.sweep.after_claim(claim, limit, self.clock, 0.0, self.floors[1].claimed)
 

@@ -217,6 +217,8 @@ async def test_from_a_queue_to_its_dead_jobs_to_one_job_and_back(size: tuple[int
         await until(pilot, lambda: isinstance(pilot.app.screen, JobsRoom) and "93000" in screen(pilot))
         await pilot.press("left")
         await until(pilot, lambda: "▸ dead 41" in screen(pilot) and "90100" in screen(pilot))
+        assert "last error" in screen(pilot), "of a dead letter that is what one looks for, however narrow it is"
+        assert "TimeoutError" in screen(pilot)
         assert "93000" not in screen(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, JobRoom) and "TimeoutError" in screen(pilot))

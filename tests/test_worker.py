@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
+import psycopg
 import pytest
 
 from pgops import Registry
-from pgops.database import AsyncPool
+from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import UsageError
 from pgops.runtime import tidying
 from pgops.runtime.floors import TRAIL_S, Floor, Sweep
@@ -333,6 +334,17 @@ def test_the_bottom_rises_only_when_every_transaction_of_the_mark_has_ended() ->
     assert sweep_once(sweep, 400, xmin=20, xmax=40, now=4) == (0, 0, 0, 0)
     assert sweep.bottom == 100
     assert begin(sweep, 500, xmin=30, xmax=50, now=5) == (100, 100, 100, 100)
+
+
+async def test_on_a_quiet_server_a_transaction_that_runs_is_not_settled(dsn: str, queue: AsyncQueue) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn) as conn:
+        late = await AsyncQueue(AsyncBound(conn, foreign=True)).enqueue("q", {})
+        sweep = Sweep()
+        for now in range(1, 8):
+            start = sweep.begin(await queue.draw_line(), now)
+            found = await queue.claim("q", owner=1, token=now, limit=5, floors=start)
+            sweep.after_claim(found, 5, now, took_s=0)
+        assert sweep.bottom < late
 
 
 def test_a_seq_drawn_before_its_transaction_had_an_id_is_not_settled_without_it() -> None:

@@ -470,7 +470,7 @@ async def lose_an_answer(db: AsyncPool, admin: AsyncPool) -> None:
         return await scalar(admin, b"select count(*) " + waiting + b" and query like '%delete from pgops.job_avail%'")
 
     async with working(worker(db, registry)) as its:
-        await until(lambda: its._feed.waiting)
+        await until(lambda: its._feed._marked_at > 0)  # it has been looking
         try:
             await admin.execute(b"alter system set synchronous_standby_names = 'nobody'")
             await admin.execute(b"select pg_reload_conf()")

@@ -115,3 +115,25 @@ async def test_a_job_completed_in_a_long_transaction_keeps_no_heartbeat_waiting(
         await until(done)
     assert len(ran) == 1
     assert (its.stats.completed, its.stats.stale) == (2, 0)
+
+
+@pytest.mark.slow
+async def test_handlers_that_hold_all_connections_keep_no_heartbeat_waiting(db: AsyncPool, queue: AsyncQueue) -> None:
+    await queue.configure("q", lease_s=1)
+    registry, at_once, most = Registry(), 0, 0
+
+    @registry.job()
+    async def holds(job: RunningJob) -> None:
+        nonlocal at_once, most
+        async with job.connection() as conn:
+            at_once += 1
+            most = max(most, at_once)
+            await conn.execute("select pg_sleep(2)")
+            at_once -= 1
+            await job.complete(conn)
+
+    await queue.enqueue_many("q", [{}] * 12)
+    async with working(worker(db, registry, concurrency=12)) as its:
+        await until(lambda: its.stats.ended >= 12, 30)
+    assert (its.stats.completed, its.stats.stale, its.stats.retried) == (12, 0, 0)
+    assert most > 1

@@ -112,7 +112,7 @@ class Feed:
         if sweep.held_back:
             start = sweep.start
         elif self._db.pooler or await leases.try_sweeper(queue):
-            start = sweep.begin(await leases.note(), began)
+            start = sweep.begin(await leases.draw_line(), began)
         else:
             sweep.due_at = began + 1.0
             return None
@@ -140,9 +140,9 @@ class Feed:
         now = monotonic()
         if now - self._marked_at < MARK_EVERY_S:
             return
-        mark, ended = await leases.note(), self._outcomes.stats.ended
+        seq, ended = await leases.note(), self._outcomes.stats.ended
         for queue, floor in self._floors.items():
-            floor.marked(now, mark.seq)
+            floor.marked(now, seq)
             self._turns[queue] = await leases.turns(queue, floor.claimed) if floor.behind else IN_TURN
         rate = (ended - self._ended_before) / (now - self._marked_at)
         self._ahead = int(max(self._concurrency, min(rate * AHEAD_S, 2 * MAX_BATCH)))

@@ -38,7 +38,7 @@ class Runners:
         self._outcomes = outcomes
         self._desk = desk
         self._concurrency = concurrency
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="pgops-job")
+        self._threads = self._new_threads()
         self._told: set[tuple[str, int]] = set()
         self._warned: set[str] = set()
 
@@ -54,6 +54,9 @@ class Runners:
         for runner in late:
             runner.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+    def _new_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._concurrency, thread_name_prefix="pgops-job")
 
     def close(self) -> None:
         """Give the threads up; one that still runs a handler is not waited for."""
@@ -139,7 +142,14 @@ class Runners:
     def _in_thread(self, handler: Registered) -> Awaited:
         async def call(job: RunningJob) -> object:
             run = contextvars.copy_context().run
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, run, _called, handler.called, job)
+            threads = self._threads
+            try:
+                found = await asyncio.get_running_loop().run_in_executor(threads, run, _called, handler.called, job)
+            except asyncio.CancelledError:
+                if threads is self._threads:  # this one goes on, and the next jobs must not wait for it
+                    threads.shutdown(wait=False)
+                    self._threads = self._new_threads()
+                raise
             return await found if inspect.isawaitable(found) else found
 
         return call

@@ -61,7 +61,7 @@ class AsyncLeases:
                 "turns": list(turns),
             },
         )  # fmt: skip
-        cut = bool(rows and rows[0][-1])
+        cut = bool(rows and rows[0][-1])  # said in a row without a job if need be
         if cut and rows[0][0] is None:
             rows = []
         highest = [0, 0, 0, 0]
@@ -179,9 +179,15 @@ class AsyncLeases:
         """Add the deltas to the queue's total; `full` also finds those that were committed late."""
         await self._db.execute(Q["fold"], {"queue": queue, "full": full})
 
-    async def note(self) -> Mark:
-        """Where arrival stands now. What is drawn up to it is settled once a later mark's `xmin` reaches its `xmax`."""
+    async def note(self) -> int:
+        """The seq at which arrival stands now."""
         row = await self._db.one(Q["note"])
+        assert row is not None
+        return int(row[0])
+
+    async def draw_line(self) -> Mark:
+        """Where arrival stands now. What is drawn up to it is settled once a later mark's `xmin` reaches its `xmax`."""
+        row = await self._db.one(Q["draw_line"])
         assert row is not None
         return Mark(seq=row[0], xmax=row[1], xmin=row[2])
 

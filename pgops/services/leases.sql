@@ -4,7 +4,6 @@
 -- One index scan a priority, in the order of `turns` and only as far as there is room: the outer limit stops the loop.
 -- Each scan starts above its floor; rows that others hold are stepped over. "is true": the rows are reached by their
 -- ctid alone. A plan made while the table is empty would find the queue's index cheaper, and read all of it once it fills.
--- Where a pause or a limit left less room than was asked for, the last column says so, in a row without a job if need be.
 with queue as materialized (
   select max_attempts, lease, limited,
          case when paused and coalesce(resume_at > statement_timestamp(), true) then 0
@@ -318,9 +317,15 @@ on conflict (queue) do update set
   folded_id = greatest(t.folded_id, excluded.folded_id), folded_at = statement_timestamp()
 
 -- name: note
--- Where arrival stands, and which transactions might still bring something below it.
-select (select last_value from pgops.job_seq), pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-       pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+-- Where arrival stands.
+select last_value from pgops.job_seq
+
+-- name: draw_line
+-- The same, and which transactions might still bring something below it: those with a smaller id than the one drawn here
+-- for nothing else. A snapshot's own bound follows what has ended, and on a quiet server stands at one that still runs.
+-- Nothing is lost with it, so its commit waits for no disk.
+select (select last_value from pgops.job_seq), pg_current_xact_id()::text::bigint,
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint, set_config('synchronous_commit', 'off', true)
 
 -- name: try_sweeper
 -- One sweeper a queue, for as long as its session lives. Only work is saved by it; correctness never rests on it.

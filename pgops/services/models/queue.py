@@ -193,7 +193,7 @@ class CancelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment of the queue: the last seq drawn, and the bounds of the transactions that were running."""
+    """A moment of the queue: the last seq drawn, an id above those of all that ran, the lowest of those."""
 
     seq: int
     xmax: int

@@ -62,7 +62,7 @@ class Leases:
                 "turns": list(turns),
             },
         )  # fmt: skip
-        cut = bool(rows and rows[0][-1])
+        cut = bool(rows and rows[0][-1])  # said in a row without a job if need be
         if cut and rows[0][0] is None:
             rows = []
         highest = [0, 0, 0, 0]
@@ -180,9 +180,15 @@ class Leases:
         """Add the deltas to the queue's total; `full` also finds those that were committed late."""
         self._db.execute(Q["fold"], {"queue": queue, "full": full})
 
-    def note(self) -> Mark:
-        """Where arrival stands now. What is drawn up to it is settled once a later mark's `xmin` reaches its `xmax`."""
+    def note(self) -> int:
+        """The seq at which arrival stands now."""
         row = self._db.one(Q["note"])
+        assert row is not None
+        return int(row[0])
+
+    def draw_line(self) -> Mark:
+        """Where arrival stands now. What is drawn up to it is settled once a later mark's `xmin` reaches its `xmax`."""
+        row = self._db.one(Q["draw_line"])
         assert row is not None
         return Mark(seq=row[0], xmax=row[1], xmin=row[2])
 

@@ -43,6 +43,11 @@ JOBS = (
     Column("payload", "payload", 0),
     Column("error", "last error", 44, from_width=130),
 )
+DEAD = (
+    *(column for column in JOBS if column.key in ("id", "kind", "try", "age")),
+    Column("error", "last error", 0),
+    Column("payload", "payload", 44, from_width=130),
+)
 
 
 def job_line(job: JobRow, now: datetime) -> Line:
@@ -122,7 +127,9 @@ class JobsRoom(Room):
         self._jobs = {str(job.id): job for job in jobs}
         moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
         with self.app.batch_update():
-            self.query_one("#jobs", Ledger).show([job_line(job, moment or job.created_at) for job in jobs])
+            table = self.query_one("#jobs", Ledger)
+            table.lay(DEAD if self._state == "dead" else JOBS)
+            table.show([job_line(job, moment or job.created_at) for job in jobs])
             self._say(None if jobs else Text(f"○ no {self._state or ''} jobs here", QUIET))
 
     def _say(self, words: Text | None) -> None:

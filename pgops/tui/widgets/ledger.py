@@ -74,6 +74,7 @@ class Ledger(DataTable[Text]):
     ) -> None:
         super().__init__(id=id, cursor_type="row", cursor_foreground_priority="renderable")
         self.all_columns = tuple(columns)
+        self._names = [column.key for column in columns]
         self.sort_by = sort
         self.descending = descending
         self.opens = opens
@@ -92,6 +93,12 @@ class Ledger(DataTable[Text]):
         self._lines = tuple({line.key: line for line in lines}.values())
         self.marks &= {line.key for line in lines}
         self._redraw()
+
+    def lay(self, columns: Sequence[Column]) -> None:
+        """Show these of the columns that it was made with, in this order and as wide as they say."""
+        if tuple(columns) != self.all_columns:
+            self.all_columns = tuple(columns)
+            self._rebuild()
 
     def _redraw(self) -> None:
         if not self._shown:
@@ -114,15 +121,14 @@ class Ledger(DataTable[Text]):
             self.move_cursor(row=self.get_row_index(at), animate=False, scroll=True)
 
     def _arranged(self) -> list[Line]:
-        names = [column.key for column in self.all_columns]
-        kept = [line for line in self._lines if matches(self.query_words, _fields(line, names))]
-        if self.sort_by in names:
-            index = names.index(self.sort_by)
+        kept = [line for line in self._lines if matches(self.query_words, _fields(line, self._names))]
+        if self.sort_by in self._names:
+            index = self._names.index(self.sort_by)
             kept.sort(key=lambda line: line.order[index], reverse=self.descending)
         return kept
 
     def _put(self, line: Line, place: int) -> None:
-        by_key = dict(zip((column.key for column in self.all_columns), line.cells, strict=True))
+        by_key = dict(zip(self._names, line.cells, strict=True))
         cells = tuple(by_key[column.key] for column in self._shown)
         first = _First(no_wrap=True, overflow="ellipsis", end="", justify=cells[0].justify)
         first.place = place
