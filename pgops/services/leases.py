@@ -138,9 +138,9 @@ class AsyncLeases:
         """Which running jobs of `queues` somebody wants to end."""
         return [CancelRequest(*row) for row in await self._db.all(Q["cancelled"], {"queues": list(queues)})]
 
-    async def want_hints(self, queues: Sequence[str], for_s: float) -> None:
-        """Ask producers to say when they add to `queues`, for so many seconds."""
-        await self._db.execute(Q["want_hints"], {"queues": list(queues), "for_s": for_s})
+    async def want_hints(self, queues: Sequence[str], for_s: float) -> int:
+        """Ask producers to say when they add to `queues`, for so many seconds; how many of them exist."""
+        return await self._db.execute(Q["want_hints"], {"queues": list(queues), "for_s": for_s})
 
     # --- maintenance -------------------------------------------------------------------------------------------
 

@@ -139,9 +139,9 @@ class Leases:
         """Which running jobs of `queues` somebody wants to end."""
         return [CancelRequest(*row) for row in self._db.all(Q["cancelled"], {"queues": list(queues)})]
 
-    def want_hints(self, queues: Sequence[str], for_s: float) -> None:
-        """Ask producers to say when they add to `queues`, for so many seconds."""
-        self._db.execute(Q["want_hints"], {"queues": list(queues), "for_s": for_s})
+    def want_hints(self, queues: Sequence[str], for_s: float) -> int:
+        """Ask producers to say when they add to `queues`, for so many seconds; how many of them exist."""
+        return self._db.execute(Q["want_hints"], {"queues": list(queues), "for_s": for_s})
 
     # --- maintenance -------------------------------------------------------------------------------------------
 
