@@ -3,9 +3,16 @@
 Floor 1, under database.py; the blocking twin shares it.
 """
 
+from typing import Any
+
 import psycopg
 from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
+
+from pgops.errors import UsageError
+
+CONNECT_TIMEOUT_S = 5
 
 
 class Packed(bytes):
@@ -28,3 +35,20 @@ class OwnAdapters:
     def __init__(self) -> None:
         self.adapters = AdaptersMap(psycopg.adapters)
         self.adapters.register_dumper(Packed, _PackedDumper)
+
+
+def connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
+    """What is added to the caller's DSN, which libpq gets untouched."""
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error as error:
+        raise UsageError(
+            "the DSN cannot be parsed",
+            "use postgresql://user@host:5432/database or 'host=… dbname=… user=…'",
+        ) from error
+    kwargs: dict[str, Any] = {
+        "autocommit": True, "fallback_application_name": application_name, "context": OwnAdapters()
+    }  # fmt: skip
+    if "connect_timeout" not in given:
+        kwargs["connect_timeout"] = CONNECT_TIMEOUT_S
+    return kwargs

@@ -90,6 +90,7 @@ create table pgops.job_scheduled (
 ) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 
 create index job_scheduled_run_at on pgops.job_scheduled (queue, run_at);
+create index job_scheduled_of_group on pgops.job_scheduled (queue, run_at) where group_key is not null;
 
 -- Jobs behind the head of their group, in order of arrival.
 create table pgops.job_waiting (
@@ -424,6 +425,38 @@ begin
   if with_group is not null and new_state not in (1, 2, 4) then
     perform pgops.release_group(in_queue, with_group, of_id);
   end if;
+end
+$$;
+
+-- Jobs that are due and belong to a group join it; how many. Waits for nobody for long: where a transaction that is not
+-- done holds the group, its jobs stay for the next time, and after three such groups so do all others.
+create function pgops.join_groups(in_queue text, most bigint)
+returns bigint language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '20ms' as $$
+declare
+  job pgops.job_scheduled;
+  held text[] := '{}';
+  joined bigint := 0;
+begin
+  for job in
+    select s.* from pgops.job_scheduled s
+    where s.queue = in_queue and s.run_at <= statement_timestamp() and s.group_key is not null
+      and not exists (select from pgops.job_group g where g.queue = in_queue and g.key = s.group_key and g.head = s.id)
+    order by s.run_at for update of s skip locked
+  loop
+    exit when joined >= most or cardinality(held) >= 3;
+    continue when job.group_key = any(held);
+    begin
+      perform pgops.admit((in_queue, job.group_key, null, job.id, job.priority, job.attempt, job.max_attempts, job.kind,
+                           job.payload, job.headers, job.errors, job.unique_key, job.created_at)::pgops.job_waiting);
+      delete from pgops.job_scheduled s where s.queue = in_queue and s.id = job.id;
+      insert into pgops.queue_delta (queue, scheduled) values (in_queue, -1);
+      perform pgops.free_keys(in_queue, job.id, null, job.unique_key, 1);
+      joined := joined + 1;
+    exception when lock_not_available then
+      held := held || job.group_key;
+    end;
+  end loop;
+  return joined;
 end
 $$;
 

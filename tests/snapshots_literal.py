@@ -25,7 +25,7 @@ from pgops.ops.snapshot import (
     items,
 )
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace, CronEntry, DocumentIndex, JobRow, JobState
+from pgops.services.models import CacheNamespace, CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PgmqQueue
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -65,6 +65,16 @@ def namespace(name: str, **more: object) -> CacheNamespace:
     plain = CacheNamespace(
         name=name, hits=81_200, misses=3_400, hit_ratio=0.9598, sets=3_512, expired=2_100, evicted=0, entries=18_000,
         bytes=18_874_368, exact={"entries": False, "bytes": False},
+    )  # fmt: skip
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def pgmq_queue(name: str, **more: object) -> PgmqQueue:
+    """A queue of pgmq in which nothing is wrong."""
+    plain = PgmqQueue(
+        name=name, length=640, available=512, scheduled=28, running=100, dead=0, newest_age_s=0.4, oldest_age_s=640.0,
+        ready_age_s=75.0, total=90_412, bytes=1_843_200, archive_bytes=9_437_184, created_at=NOW, unlogged=False,
+        partitioned=False, in_per_s=61.0, out_per_s=58.0,
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]
 
@@ -178,6 +188,8 @@ BUSY = Snapshot(
         namespace("fragments", hits=8_800, misses=4_720, hit_ratio=0.6509, entries=2_000, bytes=2_097_152, exact={}),
     ),
 )  # fmt: skip
+
+WITH_PGMQ = replace(BUSY, pgmq=(pgmq_queue("wms_orders", dead=7),))
 
 CALM = replace(
     BUSY,
@@ -320,6 +332,21 @@ CRONS = (
 )
 
 
+def message(id: int, **more: object) -> PgmqMessage:
+    """A message of pgmq that waits for its first reader."""
+    sent = NOW - timedelta(seconds=90)
+    plain = PgmqMessage("orders", id, 0, sent, sent, {"to": f"user{id}@example.org", "order": id}, None)
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+MESSAGES = (
+    message(7, read_ct=6),
+    message(8, read_ct=1, vt=NOW + timedelta(seconds=25)),
+    message(9, vt=NOW + timedelta(hours=2)),
+    message(10, headers={"dead_letter": {"queue": "orders", "reason": "no such item"}}),
+)
+
+
 class LiteralSource:
     """A Source that gives what it was given, and notes what is asked of it. An error in its script is raised."""
 
@@ -334,6 +361,7 @@ class LiteralSource:
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
         self.crons_held = CRONS
+        self.messages_held = MESSAGES
         self.fails: PgopsError | None = None
 
     async def snapshot(self) -> Snapshot:
@@ -368,6 +396,11 @@ class LiteralSource:
             if one.id == id:
                 return one
         raise NotFoundError(f"queue {queue!r} has no job {id}", "it may be completed")
+
+    async def pgmq_messages(self, queue: str, limit: int) -> list[PgmqMessage]:
+        if self.fails is not None:
+            raise self.fails
+        return [replace(one, queue=queue) for one in self.messages_held][:limit]
 
     async def crons(self) -> tuple[CronEntry, ...]:
         if self.fails is not None:

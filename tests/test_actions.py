@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 
 import psycopg
 import pytest
@@ -11,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, PgopsError, RefusedError, UsageError
-from pgops.ops import audit, previews
+from pgops.ops import audit, previews, previews_jobs
 from pgops.ops.actions import Action, ActionName, preview, run
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
@@ -19,7 +20,7 @@ from pgops.services.embedders import HashingEmbedder
 from pgops.services.events import AsyncEvents
 from pgops.services.kv import AsyncKv
 from pgops.services.limits import AsyncLimits
-from pgops.services.models import FailedJob, VectorRow
+from pgops.services.models import DeadMatch, FailedJob, VectorRow
 from pgops.services.queue import AsyncQueue
 from pgops.services.vectors import AsyncVectors
 
@@ -96,6 +97,45 @@ async def test_only_the_named_jobs_are_hit(db: AsyncPool) -> None:
     assert (await audit.list(db))[0].detail == {"ids": [ids[1], 999]}
 
 
+async def kinds_of_dead(db: AsyncPool) -> dict[str, int]:
+    """Dead letters that differ in kind, error and payload."""
+    queue, ids = AsyncQueue(db), {}
+    await queue.configure("email", max_attempts=1)
+    jobs = (("a", "report", "Timeout: no answer"), ("b", "report", "refused"), ("c", "mail", "TIMEOUT"))
+    for name, kind, error in jobs:
+        ids[name] = await queue.enqueue("email", {"user": name, "n": 1}, kind=kind)
+        claim = await queue.claim("email", owner=1, token=1, limit=1)
+        await queue.fail("email", 1, [FailedJob(claim.jobs[0].id, error)])
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("match", "hit"),
+    [
+        (DeadMatch(error="timeout"), "ac"), (DeadMatch(kind="report"), "ab"), (DeadMatch("report", "timeout"), "a"),
+        (DeadMatch(payload={"user": "b"}), "b"), (DeadMatch(payload={"n": 1}), "abc"), (DeadMatch(), "abc"),
+        (DeadMatch(words=("mail",)), "c"), (DeadMatch(words=("report", "REF")), "b"),
+        (DeadMatch(error="%"), ""), (DeadMatch(kind="rep"), ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["requeue_dead", "discard_dead"])
+async def test_of_dead_letters_those_are_hit_that_match_and_were_shown(
+    db: AsyncPool, name: ActionName, match: DeadMatch, hit: str
+) -> None:
+    ids = await kinds_of_dead(db)
+    wanted = tuple(ids[one] for one in hit)
+    look = await preview(db, Action(name, "email", match=match))
+    assert (look.matched, look.exact, look.action.ids, len(look.samples)) == (len(hit), True, wanted, len(hit))
+    late = await kinds_of_dead(db)
+    result = await run(db, look.action if hit else Action(name, "email", match=match))
+    assert result.changed == len(hit)
+    left = {row[0] for row in await db.all(b"select id from pgops.job_dead")}
+    assert left == (set(ids.values()) | set(late.values())) - set(wanted)
+    detail = (await audit.list(db))[0].detail
+    assert detail.get("ids", []) == [*wanted]
+    assert set(detail.get("match", {})) == {one.name for one in fields(match) if getattr(match, one.name)}
+
+
 async def test_stuck_jobs_are_taken_from_their_worker(db: AsyncPool) -> None:
     ids = await stuck_jobs(db)
     look = await preview(db, Action("requeue_stuck", "email"))
@@ -159,11 +199,11 @@ async def test_a_preview_shows_why_jobs_died_and_sql_that_runs(db: AsyncPool, ds
 
 
 async def test_a_count_beyond_the_cap_is_at_least(db: AsyncPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(previews, "COUNT_CAP", 2)
+    monkeypatch.setattr(previews_jobs, "COUNT_CAP", 2)
     await dead_jobs(db)
     look = await preview(db, Action("requeue_dead", "email"))
     assert (look.matched, look.exact) == (2, False)
-    monkeypatch.setattr(previews, "COUNT_CAP", 3)
+    monkeypatch.setattr(previews_jobs, "COUNT_CAP", 3)
     look = await preview(db, Action("requeue_dead", "email"))
     assert (look.matched, look.exact) == (3, True)
 

@@ -374,8 +374,6 @@ async def test_eviction_waits_for_nobody(cache: AsyncCache, db: AsyncPool) -> No
 
 
 async def test_an_overwrite_in_a_capped_namespace_stays_heap_only(cache: AsyncCache, db: AsyncPool) -> None:
-    if db.version < 160_000:
-        pytest.skip("a BRIN index lets updates be heap-only from 16 on")
     await cache.set_cap("n", entries=5)
     async with db.transaction() as tx:
         for turn in range(20):
@@ -384,7 +382,7 @@ async def test_an_overwrite_in_a_capped_namespace_stays_heap_only(cache: AsyncCa
             b"""select pg_stat_get_xact_tuples_updated(c), pg_stat_get_xact_tuples_hot_updated(c)
                 from (select 'pgops.cache_store'::regclass as c) t"""
         )
-    assert row == (19, 19)
+    assert row == (19, 19 if db.version >= 160_000 else 0), "a BRIN index lets updates be heap-only from 16 on"
 
 
 @pytest.mark.parametrize("bad", [0, -1, 2**63, 1.5, "10", True])

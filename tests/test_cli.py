@@ -13,6 +13,7 @@ import pytest
 import this_server
 import typer
 from cli_call import Run, caller, spawned
+from pgmq import get_embedded_install_sql
 
 from pgops.cli.app import tree
 from pgops.config import Target
@@ -112,6 +113,8 @@ def seed(dsn: str, path: str = "") -> None:
     the documents e1 and e2 of events, and docs, with an index for the commands that need one."""
 
     asyncio.run(planted(dsn, path))
+    if path.startswith("queue pgmq"):
+        asyncio.run(planted_in_pgmq(dsn, path))
 
 
 async def planted(dsn: str, path: str = "") -> None:
@@ -160,6 +163,21 @@ async def _seed_vectors(pg: AsyncPgops, path: str) -> None:
         )
     if path in NEEDS_AN_INDEX and (await pg.vectors.stats("docs")).index is None:
         await pg.vectors.build_index("docs", lists=4)
+
+
+async def planted_in_pgmq(dsn: str, path: str) -> None:
+    """A queue orders of pgmq, new each time: message 1 was read once, 2 six times, and a third died of it."""
+    async with AsyncPgops.open(dsn) as pg:
+        if await pg.db.one(b"select from pg_namespace where nspname = 'pgmq'") is None:
+            async with pg.db.lend() as conn:
+                await conn.execute(get_embedded_install_sql().encode())
+        await pg.db.all(b"select pgmq.drop_queue(queue_name) from pgmq.meta")
+        if path != "queue pgmq create":
+            await pg.pgmq.create("orders")
+            await pg.pgmq.send_many("orders", [{"order": n} for n in (1, 2, 3)])
+            *_, last = await pg.pgmq.read("orders", limit=3, vt_s=0)
+            await pg.pgmq.dead_letter("orders", last.msg_id, last.read_ct)
+            await pg.db.execute(b"update pgmq.q_orders set read_ct = 6 where msg_id = 2")
 
 
 def check_envelope(document: dict[str, object]) -> None:
@@ -278,6 +296,13 @@ def test_a_requeue_shows_first_then_does_it(pgops: Run, dsn: str) -> None:
     assert len(pgops("queue", "jobs", "email", "--state", "dead", "--json").document["items"]) == 1
     other = pgops("queue", "requeue", "email", "--dead", "1", "--yes", "--json")
     assert other.document["changed"] == 0, "job 1 was named, and is not dead"
+    none = pgops("queue", "requeue", "email", "--dead", "--error", "no such error", "--yes", "--json")
+    assert none.document["changed"] == 0, "what matches nothing is not everything"
+    for wrong in (["--stuck", "--error", "x"], ["--dead", "1", "--kind", "k"], ["--dead", "--payload", "{"]):
+        assert pgops("queue", "requeue", "email", *wrong, "--yes").code == 2
+    by = ("--kind", "default", "--error", "", "--payload", "{}")
+    assert pgops("queue", "requeue", "email", "--dead", *by, "--dry-run", "--json").document["matched"] == 1
+    assert pgops("queue", "discard", "email", "--word", "nowhere", "--yes", "--json").document["changed"] == 0
     done = pgops("queue", "requeue", "email", "--dead", "--yes", "--json")
     assert (done.document["matched"], done.document["changed"], done.document["dry_run"]) == (1, 1, False)
     assert isinstance(done.document["audit_id"], int)

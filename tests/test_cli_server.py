@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -141,6 +142,7 @@ def test_a_psql_that_is_not_there_or_does_not_run_is_told_before_anything_starts
         assert "Traceback" not in done.err
     with pytest.raises(UnavailableError, match="cannot run /nowhere"):
         process.become("/nowhere", [], {})
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN, "or the next broken pipe would end us without a word"
 
 
 def _break(folder: Path) -> None:

@@ -96,6 +96,22 @@ def test_several_processes_share_the_work_and_the_dead_are_replaced(
 
 
 @pytest.mark.slow
+def test_no_process_outlives_the_one_that_started_it(dsn: str, conn: "psycopg.Connection[tuple[int]]") -> None:
+    process = start(dsn, "--processes", "2")
+
+    def living() -> list[int]:
+        return [row[0] for row in conn.execute("select pid from pgops.workers").fetchall()]
+
+    until(lambda: len(living()) == 2)
+    pids = living()
+    process.kill()
+    process.communicate()
+    until(lambda: not living())
+    for pid in pids:
+        until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
+
+
+@pytest.mark.slow
 def test_metrics_are_what_a_parser_reads(dsn: str, conn: object, free_port: int) -> None:
     process = start(dsn, "--metrics-port", str(free_port), "--log-format", "json")
 

@@ -149,6 +149,7 @@ def test_in_a_named_database_everything_is_called_demo(dsn: str) -> None:
         names += [row[0] for row in conn.execute("select tablename from pg_tables where schemaname = 'public'")]
         names += [row[0] for row in conn.execute("select distinct namespace from pgops.cache_store")]
         names += [row[0] for row in conn.execute("select namespace from pgops.cache_namespaces")]
+        assert conn.execute("select name from pgops.cron").fetchall() == [], "it would go on without the demo"
     assert names
     assert [name for name in names if not name.startswith("demo_")] == []
 
@@ -169,6 +170,9 @@ def test_the_scratch_database_is_made_anew_even_after_a_kill(tmp_path: Path) -> 
         assert again.returncode == 0, again.stderr
         document = json.loads(again.stdout)
         assert len([worker for worker in document["workers"] if worker["alive"]]) == 1
+        with psycopg.connect(make_conninfo(url.strip(), dbname="pgops_demo")) as conn:
+            recurring = conn.execute("select name from pgops.cron order by name").fetchall()
+        assert recurring == [("books",), ("stock",)], "in its own database"
     finally:
         Server(tmp_path / "home" / "server").destroy(force=True)
 

@@ -193,6 +193,7 @@ def test_what_is_wrong_in_config_is_one_clear_line_without_its_value(config: Pat
     check_no_key(caught.value)
 
 
+@pytest.mark.vectors
 async def test_an_unknown_name_is_refused_with_what_is_near(openai: Endpoint, db: AsyncPool) -> None:
     vectors = AsyncVectors(db)
     for name, near in (("opanai", "openai"), ("hash", "hashing"), ("zzz", "config.toml")):
@@ -208,6 +209,7 @@ async def test_an_unknown_name_is_refused_with_what_is_near(openai: Endpoint, db
     assert (await vectors.get("docs")).embedder == "openai"
 
 
+@pytest.mark.vectors
 async def test_dimensions_that_cannot_fit_are_refused_when_the_name_is_given(config: Path, db: AsyncPool) -> None:
     write(config, "http://127.0.0.1:1", dimensions=256)
     vectors = AsyncVectors(db)
@@ -218,6 +220,7 @@ async def test_dimensions_that_cannot_fit_are_refused_when_the_name_is_given(con
         await vectors.set_embedder("docs", "openai")
 
 
+@pytest.mark.vectors
 async def test_the_database_names_no_code(db: AsyncPool, dsn: str) -> None:
     await collection(db, "hashing")
     with psycopg.connect(dsn, autocommit=True) as conn:
@@ -232,6 +235,7 @@ async def test_the_database_names_no_code(db: AsyncPool, dsn: str) -> None:
 # --- which one ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 async def test_a_collection_without_an_embedder_says_how_to_get_one(db: AsyncPool) -> None:
     vectors = await collection(db, None)
     for call in (vectors.search_text("docs", "x"), vectors.add_texts("docs", ["x"])):
@@ -246,6 +250,7 @@ async def test_a_collection_without_an_embedder_says_how_to_get_one(db: AsyncPoo
         await vectors.set_embedder("dosc", "hashing")
 
 
+@pytest.mark.vectors
 async def test_rows_of_text_keep_their_metadata_and_ids(db: AsyncPool) -> None:
     vectors = await collection(db, "hashing")
     rows = [TextRow("one", {"category": "a"}, id=7), TextRow("two", {"category": "b"}, id=9)]
@@ -255,6 +260,7 @@ async def test_rows_of_text_keep_their_metadata_and_ids(db: AsyncPool) -> None:
     assert await vectors.add_texts("docs", []) == 0
 
 
+@pytest.mark.vectors
 async def test_what_cannot_be_a_row_or_a_query_is_refused_before_anyone_is_asked(
     openai: Endpoint, db: AsyncPool
 ) -> None:
@@ -289,6 +295,7 @@ class Async(Mine):
         return super().embed(texts)
 
 
+@pytest.mark.vectors
 async def test_an_object_that_embeds_is_an_embedder_async_or_not(db: AsyncPool) -> None:
     vectors = await collection(db, None)
     for mine in (Mine(), Async()):
@@ -304,6 +311,7 @@ async def test_an_object_that_embeds_is_an_embedder_async_or_not(db: AsyncPool) 
 # --- functions ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 @pytest.mark.parametrize("name", ["blocking", "patient"])
 async def test_a_function_of_config_embeds_in_batches(functions: str, db: AsyncPool, name: str) -> None:
     vectors = await collection(db, name)
@@ -313,6 +321,7 @@ async def test_a_function_of_config_embeds_in_batches(functions: str, db: AsyncP
         assert sys.modules[functions].seen == [(False, 3), (False, 1), (False, 1)], "in threads, three at a time"
 
 
+@pytest.mark.vectors
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
@@ -338,6 +347,7 @@ async def test_a_function_that_fails_changes_nothing(
 # --- an endpoint -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 async def test_an_endpoint_is_asked_in_batches_and_answers_in_any_order(
     config: Path, there: Endpoint, db: AsyncPool
 ) -> None:
@@ -402,6 +412,7 @@ ANSWERS: list[tuple[str, Answer, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.vectors
 @pytest.mark.parametrize(("answer", "words"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS])
 async def test_an_answer_that_is_none_is_one_clear_error_and_changes_nothing(
     openai: Endpoint, db: AsyncPool, answer: Answer, words: str
@@ -418,6 +429,7 @@ async def test_an_answer_that_is_none_is_one_clear_error_and_changes_nothing(
     assert (await vectors.get("docs")).rows == 0
 
 
+@pytest.mark.vectors
 async def test_an_answer_without_places_counts_as_it_stands(openai: Endpoint, db: AsyncPool) -> None:
     vectors = await collection(db)
     vector = HashingEmbedder(16).embed(["a"])[0]
@@ -425,6 +437,7 @@ async def test_an_answer_without_places_counts_as_it_stands(openai: Endpoint, db
     assert await vectors.add_texts("docs", ["a"]) == 1
 
 
+@pytest.mark.vectors
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_what_may_pass_is_tried_again(openai: Endpoint, db: AsyncPool, status: int) -> None:
     vectors = await collection(db)
@@ -433,6 +446,7 @@ async def test_what_may_pass_is_tried_again(openai: Endpoint, db: AsyncPool, sta
     assert len(openai.asked) == 3
 
 
+@pytest.mark.vectors
 async def test_trying_again_waits_as_asked_and_ends(openai: Endpoint, db: AsyncPool) -> None:
     vectors = await collection(db)
     openai.script[:] = [said(429, b"", retry_after="1")]
@@ -452,6 +466,7 @@ async def test_trying_again_waits_as_asked_and_ends(openai: Endpoint, db: AsyncP
     assert len(openai.asked) == 1, "longer than an answer may take is not waited for"
 
 
+@pytest.mark.vectors
 async def test_an_answer_that_does_not_come_ends_in_time(config: Path, there: Endpoint, db: AsyncPool) -> None:
     write(config, there.url, timeout_s=0.4)
     vectors = await collection(db)
@@ -475,6 +490,7 @@ async def test_an_answer_that_does_not_come_ends_in_time(config: Path, there: En
         check_no_key(caught.value)
 
 
+@pytest.mark.vectors
 async def test_where_nobody_listens_the_address_is_told(config: Path, db: AsyncPool) -> None:
     write(config, "http://127.0.0.1:1/v1")
     vectors = await collection(db)
@@ -484,6 +500,7 @@ async def test_where_nobody_listens_the_address_is_told(config: Path, db: AsyncP
     check_no_key(caught.value)
 
 
+@pytest.mark.vectors
 @pytest.mark.parametrize("key", [None, "", "  ", f"{KEY}\nX-More: 1", f"{KEY} more", f"{KEY}ü"])
 async def test_a_variable_without_a_key_is_named_and_its_value_is_not(
     openai: Endpoint, db: AsyncPool, monkeypatch: pytest.MonkeyPatch, key: str | None
@@ -499,6 +516,7 @@ async def test_a_variable_without_a_key_is_named_and_its_value_is_not(
     assert openai.asked == []
 
 
+@pytest.mark.vectors
 async def test_without_the_extra_it_is_named(openai: Endpoint, db: AsyncPool, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = await collection(db)
     monkeypatch.setitem(sys.modules, "httpx", None)
@@ -508,6 +526,7 @@ async def test_without_the_extra_it_is_named(openai: Endpoint, db: AsyncPool, mo
     assert (await vectors.search_text("docs", "x", embedder="hashing")) == ()
 
 
+@pytest.mark.vectors
 async def test_the_loop_goes_on_while_an_embedder_is_asked(slow: str, openai: Endpoint, db: AsyncPool) -> None:
     vectors = await collection(db, slow)
 
@@ -534,6 +553,7 @@ async def test_the_loop_goes_on_while_an_embedder_is_asked(slow: str, openai: En
     assert longest < 0.8
 
 
+@pytest.mark.vectors
 async def test_the_blocking_twin_does_the_same(functions: str, openai: Endpoint, dsn: str) -> None:
     def use() -> None:
         with Pool.open(dsn) as db:

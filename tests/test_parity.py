@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from cli_call import Run, caller
 from dashboard_story import USUAL, Story, screen, until
+from pgmq import get_embedded_install_sql
 from psycopg.conninfo import make_conninfo
 from textual.widgets import OptionList
 
@@ -113,6 +114,17 @@ async def paused_nightly(pg: AsyncPgops) -> None:
     await pg.queue.cron.pause("nightly")
 
 
+async def messages(pg: AsyncPgops) -> None:
+    """In pgmq: three that wait, of which two were read too often, and one that died of it."""
+    async with pg.db.lend() as conn:
+        await conn.execute(get_embedded_install_sql().encode())
+    await pg.pgmq.create("orders")
+    await pg.pgmq.send_many("orders", [{"order": number} for number in range(4)])
+    (first,) = await pg.pgmq.read("orders")
+    await pg.pgmq.dead_letter("orders", first.msg_id, first.read_ct, reason="no such item")
+    await pg.db.execute(b"update pgmq.q_orders set read_ct = 6 where msg_id < 4")
+
+
 async def nothing(pg: AsyncPgops) -> None:
     """A session is there in any case."""
 
@@ -144,6 +156,9 @@ WAYS: dict[ActionName, Way] = {
     "cron_pause": Way(nightly, "2 t P", "pgops queue cron pause nightly"),
     "cron_resume": Way(paused_nightly, "2 t P", "pgops queue cron resume nightly"),
     "cron_run": Way(nightly, "2 t N", "pgops queue cron run nightly"),
+    "pgmq_purge": Way(messages, "2 X", "pgops queue pgmq purge orders"),
+    "pgmq_dead": Way(messages, "2 R", "pgops queue pgmq dead orders --more-than 5", "orders: set aside"),
+    "pgmq_redrive": Way(messages, "2 R", "pgops queue pgmq redrive orders", "orders: let"),
 }
 # What is new has to be typed: by its command alone.
 TYPED = {"cron_add"}

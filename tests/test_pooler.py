@@ -212,8 +212,9 @@ async def test_a_read_only_session_reads_everything_and_changes_nothing(either_d
             assert await tx.one(b"select current_setting('transaction_read_only')") == ("on",)
             async with tx.transaction() as savepoint:
                 assert await savepoint.one(b"select 1") == (1,)
-        async with pg.db.session() as session:
-            assert await session.all(b"select current_setting('transaction_read_only')") == [("on",)]
+        for lent in (pg.db.session(), pg.db.apart()):
+            async with lent as session:
+                assert await session.all(b"select current_setting('transaction_read_only')") == [("on",)]
         snapshot = await collect(pg.db)
         assert not isinstance(snapshot.queues, Unavailable)
         with pytest.raises(RefusedError, match="read-only"):

@@ -78,7 +78,7 @@ async def test_who_has_waited_long_goes_first(db: AsyncPool, queue: AsyncQueue) 
     await queue.configure("q", aging_s=0)
     await queue.enqueue("q", {}, priority=4)
     await queue.enqueue("q", {}, priority=1)
-    await db.execute(b"update pgops.job_available set ready_at = '-infinity' where priority = 4")
+    await db.execute(b"update pgops.job_available set ready_at = '2000-01-01Z' where priority = 4")
     assert await queue.turns("q") == (1, 4, 2, 3), "no aging"
 
 

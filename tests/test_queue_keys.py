@@ -328,3 +328,70 @@ async def test_sql_producers_have_keys_too(db: AsyncPool, queue: AsyncQueue) -> 
     await db.execute(b"insert into pgops.job_queue (queue, payload, group_key) values ('q', '{}', 'g')")
     assert await counted(db, "q") == {"available": 1, "waiting": 1}
     await agrees(db)
+
+
+async def test_a_due_job_of_a_group_that_a_producer_is_just_making_keeps_no_other_waiting(
+    dsn: str, db: AsyncPool, queue: AsyncQueue
+) -> None:
+    late = await queue.enqueue("q", {}, group_key="a", delay_s=60)
+    others = [await queue.enqueue("q", {}, delay_s=60), await queue.enqueue("q", {}, group_key="b", delay_s=60)]
+    await db.execute(LONG_AGO)
+    async with await psycopg.AsyncConnection.connect(dsn) as conn:
+        first = await AsyncQueue(AsyncBound(conn, foreign=True)).enqueue("q", {}, group_key="a")
+        assert await asyncio.wait_for(queue.promote("q"), 3) == 2
+        assert sorted(await claimed(queue, 1)) == others
+        assert await asyncio.wait_for(queue.promote("q"), 3) == 0
+        await conn.commit()
+    assert await queue.promote("q") == 1
+    assert await claimed(queue, 2) == [first]
+    await queue.complete("q", [first], 2)
+    assert await claimed(queue, 3) == [late]
+    await agrees(db)
+
+
+async def test_many_due_jobs_of_groups_join_them_in_order(db: AsyncPool, queue: AsyncQueue) -> None:
+    ids = [await queue.enqueue("q", {}, group_key=f"g{n % 3}", delay_s=60 + n) for n in range(30)]
+    await db.execute(b"update pgops.job_scheduled set run_at = run_at - interval '1 h'")
+    assert [await queue.promote("q", limit=20), await queue.promote("q", limit=20)] == [20, 10]
+    assert await counted(db, "q") == {"available": 3, "waiting": 27}
+    for turn in range(10):
+        assert sorted(await claimed(queue, turn + 1)) == ids[3 * turn : 3 * turn + 3]
+        await queue.complete("q", ids[3 * turn : 3 * turn + 3], turn + 1)
+    await agrees(db)
+
+
+async def test_an_expired_key_that_a_producer_is_just_taking_keeps_no_maintenance_waiting(
+    dsn: str, db: AsyncPool, queue: AsyncQueue
+) -> None:
+    for key in ("k", "l"):
+        await queue.enqueue("q", {}, unique_key=key, unique_for_s=60)
+    await db.execute(b"update pgops.job_unique set until = statement_timestamp() - interval '1 s'")
+    async with await psycopg.AsyncConnection.connect(dsn) as conn:
+        mine = await AsyncQueue(AsyncBound(conn, foreign=True)).enqueue("q", {}, unique_key="k", unique_for_s=60)
+        await asyncio.wait_for(queue.forget_keys("q"), 3)
+        await conn.commit()
+    assert await db.all(b"select key, id from pgops.job_unique") == [("k", mine)]
+
+
+@pytest.mark.parametrize("by", ["promoted", "released", "reaped", "requeued"])
+async def test_a_key_is_free_when_its_job_comes_back_into_a_state_that_it_does_not_name(
+    db: AsyncPool, queue: AsyncQueue, by: str
+) -> None:
+    if by == "promoted":
+        first = await queue.enqueue("q", {}, unique_key="k", unique_states=["scheduled"], delay_s=60)
+    else:
+        first = await queue.enqueue("q", {}, unique_key="k", unique_states=["running"])
+        assert await claimed(queue, 1) == [first]
+    assert await queue.enqueue("q", {}, unique_key="k") == first
+    await db.execute(LONG_AGO)
+    await db.execute(b"update pgops.job_running set lease_until = statement_timestamp() - interval '1 s'")
+    if by == "promoted":
+        assert await queue.promote("q") == 1
+    elif by == "released":
+        await queue.release("q", [first], 1)
+    elif by == "reaped":
+        assert (await queue.reap("q", everyone=True)).requeued == 1
+    elif by == "requeued":
+        assert await queue.requeue_stuck("q") == 1
+    assert await queue.enqueue("q", {}, unique_key="k") != first
+    await agrees(db)

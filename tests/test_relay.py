@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import logging
 import os
 import random
 import signal
@@ -480,3 +481,36 @@ def test_a_sink_that_does_not_exist_is_refused_with_a_hint(name: str, message: s
 def test_a_relay_refuses_settings_that_make_no_sense(db: AsyncPool) -> None:
     with pytest.raises(UsageError, match="batch and attempts"):
         Relay(db, "s", Memory(), batch=0)
+
+
+async def test_a_function_that_is_async_behind_a_plain_one_is_awaited(events: AsyncEvents, db: AsyncPool) -> None:
+    """Else its coroutine would be thrown away, and the event count as delivered."""
+    got: list[object] = []
+
+    async def handle(event: Event) -> None:
+        await asyncio.sleep(0)
+        got.append(event.payload)
+        if event.payload == 2:
+            raise ValueError("no")
+
+    await events.append_many([NewEvent("t", n) for n in range(4)])
+    async with running(db, FunctionSink(lambda event: handle(event)), attempts=1) as relay:
+        await until(lambda: relay.stats.delivered == 3 and relay.stats.parked == 1)
+    assert sorted(set(got)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("raised", [ValueError("\ud800"), SystemExit(3), ValueError("\0")], ids=["half", "exit", "nul"])
+async def test_an_event_whose_error_is_strange_is_parked_too(
+    events: AsyncEvents, db: AsyncPool, raised: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("pgops.relay"), "disabled", True)  # pytest's workers cannot send such a line
+
+    def handle(event: Event) -> None:
+        if event.payload == 1:
+            raise raised
+
+    await events.append_many([NewEvent("t", n) for n in range(3)])
+    async with running(db, FunctionSink(handle), attempts=2) as relay:
+        await until(lambda: relay.stats.delivered == 2 and relay.stats.parked == 1)
+    (parked,) = await events.parked("s")
+    assert type(raised).__name__ in parked.error

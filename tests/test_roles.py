@@ -20,6 +20,7 @@ from pgops.ops import actions, audit
 from pgops.ops.actions import Action
 from pgops.ops.collector import collect
 from pgops.ops.grants import grants
+from pgops.ops.pgmq import ABSENT
 from pgops.ops.snapshot import Snapshot, Unavailable
 from pgops.runtime.maintenance import Maintenance
 from pgops.services.client import AsyncPgops
@@ -38,16 +39,18 @@ ROLES: dict[str, Sequence[str]] = {
 }
 LOOKS = {
     "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "queue history",
-    "queue cron list", "queue cron next", "cache get", "cache stats", "limit peek", "kv get", "kv ttl",
-    "kv scan", "doc list", "doc get", "doc find", "vector list", "vector search", "outbox list",
-    "outbox parked", "pubsub channels", "audit list", "sessions list", "locks list",
+    "queue cron list", "queue cron next", "queue pgmq list", "queue pgmq metrics", "queue pgmq peek", "cache get",
+    "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find", "vector list",
+    "vector search", "outbox list", "outbox parked", "pubsub channels", "audit list", "sessions list", "locks list",
 }  # fmt: skip
 ACTS = {
     "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",
     "queue resume", "queue work", "queue cron add", "queue cron remove", "queue cron pause",
-    "queue cron resume", "queue cron run", "cache set", "cache cap", "cache invalidate", "cache touch",
-    "cache delete", "cache purge", "limit hit", "limit reset", "limit purge", "kv set", "kv add", "kv delete",
-    "kv incr", "kv cas", "kv purge", "doc create", "doc put", "doc patch", "doc delete", "doc index",
+    "queue cron resume", "queue cron run", "queue pgmq create", "queue pgmq send", "queue pgmq read", "queue pgmq ack",
+    "queue pgmq archive", "queue pgmq extend", "queue pgmq dead", "queue pgmq redrive", "queue pgmq purge",
+    "cache set", "cache cap", "cache invalidate", "cache touch", "cache delete", "cache purge", "limit hit",
+    "limit reset", "limit purge", "kv set", "kv add", "kv delete", "kv incr", "kv cas", "kv purge",
+    "doc create", "doc put", "doc patch", "doc delete", "doc index",
     "doc drop", "vector create", "vector add", "vector set-embedder", "vector recall", "vector build",
     "vector rebuild", "vector drop", "outbox append", "outbox subscribe", "outbox unsubscribe", "outbox relay",
     "pubsub publish", "sessions cancel", "sessions terminate",
@@ -84,12 +87,12 @@ def run_as_owner(dsn: str, statements: str) -> None:
 
 
 def missing(snapshot: Snapshot) -> dict[str, Unavailable]:
-    """The parts that cannot be had, but for what no role could see on this server."""
+    """The parts that cannot be had, but for what no role could see on this server, or in this database."""
     parts = {name: getattr(snapshot, name) for name in Snapshot.__slots__}
     gone = {name: part for name, part in parts.items() if isinstance(part, Unavailable)}
     if not this_server.has_pgvector():
         gone.pop("vectors")
-    return gone
+    return {name: part for name, part in gone.items() if part != ABSENT}
 
 
 async def snapshot_of(dsn: str) -> Snapshot:
@@ -105,7 +108,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 @pytest.fixture
 def seeded(dsn: str) -> str:
     """A database with what the examples of the commands speak of."""
-    seed(dsn)
+    seed(dsn, "queue pgmq")
     return dsn
 
 
@@ -148,8 +151,9 @@ def test_every_command_that_looks_answers_or_says_what_to_grant(dsn: str, plain:
         sees_all = "pg_monitor" in str(conn.execute(
             "select array_agg(r.rolname) from pg_auth_members m join pg_roles r on r.oid = m.roleid "
             "where pg_get_userbyid(m.member) = %s", [granted]).fetchone())  # fmt: skip
-        row = conn.execute("select has_table_privilege(%s, 'pgops.migrations', 'select')", [granted]).fetchone()
-    reads = row == (True,)
+        reads, reads_pgmq = conn.execute(
+            "select has_table_privilege(%(role)s, 'pgops.migrations', 'select'), "
+            "has_schema_privilege(%(role)s, 'pgmq', 'usage')", {"role": granted}).fetchone() or ()  # fmt: skip
     for example in [one for one in EXAMPLES if one.path in LOOKS]:
         if example.path.startswith("vector ") and not this_server.has_pgvector():
             continue
@@ -157,7 +161,9 @@ def test_every_command_that_looks_answers_or_says_what_to_grant(dsn: str, plain:
         assert "Traceback" not in done.err
         if example.path in ("status", "check", "grants"):
             assert done.code in (0, 1, 3), example.path
-        elif not sees_all if example.path in ("sessions list", "locks list") else not reads:
+            continue
+        may = {"sessions list": sees_all, "locks list": sees_all, "queue list": reads or reads_pgmq}
+        if not may.get(example.path, reads_pgmq if example.path.startswith("queue pgmq ") else reads):
             check_refused(done, example.path)
         else:
             assert done.code == 0, f"{example.path}: {done.err}"
@@ -170,7 +176,7 @@ def check_refused(done: Done, path: str) -> None:
 
 
 ROOMS = {
-    "2": ("queues", "RP"), "3": ("", "BD"), "4": ("session_list", "CK"), "5": ("outbox", "D"), "6": ("kv", "P"),
+    "2": ("queues", "RPX"), "3": ("", "BD"), "4": ("session_list", "CK"), "5": ("outbox", "D"), "6": ("kv", "P"),
     "7": ("documents", "D"), "1": ("", "RP"),
 }  # fmt: skip
 
@@ -189,6 +195,21 @@ async def test_every_room_opens_and_says_what_to_grant(plain: str) -> None:
                 await pilot.press(act, "escape")
             await pilot.press("enter", "escape")
         await until(pilot, lambda: "● live" in screen(pilot))
+
+
+async def test_who_may_not_read_pgmq_sees_ours_and_what_to_grant(dsn: str, seeded: str) -> None:
+    with role(dsn, (SCHEMA, TABLES)) as mine:
+        app = PgopsApp(LiveSource(Target(mine, "test")))
+        async with app.run_test(size=SMALL, notifications=True) as pilot:
+            await pilot.press("2")
+            await until(pilot, lambda: "pgmq unavailable" in screen(pilot) and "email" in screen(pilot))
+            assert f"grant usage on schema pgmq to {name_of(mine)}" in " ".join(screen(pilot).split())
+            await pilot.press("X", "escape")
+            part = (await snapshot_of(mine)).pgmq
+            assert isinstance(part, Unavailable)
+            run_as_owner(dsn, part.remedy)
+            await pilot.press("ctrl+r")
+            await until(pilot, lambda: "orders pgmq" in screen(pilot))
 
 
 # --- pgops grants ------------------------------------------------------------------------------------------------
@@ -272,6 +293,14 @@ def test_who_may_act_runs_every_command_but_what_is_its_owners_alone(dsn: str, a
         if example.path in OF_THE_OWNER:
             assert done.code == 4, f"{example.path}: {done.out}{done.err}"
             assert "only its owner may do that" in done.err, example.path
+        elif example.path.startswith("queue pgmq "):
+            told = []
+            while done.code == 4 and len(told) < 2:
+                check_refused(done, example.path)
+                told.append(done.error["hint"])
+                run_as_owner(dsn, told[-1])
+                done = command(*example.argv, "--dsn", actor, stdin=example.stdin)
+            assert done.code == 0, f"{example.path}: {done.err}, {told}"
         else:
             assert done.code == 0, f"{example.path}: {done.err}"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pgmq import install_pgmq_from_sql
 from psycopg import sql
 
 import pgops
@@ -49,6 +50,8 @@ def prepared(dsn: str, *, about_vectors: bool) -> int:
     """PREPARE each statement that this server's version has; how many they were."""
     prepared = 0
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
+        install_pgmq_from_sql(conn=conn)
+        conn.execute("select pgmq.create('fixture')")
         for where, statement in statements():
             if UTILITIES.match(statement.sql) or statement.since > conn.info.server_version:
                 continue
@@ -79,6 +82,9 @@ def _prepare(text: bytes) -> sql.Composed:
         "inspect": sql.Identifier("public"), "store": sql.Identifier("pgops", "kv_store"),
         "entries": sql.Identifier("pgops", "rate_limits"), "until": sql.Identifier("tat"),
         "documents": sql.Identifier("pgops", "doc_fixture"),
+        "queue": sql.Identifier("pgmq", "q_fixture"), "archive": sql.Identifier("pgmq", "a_fixture"),
+        "dead": sql.Identifier("pgmq", "q_fixture"), "headers": sql.Identifier("headers"),
+        "touch": sql.SQL(", last_read_at = clock_timestamp()"), "kept": sql.SQL("msg_id, vt, message, headers"),
         "key": sql.SQL("(data -> 'a')"), "order": sql.SQL("(data -> 'a'), id"), "conditions": sql.SQL("true"),
     }  # fmt: skip
     holes = set(re.findall(r"(?<!\{)\{(\w+)\}(?!\})", numbered))

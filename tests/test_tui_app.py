@@ -8,14 +8,15 @@ from snapshots_literal import BUSY, CALM, EMPTY, HOSTILE, JOBS, NO_SCHEMA, Liter
 from textual.widgets import Input, Static
 
 from pgops.errors import RefusedError, UnreachableError
-from pgops.ops.actions import Action
+from pgops.ops.actions import Action, ActionName
+from pgops.services.models import DeadMatch
 from pgops.tui.app import PgopsApp
 from pgops.tui.keymap import GROUPS, KEYS
 from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.finding import FindingNote
 from pgops.tui.screens.help import Help, all_keys
 from pgops.tui.screens.job import JobRoom
-from pgops.tui.screens.jobs import JobsRoom
+from pgops.tui.screens.jobs import JobsRoom, dead_match
 from pgops.tui.widgets.ledger import Ledger
 
 SIZES = pytest.mark.parametrize(
@@ -216,6 +217,8 @@ async def test_from_a_queue_to_its_dead_jobs_to_one_job_and_back(size: tuple[int
         await until(pilot, lambda: isinstance(pilot.app.screen, JobsRoom) and "93000" in screen(pilot))
         await pilot.press("left")
         await until(pilot, lambda: "▸ dead 41" in screen(pilot) and "90100" in screen(pilot))
+        assert "last error" in screen(pilot), "of a dead letter that is what one looks for, however narrow it is"
+        assert "TimeoutError" in screen(pilot)
         assert "93000" not in screen(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, JobRoom) and "TimeoutError" in screen(pilot))
@@ -265,6 +268,30 @@ async def test_the_vectors_room_tells_lists_built_and_set_and_what_is_not_measur
 
 
 # --- acts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("key", "act"), [("R", "requeue_dead"), ("D", "discard_dead")])
+async def test_what_the_filter_asks_for_may_be_asked_of_all_dead(key: str, act: ActionName) -> None:
+    source = LiteralSource(BUSY, jobs=tuple(one for one in JOBS if one.state == "dead"))
+    async with dashboard(source) as pilot:
+        await pilot.press("2", "down", "enter")
+        await until(pilot, lambda: "90104" in screen(pilot))
+        await pilot.press("slash", *"error:550", "enter", key)
+        await until(pilot, lambda: "all dead with '550' in the error" in screen(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(source.previewed))
+        assert source.previewed == [Action(act, "email", match=DeadMatch(error="550"))]
+
+
+@pytest.mark.parametrize(
+    ("query", "match"),
+    [
+        ("", None), ("timeout", DeadMatch(words=("timeout",))), ("kind:report no answer",
+        DeadMatch(kind="report", words=("no", "answer"))), ("!ping", None), ("age:5", None), ("error:a error:b", None),
+    ],
+)  # fmt: skip
+def test_what_can_be_asked_of_those_that_are_not_on_screen(query: str, match: DeadMatch | None) -> None:
+    assert dead_match(query) == match
 
 
 @pytest.mark.parametrize("size", TWO_SIZES)

@@ -5,6 +5,7 @@ from snapshots_literal import BUSY
 
 from pgops.errors import UnreachableError
 from pgops.ops.actions import Action
+from pgops.services.models import DeadMatch
 from pgops.tui import formats
 from pgops.tui.commands import act_command
 from pgops.tui.feed import BACKOFF_S, Feed
@@ -92,6 +93,8 @@ def test_a_sparkline_ends_with_the_newest_and_hides_nothing() -> None:
 @pytest.mark.parametrize(
     ("action", "command"),
     [(Action("requeue_dead", "email"), "pgops queue requeue email --dead"),
+     (Action("requeue_dead", "email", (7,), match=DeadMatch("report", "no answer", {"n": 1}, ("a", "b"))),
+      """pgops queue requeue email --kind report --error 'no answer' --word a --word b --payload '{"n": 1}' --dead"""),
      (Action("requeue_stuck", "a b", ids=(1, 2)), "pgops queue requeue 'a b' 1 2 --stuck"),
      (Action("purge_expired", ""), "pgops cache purge"),
      (Action("rebuild_index", "docs", lists=290), "pgops vector rebuild docs --lists 290"),

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 from dashboard_story import SMALL, USUAL, Story, dashboard, screen, until
-from snapshots_literal import BUSY, EMPTY, LiteralSource
+from snapshots_literal import EMPTY, WITH_PGMQ, LiteralSource
 from textual.command import CommandPalette
 
 from pgops.errors import UnreachableError
@@ -20,6 +20,7 @@ from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.editor import Editor
+from pgops.tui.screens.pgmq_messages import MessagesRoom
 
 ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm"}
 ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "outbox": "5", "stores": "6",
@@ -27,6 +28,8 @@ ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "ou
 # By the key of an act: what the palette calls it elsewhere, and the acts that it leads to.
 REACHED: dict[str, tuple[str, set[str]]] = {
     "requeue": ("Requeue jobs", {"requeue_stuck", "requeue_dead"}),
+    "redrive": ("Dead letters of pgmq", {"pgmq_redrive", "pgmq_dead"}),
+    "empty": ("Empty a queue of pgmq", {"pgmq_purge"}),
     "cancel_jobs": ("Cancel a stuck job", {"cancel_jobs"}),
     "discard": ("Discard dead letters", {"discard_dead"}),
     "edit_job": ("Edit a job's payload", {"edit_job"}),
@@ -48,7 +51,7 @@ REACHED: dict[str, tuple[str, set[str]]] = {
     "remove_cron": ("Remove a recurring job", {"cron_remove"}),
 }
 # What one opens first, since the snapshot does not hold it.
-OF_OTHERS = {"build_index"}  # of a collection without an index, of which BUSY has none
+OF_OTHERS = {"build_index"}  # of a collection without an index, of which WITH_PGMQ has none
 IN_THEIR_ROOM = {"drop_index", "edit_job", *CRON_ACTS}
 
 
@@ -57,8 +60,8 @@ def test_every_act_and_every_key_of_one_is_offered() -> None:
     assert set(OFFERS) == ACT_KEYS - IN_THEIR_ROOM
     assert set().union(*(acts for _, acts in REACHED.values())) == set(get_args(ActionName)) - {"cron_add"}
     for key, offer in OFFERS.items():
-        assert {choice.action.name for choice in offer.choices(BUSY)} == REACHED[key][1] - OF_OTHERS, key
-        assert all(choice.words.isprintable() for choice in offer.choices(BUSY))
+        assert {choice.action.name for choice in offer.choices(WITH_PGMQ)} == REACHED[key][1] - OF_OTHERS, key
+        assert all(choice.words.isprintable() for choice in offer.choices(WITH_PGMQ))
 
 
 async def choose(pilot: Story, words: str) -> None:
@@ -73,14 +76,14 @@ async def choose(pilot: Story, words: str) -> None:
 
 @pytest.mark.parametrize("key", [*OFFERS], ids=str)
 async def test_from_the_overview_each_act_is_reached_and_asks_on_what(key: str) -> None:
-    source, wanted = LiteralSource(BUSY), len(OFFERS[key].choices(BUSY))
+    source, wanted = LiteralSource(WITH_PGMQ), len(OFFERS[key].choices(WITH_PGMQ))
     async with dashboard(source, USUAL) as pilot:
         here = {"requeue": "Requeue", "purge": "Purge cache"}.get(key, REACHED[key][0])
         await choose(pilot, here)
         if wanted > 1:
             await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
             await pilot.press("enter")
-        first = OFFERS[key].choices(BUSY)[0].action
+        first = OFFERS[key].choices(WITH_PGMQ)[0].action
         if key == "edit_queue":
             await until(pilot, lambda: isinstance(pilot.app.screen, Editor) and "lease_s" in screen(pilot))
             await pilot.press("ctrl+s")
@@ -92,13 +95,13 @@ async def test_from_the_overview_each_act_is_reached_and_asks_on_what(key: str) 
 
 
 async def test_a_search_is_reached_where_one_types_it() -> None:
-    async with dashboard(LiteralSource(BUSY), USUAL) as pilot:
+    async with dashboard(LiteralSource(WITH_PGMQ), USUAL) as pilot:
         await choose(pilot, "Search by likeness")
         await until(pilot, lambda: pilot.app.focused is not None and pilot.app.focused.id == "prompt")
 
 
 async def test_a_document_index_is_reached_in_its_collection() -> None:
-    source = LiteralSource(BUSY)
+    source = LiteralSource(WITH_PGMQ)
     async with dashboard(source, USUAL) as pilot:
         await choose(pilot, "Drop a document index")
         await until(pilot, lambda: isinstance(pilot.app.screen, DocumentsRoom))
@@ -113,13 +116,19 @@ async def test_a_document_index_is_reached_in_its_collection() -> None:
 
 
 async def test_a_recurring_job_is_reached_in_their_room() -> None:
-    async with dashboard(LiteralSource(BUSY), USUAL) as pilot:
+    async with dashboard(LiteralSource(WITH_PGMQ), USUAL) as pilot:
         await choose(pilot, "Run a recurring job now")
         await until(pilot, lambda: isinstance(pilot.app.screen, CronsRoom) and "nightly" in screen(pilot))
 
 
+async def test_the_messages_of_a_queue_of_pgmq_are_opened_by_name() -> None:
+    async with dashboard(LiteralSource(WITH_PGMQ), USUAL) as pilot:
+        await choose(pilot, "pgmq: wms_orders")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MessagesRoom) and "user9@" in screen(pilot))
+
+
 async def test_where_there_is_one_collection_it_is_opened() -> None:
-    one = replace(BUSY, documents=BUSY.documents[:1] if isinstance(BUSY.documents, tuple) else ())
+    one = replace(WITH_PGMQ, documents=WITH_PGMQ.documents[:1] if isinstance(WITH_PGMQ.documents, tuple) else ())
     async with dashboard(LiteralSource(one), SMALL) as pilot:
         await choose(pilot, "Drop a document index")
         await until(pilot, lambda: isinstance(pilot.app.screen, CollectionRoom))
@@ -127,7 +136,7 @@ async def test_where_there_is_one_collection_it_is_opened() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 async def test_from_every_room_every_act_stands_in_the_palette_once(room: str) -> None:
-    async with dashboard(LiteralSource(BUSY)) as pilot:
+    async with dashboard(LiteralSource(WITH_PGMQ)) as pilot:
         await pilot.press(ROOMS[room])
         await until(pilot, lambda: isinstance(pilot.app.screen, Room) and pilot.app.screen.room == room)
         await pilot.pause()

@@ -138,6 +138,7 @@ async def search(pilot: Story, typed: str) -> None:
     await pilot.press("enter")
 
 
+@pytest.mark.vectors
 async def test_live_from_a_bare_collection_to_a_narrowed_search(dsn: str) -> None:
     async with AsyncPgops.open(dsn) as pg:
         await pg.vectors.create("docs", 16, type="halfvec")

@@ -50,6 +50,7 @@ async def collection(db: AsyncPool, *, embedder: str | None = "hashing", rows: i
 # --- acts --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 async def test_an_index_is_built_as_was_shown_and_leaves_its_row(db: AsyncPool) -> None:
     vectors = await collection(db)
     look = await preview(db, Action("build_index", "docs", method="hnsw", m=8))
@@ -70,6 +71,7 @@ async def test_an_index_is_built_as_was_shown_and_leaves_its_row(db: AsyncPool) 
     assert "reindex index concurrently" in look.sql
 
 
+@pytest.mark.vectors
 async def test_a_method_that_takes_over_is_shown_and_done(db: AsyncPool) -> None:
     vectors = await collection(db)
     await run(db, Action("build_index", "docs", lists=2))
@@ -80,6 +82,7 @@ async def test_a_method_that_takes_over_is_shown_and_done(db: AsyncPool) -> None
     assert (await vectors.stats("docs")).method == "hnsw"
 
 
+@pytest.mark.vectors
 async def test_an_index_that_cannot_be_is_refused_by_the_preview_too(db: AsyncPool) -> None:
     vectors = AsyncVectors(db)
     await vectors.create("wide", 3_072)
@@ -92,6 +95,7 @@ async def test_an_index_that_cannot_be_is_refused_by_the_preview_too(db: AsyncPo
     assert await audit.list(db) == ()
 
 
+@pytest.mark.vectors
 async def test_a_search_by_text_asks_the_collections_embedder_and_says_so(openai: Endpoint, db: AsyncPool) -> None:
     await collection(db, embedder="openai")
     look = await preview(db, Action("search", "docs", query="text number 7", filter=(("category", "b"),)))
@@ -108,6 +112,7 @@ async def test_a_search_by_text_asks_the_collections_embedder_and_says_so(openai
     assert len(openai.asked) == 1
 
 
+@pytest.mark.vectors
 async def test_a_collection_without_an_embedder_is_searched_by_vector_alone(db: AsyncPool) -> None:
     await collection(db, embedder=None)
     for act in (preview, run):
@@ -121,6 +126,7 @@ async def test_a_collection_without_an_embedder_is_searched_by_vector_alone(db: 
 # --- the command line --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.vectors
 def test_from_texts_to_matches_by_a_configured_embedder(openai: Endpoint, pgops: Run) -> None:
     made = pgops("vector", "create", "docs", "--embedder", "openai", "--type", "halfvec", "--json").document[
         "collection"
@@ -150,6 +156,7 @@ def test_from_texts_to_matches_by_a_configured_embedder(openai: Endpoint, pgops:
     assert pgops("vector", "set-embedder", "docs", "hashing", "--json").document["collection"]["embedder"] == "hashing"
 
 
+@pytest.mark.vectors
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_a_failing_embedder_is_one_error_without_the_key(openai: Endpoint, pgops: Run, as_json: bool) -> None:
     more = ["--json"] if as_json else []
@@ -168,6 +175,7 @@ def test_a_failing_embedder_is_one_error_without_the_key(openai: Endpoint, pgops
     assert pgops("vector", "list", "--json").document["items"][0]["rows"] == 0
 
 
+@pytest.mark.vectors
 def test_what_is_said_wrong_of_vectors_is_a_usage_error(openai: Endpoint, pgops: Run) -> None:
     assert pgops("vector", "create", "docs", "--dimensions", "16").code == 0
     cases: list[tuple[list[str], str, list[str]]] = [
@@ -198,6 +206,7 @@ def test_what_is_said_wrong_of_vectors_is_a_usage_error(openai: Endpoint, pgops:
     assert [one["name"] for one in pgops("vector", "list", "--json").document["items"]] == ["docs"]
 
 
+@pytest.mark.vectors
 def test_a_type_that_takes_no_index_says_so_when_it_is_made(pgops: Run) -> None:
     done = pgops("vector", "create", "wide", "3072")
     assert done.code == 0 and "halfvec takes 4,000" in done.err
@@ -205,6 +214,7 @@ def test_a_type_that_takes_no_index_says_so_when_it_is_made(pgops: Run) -> None:
     assert "halfvec" not in pgops("vector", "create", "half", "3072", "--type", "halfvec").err
 
 
+@pytest.mark.vectors
 def test_an_hnsw_index_from_build_to_recall(pgops: Run) -> None:
     pgops("vector", "create", "docs", "16", "--embedder", "hashing")
     lines = "".join(json.dumps({"content": f"text number {n}"}) + "\n" for n in range(120))

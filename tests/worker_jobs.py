@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 
 import psycopg
@@ -37,3 +38,15 @@ async def effect(job: RunningJob) -> None:
         await asyncio.sleep(job.payload.get("sleep", 0))
         await job.complete(conn)
         await asyncio.sleep(job.payload.get("sleep", 0))
+
+
+@registry.job("leaves")
+def leaves(job: Job) -> None:
+    """Wants to end the process from its thread."""
+    sys.exit(3)
+
+
+@registry.job("interrupts")
+async def interrupts(job: Job) -> None:
+    """The same as ctrl-c would, with an error nobody can write down."""
+    raise KeyboardInterrupt("\ud800")

@@ -11,7 +11,7 @@
     lean.py       commands whose options cost nothing where they are not given
     inputs.py     payloads from arguments and from stdin
     running.py    the relay, and what runs until it is told to stop; worker.py: the worker, also in several processes
-    schema.py status.py server.py queue.py cache.py limit.py kv.py doc.py vector.py outbox.py pubsub.py
+    schema.py status.py server.py queue.py pgmq.py cache.py limit.py kv.py doc.py vector.py outbox.py pubsub.py
                   audit.py sessions.py check.py demo.py bench.py: one group each
 
 The rule: a command parses, calls a service or an act, and prints. It holds no SQL and no driver, and imports what
@@ -21,6 +21,8 @@ is heavy only when it runs, so that help is instant. The dashboard is imported o
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from io import TextIOWrapper
 
 
@@ -36,7 +38,17 @@ def main() -> None:
 
     code = run(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if any(thread.name.startswith("pgops-job") for thread in threading.enumerate()):
+        _leave_threads(code)
     sys.exit(code)
+
+
+def _leave_threads(code: int) -> None:
+    """A blocking handler had its time, and its job is back in the queue; Python itself would wait for its thread."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _leave(*_: object) -> None:

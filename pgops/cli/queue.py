@@ -1,36 +1,61 @@
 """`pgops queue …`: see queues and jobs, add jobs, take back what is stuck or dead, run a worker."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgops.cli import acts, cron, inputs, worker
+from pgops.cli import acts, cron, inputs, output, pgmq, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
 from pgops.errors import UnavailableError, UsageError
-from pgops.services.models import JobRow, JobState
+from pgops.services.models import JobRow, JobState, PgmqQueue
+
+if TYPE_CHECKING:
+    from pgops.services.models import DeadMatch
 
 app = group("queue", "Jobs: queues, dead letters, workers.")
 app.add_typer(cron.app)
 Name = Annotated[str, typer.Argument(metavar="QUEUE", show_default=False)]
+OfKind = Annotated[str | None, typer.Option("--kind", help="Only dead letters of this kind.")]
+WithError = Annotated[
+    str | None, typer.Option("--error", metavar="TEXT", help="Only those whose last error contains it.")
+]
+WithWords = Annotated[
+    list[str] | None, typer.Option("--word", metavar="TEXT", help="Only those with it in kind or last error.")
+]
+WithPayload = Annotated[
+    str | None, typer.Option("--payload", metavar="JSON", help="Only those whose payload contains it.")
+]
 JOB_HEADS = ("id", "state", "kind", "priority", "attempt", "created", "run at", "payload")
 
 
 @command(app, "list", example="pgops queue list --json")
 async def list_(cli: Cli) -> None:
-    """Every queue: what waits, runs, is stuck or dead."""
-    from pgops.cli.report import QUEUE_HEADS, queue_row
+    """Every queue: what waits, runs, is stuck or dead; those of pgmq in the same database too."""
+    from pgops import migrate
+    from pgops.cli.report import QUEUE_HEADS, pgmq_as_queue_row, queue_row
     from pgops.ops.collector import collect
-    from pgops.ops.snapshot import Unavailable
+    from pgops.ops.pgmq import ABSENT
+    from pgops.ops.snapshot import Unavailable, items
 
-    async with cli.database() as db:
-        queues = (await collect(db)).queues
-    if isinstance(queues, Unavailable):
+    async with cli.database(schema=False) as db:
+        snapshot = await collect(db)
+        if not items(snapshot.pgmq):
+            await migrate.require(db)
+    queues, theirs = snapshot.queues, items(snapshot.pgmq)
+    if isinstance(queues, Unavailable) and not theirs:
         raise UnavailableError(queues.reason, queues.remedy)
-    cli.items(queues, QUEUE_HEADS, [queue_row(queue) for queue in queues])
+    if isinstance(queues, Unavailable):
+        output.talk(f"only queues of pgmq: {queues.reason} ({queues.remedy})")
+    if isinstance(snapshot.pgmq, Unavailable) and snapshot.pgmq != ABSENT:
+        output.talk(f"without queues of pgmq: {snapshot.pgmq.reason} ({snapshot.pgmq.remedy})")
+    rows = [(*queue_row(one), one.backend) for one in items(queues)]
+    rows += [(*pgmq_as_queue_row(one), one.backend) for one in theirs]
+    cli.items([*items(queues), *map(_as_queue, theirs)], (*QUEUE_HEADS, "backend"), rows)
 
 
 @command(app, "jobs", example="pgops queue jobs email --state dead --json")
@@ -88,6 +113,7 @@ async def enqueue(
         )
     value = None if many else inputs.payload(payload)
     async with cli.connect() as pg:
+        await pg.queue.refuse_pgmq(queue)
         if many:
             added = await pg.queue.enqueue_many(queue, inputs.stdin_lines(), kind=kind, priority=priority)
             cli.done("enqueue", f"enqueued {added:,} jobs in {queue}", matched=added, changed=added)
@@ -106,15 +132,22 @@ async def requeue(
     ids: Annotated[list[int] | None, typer.Argument(metavar="JOB", help="Only these jobs.")] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="Take running jobs back from a worker that hangs.")] = False,
     dead: Annotated[bool, typer.Option("--dead", help="Let dead letters start over.")] = False,
+    kind: OfKind = None,
+    error: WithError = None,
+    words: WithWords = None,
+    payload: WithPayload = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Make stuck or dead jobs available again: all of the queue, or those named."""
+    """Make stuck or dead jobs available again: all of the queue, those named, or of the dead those that match."""
     from pgops.ops.actions import Action
 
     if stuck == dead:
         raise UsageError("say which jobs: --stuck or --dead", "for example: pgops queue requeue email --dead")
-    action = Action("requeue_stuck" if stuck else "requeue_dead", queue, ids=tuple(ids or ()))
+    match = _match(ids, kind, error, words, payload)
+    if stuck and match is not None:
+        raise UsageError("--kind, --error, --word and --payload go with --dead", "stuck jobs are named, or all")
+    action = Action("requeue_stuck" if stuck else "requeue_dead", queue, ids=tuple(ids or ()), match=match)
     await acts.act(cli, action, yes=yes, dry_run=dry_run)
 
 
@@ -137,13 +170,30 @@ async def discard(
     cli: Cli,
     queue: Name,
     ids: Annotated[list[int] | None, typer.Argument(metavar="JOB", help="Only these dead letters.")] = None,
+    kind: OfKind = None,
+    error: WithError = None,
+    words: WithWords = None,
+    payload: WithPayload = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Give dead letters up: all of the queue, or those named. The history keeps them."""
+    """Give dead letters up: all of the queue, those named, or those that match. The history keeps them."""
     from pgops.ops.actions import Action
 
-    await acts.act(cli, Action("discard_dead", queue, ids=tuple(ids or ())), yes=yes, dry_run=dry_run)
+    action = Action("discard_dead", queue, ids=tuple(ids or ()), match=_match(ids, kind, error, words, payload))
+    await acts.act(cli, action, yes=yes, dry_run=dry_run)
+
+
+def _match(
+    ids: Sequence[int] | None, kind: str | None, error: str | None, words: Sequence[str] | None, payload: str | None
+) -> "DeadMatch | None":
+    if kind is None and error is None and payload is None and not words:
+        return None
+    if ids:
+        raise UsageError("name the jobs, or say what they have to match", "not both")
+    from pgops.services.models import DeadMatch
+
+    return DeadMatch(kind, error, None if payload is None else inputs.payload(payload), tuple(words or ()))
 
 
 @command(app, "edit", example="""pgops queue edit email 1 '{"to": "b@example.org"}' --yes --json""")
@@ -213,8 +263,16 @@ async def resume(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = Fals
     await acts.act(cli, Action("resume", queue), yes=True, dry_run=dry_run)
 
 
+def _as_queue(one: PgmqQueue) -> dict[str, object]:
+    """A queue of pgmq with all that a queue of ours says too; what pgmq does not know is null."""
+    unknown = dict.fromkeys(("stuck", "waiting", "completed_total", "failed_total"))
+    known = {"paused": False, "oldest_age_s": one.ready_age_s, "enqueued_total": one.total}
+    return {**output.plain(one), **unknown, **known, "oldest_message_age_s": one.oldest_age_s}
+
+
 def _attempt(job: JobRow) -> str:
     return str(job.attempt) if job.max_attempts is None else f"{job.attempt}/{job.max_attempts}"
 
 
 command(app, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(worker.work)
+app.add_typer(pgmq.app)

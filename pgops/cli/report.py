@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from pgops.cli.output import say, talk
 from pgops.cli.tables import cell, duration, size, table
+from pgops.ops.pgmq import ABSENT
 from pgops.ops.snapshot import (
     CachePart,
     DocumentsPart,
@@ -20,11 +21,15 @@ from pgops.ops.snapshot import (
     VectorIndexPart,
 )
 from pgops.ops.snapshot_jobs import Queue, Worker
+from pgops.services.models import PgmqQueue
 
 T = TypeVar("T")
 QUEUE_HEADS = (
     "queue", "paused", "available", "scheduled", "running", "stuck", "dead", "oldest", "in/s", "out/s", "completed",
     "failed",
+)  # fmt: skip
+PGMQ_HEADS = (
+    "queue", "length", "available", "scheduled", "running", "dead", "ready for", "oldest", "newest", "sent", "kind",
 )  # fmt: skip
 _WORKER_HEADS = ("worker", "host", "pid", "queues", "running", "of", "heartbeat", "state")
 _OUTBOX_HEADS = ("subscription", "sink", "lag", "lag age", "relayed", "relayed/s", "parked")
@@ -50,6 +55,8 @@ def show(snapshot: Snapshot) -> None:
     _line("limits", snapshot.limits, _limits)
     _line("kv", snapshot.kv, _kv)
     _table("Queues", snapshot.queues, QUEUE_HEADS, queue_row)
+    if snapshot.pgmq != ABSENT:
+        _table("Queues of pgmq", snapshot.pgmq, PGMQ_HEADS, pgmq_row)
     _table("Workers", snapshot.workers, _WORKER_HEADS, _worker_row)
     _table("Outbox", snapshot.outbox, _OUTBOX_HEADS, _outbox_row)
     _table("Vector indexes", snapshot.vectors, _VECTOR_HEADS, _vector_row)
@@ -146,6 +153,26 @@ def queue_row(queue: Queue) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def pgmq_row(one: PgmqQueue) -> tuple[object, ...]:
+    """A queue of pgmq as a line under PGMQ_HEADS."""
+    kind = "partitioned" if one.partitioned else "unlogged" if one.unlogged else "logged"
+    return (
+        one.name, _capped(one.length, one.exact, "length"), _capped(one.available, one.exact, "available"),
+        _capped(one.scheduled, one.exact, "scheduled"), _capped(one.running, one.exact, "running"),
+        _capped(one.dead, one.exact, "dead"), duration(one.ready_age_s), duration(one.oldest_age_s),
+        duration(one.newest_age_s), one.total, kind,
+    )  # fmt: skip
+
+
+def pgmq_as_queue_row(one: PgmqQueue) -> tuple[object, ...]:
+    """The same as a line under QUEUE_HEADS; what pgmq does not know is a dash."""
+    return (
+        one.name, None, _capped(one.available, one.exact, "available"), _capped(one.scheduled, one.exact, "scheduled"),
+        _capped(one.running, one.exact, "running"), None, _capped(one.dead, one.exact, "dead"),
+        duration(one.ready_age_s), one.in_per_s, one.out_per_s, None, None,
+    )  # fmt: skip
+
+
 def _worker_row(worker: Worker) -> tuple[object, ...]:
     state = "stopping" if worker.stopping else "alive" if worker.alive else "gone"
     return (
@@ -175,9 +202,9 @@ def _documents_row(one: DocumentsPart) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _capped(number: int, exact: Mapping[str, bool], name: str) -> int | str:
+def _capped(number: int | None, exact: Mapping[str, bool], name: str) -> int | str | None:
     """The number, or "~number" where it is capped or estimated."""
-    return number if exact.get(name, True) else f"~{number:,}"
+    return number if number is None or exact.get(name, True) else f"~{number:,}"
 
 
 def _percent(ratio: float | None) -> str:

@@ -6,15 +6,16 @@ talk; with --json one document at the end tells what was done.
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from time import monotonic
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +24,11 @@ from pgops.cli.context import Cli
 from pgops.cli.running import counts, reporting, told_to_stop
 from pgops.errors import UsageError
 
+if TYPE_CHECKING:
+    from pgops.database import AsyncPool
+
 RESTART_S = 1.0
+OWN_CONNECTIONS = 6  # the rest are for handlers that ask for one; none is opened before it is needed
 
 
 class LogFormat(StrEnum):
@@ -49,6 +54,7 @@ async def work(
         typer.Option("--metrics-port", min=1, max=65_535, help="Prometheus on 127.0.0.1; a port up for each process."),
     ] = None,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="How stderr is written.")] = LogFormat.TEXT,
+    with_stdin: Annotated[bool, typer.Option("--with-stdin", hidden=True, help="Stop where stdin ends.")] = False,
 ) -> None:
     """Run the jobs of queues through the handlers of a Registry."""
     from pgops.runtime.registry import load_registry
@@ -58,7 +64,8 @@ async def work(
     if processes > 1:
         await _work_in_processes(cli, queues, processes, metrics_port, grace)
         return
-    async with cli.database(max_size=8) as db:
+    async with cli.database(max_size=OWN_CONNECTIONS + min(concurrency, 10)) as db:
+        await _refuse_pgmq(db, queues)
         worker = Worker(db, handlers, queues, concurrency=concurrency, grace_s=grace, direct_dsn=direct_dsn)
         with ExitStack() as stack:
             if metrics_port is not None:
@@ -71,6 +78,8 @@ async def work(
                 rate = worker.stats.completed / max(monotonic() - began, 0.001)
                 return f"{counts(asdict(worker.stats))}, running {worker.running:,}, {rate:,.1f} a second"
 
+            if with_stdin:
+                stack.enter_context(_at_end_of_stdin(worker.stop))
             async with told_to_stop(worker.stop), reporting(line, log_format):
                 stats = await worker.run()
     if cli.json:
@@ -79,12 +88,37 @@ async def work(
         output.talk(counts(asdict(stats)))
 
 
+@contextmanager
+def _at_end_of_stdin(stop: Callable[[], None]) -> Iterator[None]:
+    """Stop when whoever holds the other end is gone, however he went."""
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def read() -> None:
+        if not os.read(stdin, 1):
+            loop.remove_reader(stdin)
+            stop()
+
+    loop.add_reader(stdin, read)
+    try:
+        yield
+    finally:
+        loop.remove_reader(stdin)
+
+
+async def _refuse_pgmq(db: "AsyncPool", queues: Sequence[str]) -> None:
+    from pgops.services.queue import AsyncQueue
+
+    for queue in queues:
+        await AsyncQueue(db).refuse_pgmq(queue)
+
+
 async def _work_in_processes(
     cli: Cli, queues: Sequence[str], processes: int, metrics_port: int | None, grace_s: float
 ) -> None:
     """As many workers as processes, each of them this command again; one that dies is started anew."""
     stopping = asyncio.Event()
-    async with cli.database(max_size=1):
+    async with cli.database(max_size=1) as db:
+        await _refuse_pgmq(db, queues)
         async with told_to_stop(stopping.set), asyncio.TaskGroup() as tasks:
             started = [
                 tasks.create_task(_keep_running(_arguments(number, metrics_port), stopping, grace_s))
@@ -101,7 +135,7 @@ async def _work_in_processes(
 
 def _arguments(number: int, metrics_port: int | None) -> list[str]:
     """This command for one process: what comes later on a command line goes before what came earlier."""
-    given = ["--processes", "1", "--json"]
+    given = ["--processes", "1", "--with-stdin", "--json"]
     if metrics_port is not None:
         given += ["--metrics-port", str(metrics_port + number)]
     return [sys.executable, "-m", "pgops", *sys.argv[1:], *given]
@@ -111,9 +145,9 @@ async def _keep_running(arguments: Sequence[str], stopping: asyncio.Event, grace
     total: Counter[str] = Counter()
     while not stopping.is_set():
         process = await asyncio.create_subprocess_exec(
-            *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True
+            *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True
         )
-        ended = asyncio.ensure_future(process.communicate())
+        ended = asyncio.ensure_future(_ended(process))
         told = asyncio.ensure_future(stopping.wait())
         try:
             await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
@@ -124,7 +158,7 @@ async def _keep_running(arguments: Sequence[str], stopping: asyncio.Event, grace
             told.cancel()
             if process.returncode is None:
                 process.kill()
-        said, _ = await ended
+        said = await ended
         if said:
             total.update({name: value for name, value in json.loads(said).items() if type(value) is int})
             total.pop("schema_version", None)
@@ -134,3 +168,11 @@ async def _keep_running(arguments: Sequence[str], stopping: asyncio.Event, grace
             output.talk(f"a worker process has ended with {process.returncode}; another one follows")
             await asyncio.sleep(RESTART_S)
     return total
+
+
+async def _ended(process: asyncio.subprocess.Process) -> bytes:
+    """What it has said by its end. Its stdin stays open until then: it is how it knows that we live."""
+    assert process.stdout is not None
+    said = await process.stdout.read()
+    await process.wait()
+    return said

@@ -8,11 +8,13 @@ import asyncio
 from smtplib import SMTPRecipientsRefused
 from zlib import crc32
 
+from pgops.runtime.job import RunningJob
 from pgops.runtime.registry import Registry
-from pgops.services.models import Job
+from pgops.services.models import Job, JsonValue
 
 OUTAGE_EVERY = 23
 HANGS_FOR_S = 60.0
+SHELVES = 12
 
 registry = Registry()
 
@@ -51,6 +53,21 @@ async def make_thumbnail(job: Job) -> None:
 async def render_catalogue(job: Job) -> None:
     """Hangs at its first attempt, so that it is seen as stuck."""
     await asyncio.sleep(HANGS_FOR_S if job.attempt == 1 else 2.0)
+
+
+@registry.job("count_stock")
+async def count_stock(job: RunningJob) -> JsonValue:
+    """Recurs, says how far it is, and returns what it found."""
+    for shelf in range(SHELVES):
+        job.progress({"shelf": shelf, "of": SHELVES})
+        await asyncio.sleep(0.4)
+    return {"shelves": SHELVES, "items": crc32(f"{job.id}".encode()) % 900 + 100}
+
+
+@registry.job("close_books")
+async def close_books(job: Job) -> None:
+    """Recurs once a night."""
+    await asyncio.sleep(1.0)
 
 
 async def _work(job: Job, seconds: float, outage: Exception) -> None:

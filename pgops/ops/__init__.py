@@ -4,11 +4,11 @@ snapshot.py    what is known at one moment: frozen values, the contract of `pgop
 collector.py   Collector(db).collect() -> Snapshot: one read-only transaction, a part that fails harms no other
 parts.py       what is asked for each part, and how its rows become values
 connections.py the same for sessions and the blocking tree; connections.sql its statements
-vector_parts.py  the same for vector indexes
+vector_parts.py, pgmq.py  the same for vector indexes, and for queues of pgmq
 rates.py       what two snapshots say together
 findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; pure
 rules_*.py     its rules, by subsystem; thresholds.py the lines they draw
-actions.py     Action -> preview -> run -> Result; the same from key and from command
+actions*.py    Action -> preview -> run -> Result; the same from key and from command
 previews*.py   what an Action would hit; backends.py: one backend, and whether it may be hit
 grants.py      what a role needs to look and to act, as SQL; grants.sql its statements
 audit.py       the trail of every act

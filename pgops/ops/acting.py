@@ -11,13 +11,14 @@ from typing import Literal
 
 from psycopg import sql
 
-from pgops.services.models import IndexMethod, JsonValue, NewCron
+from pgops.services.models import DeadMatch, IndexMethod, JsonValue, NewCron
 
 ActionName = Literal[
     "requeue_stuck", "requeue_dead", "cancel_jobs", "discard_dead", "edit_job", "set_queue",
     "purge_expired", "invalidate", "purge_kv", "purge_limits", "build_index", "rebuild_index",
     "search", "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "drop_index",
     "cancel_backend", "terminate_backend", "cron_add", "cron_remove", "cron_pause", "cron_resume", "cron_run",
+    "pgmq_purge", "pgmq_dead", "pgmq_redrive",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -27,16 +28,18 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do, and to what. `target` is a queue, a subscription, a collection, COLLECTION.INDEX, a namespace of the
-    cache, "" for the whole cache, both key-value stores or all limits, or a backend's pid, which `started_at` tells
-    from another backend with the same; `ids` narrows an act to these jobs; `method`, `lists`, `m` and
-    `ef_construction` are for an index; `query` (a text, or a JSON array of numbers), `limit`, `exact`, `embedder` and
-    `filter` (what the metadata must hold) are for search; `given` is a job's new payload, or a queue's new settings;
-    `cron` is what cron_add adds under the target's name."""
+    """What to do, and to what. `target` is a queue (also of pgmq), a subscription, a collection, COLLECTION.INDEX, a
+    namespace of the cache, "" for the whole cache, both key-value stores or all limits, or a backend's pid, which
+    `started_at` tells from another backend with the same; `ids` narrows an act to these jobs, `match` to dead letters
+    that match; `method`, `lists`, `m` and `ef_construction` are for an index; `query` (a text, or a JSON array of
+    numbers), `limit`, `exact`, `embedder` and `filter` (what the metadata must hold) are for search; `given` is a job's
+    new payload, or a queue's new settings; `cron` is what cron_add adds under the target's name; pgmq_dead takes what
+    was read `more_than` times."""
 
     name: ActionName
     target: str
     ids: tuple[int, ...] = ()
+    match: DeadMatch | None = None
     lists: int | None = None
     query: str = ""
     limit: int = 10
@@ -49,6 +52,7 @@ class Action:
     started_at: datetime | None = None
     given: str = ""
     cron: NewCron | None = None
+    more_than: int = 5
 
 
 @dataclass(frozen=True, slots=True)

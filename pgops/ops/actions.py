@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pgops.database import AsyncPool
 from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import actions_jobs, audit, backends, crons
+from pgops.ops import actions_jobs, actions_pgmq, audit, backends, crons
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
+from pgops.ops.actions_jobs import narrowed, unresolved
 from pgops.ops.previews import check_purge, check_whole, preview
 from pgops.ops.previews_documents import drop_index
 from pgops.ops.previews_vectors import HASHED, embedded_by, index_words, numbers_of, plan_of
@@ -55,7 +56,7 @@ async def _requeue_stuck(db: AsyncPool, action: Action) -> Result:
     async with db.transaction() as tx:
         changed = await AsyncQueue(tx).requeue_stuck(action.target, action.ids)
         audit_id = await audit.record(
-            tx, action.name, action.target, matched=changed, changed=changed, detail=_ids(action)
+            tx, action.name, action.target, matched=changed, changed=changed, detail=narrowed(action)
         )
     said = f"took back {many(changed, 'stuck job')} of {action.target}"
     return Result(action, changed, changed, audit_id, False, said)
@@ -63,9 +64,9 @@ async def _requeue_stuck(db: AsyncPool, action: Action) -> Result:
 
 async def _requeue_dead(db: AsyncPool, action: Action) -> Result:
     async with db.transaction() as tx:
-        changed = await AsyncQueue(tx).requeue_dead(action.target, action.ids)
+        changed = await AsyncQueue(tx).requeue_dead(action.target, action.ids, match=unresolved(action))
         audit_id = await audit.record(
-            tx, action.name, action.target, matched=changed, changed=changed, detail=_ids(action)
+            tx, action.name, action.target, matched=changed, changed=changed, detail=narrowed(action)
         )
     said = f"{many(changed, 'dead letter')} of {action.target} {'starts' if changed == 1 else 'start'} over"
     return Result(action, changed, changed, audit_id, False, said)
@@ -73,6 +74,11 @@ async def _requeue_dead(db: AsyncPool, action: Action) -> Result:
 
 async def _done_to_jobs(db: AsyncPool, action: Action) -> Result:
     done = await _JOB_ACTS[action.name](db, action)
+    return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
+
+
+async def _done_to_pgmq(db: AsyncPool, action: Action) -> Result:
+    done = await actions_pgmq.ACTS[action.name](db, action)
     return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
 
 
@@ -254,11 +260,6 @@ async def _cron(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, done.changed, audit_id, False, done.message, more=done.more)
 
 
-def _ids(action: Action) -> dict[str, JsonValue]:
-    """What the trail keeps of a narrowed act: the first thousand ids."""
-    return {"ids": [*action.ids[:1_000]]} if action.ids else {}
-
-
 _JOB_ACTS = {
     "cancel_jobs": actions_jobs.cancel_jobs,
     "discard_dead": actions_jobs.discard_dead,
@@ -287,5 +288,6 @@ _RUNS = {
     "drop_index": _drop_index,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
+    **dict.fromkeys(actions_pgmq.ACTS, _done_to_pgmq),
     **dict.fromkeys(crons.NAMES, _cron),
 }

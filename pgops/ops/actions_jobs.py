@@ -3,14 +3,14 @@
 Floor 3, under actions.py. Each commits together with its audit row and says (matched, changed, audit id, message).
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from pgops.database import AsyncPool
 from pgops.ops import audit
 from pgops.ops.acting import Action
 from pgops.ops.previews_jobs import LIMITS, current, payload_of, settings, settings_of
 from pgops.ops.wording import many
-from pgops.services.models import JsonValue
+from pgops.services.models import DeadMatch, JsonValue
 from pgops.services.queue import AsyncQueue
 
 KEPT_IDS = 1_000
@@ -30,7 +30,7 @@ async def cancel_jobs(db: AsyncPool, action: Action) -> Done:
     async with db.transaction() as tx:
         found = await AsyncQueue(tx).cancel(action.target, action.ids)
         changed = found.cancelled + found.requested
-        detail: dict[str, JsonValue] = {**_ids(action), "told": found.requested}
+        detail: dict[str, JsonValue] = {**narrowed(action), "told": found.requested}
         audit_id = await audit.record(tx, action.name, action.target, matched=changed, changed=changed, detail=detail)
     told = f"; the {'worker' if found.requested == 1 else 'workers'} of {many(found.requested, 'running one')} are told"
     said = f"cancelled {many(found.cancelled, 'job')} of {action.target}{told if found.requested else ''}"
@@ -39,9 +39,9 @@ async def cancel_jobs(db: AsyncPool, action: Action) -> Done:
 
 async def discard_dead(db: AsyncPool, action: Action) -> Done:
     async with db.transaction() as tx:
-        changed = await AsyncQueue(tx).discard_dead(action.target, action.ids)
+        changed = await AsyncQueue(tx).discard_dead(action.target, action.ids, match=unresolved(action))
         audit_id = await audit.record(
-            tx, action.name, action.target, matched=changed, changed=changed, detail=_ids(action)
+            tx, action.name, action.target, matched=changed, changed=changed, detail=narrowed(action)
         )
     return Done(changed, changed, audit_id, f"discarded {many(changed, 'dead letter')} of {action.target}")
 
@@ -53,7 +53,7 @@ async def edit_job(db: AsyncPool, action: Action) -> Done:
         queue = AsyncQueue(tx)
         before = await queue.job(action.target, action.ids[0])
         await queue.edit(action.target, before.id, payload)
-        detail: dict[str, JsonValue] = {**_ids(action), "before": before.payload, "after": payload}
+        detail: dict[str, JsonValue] = {**narrowed(action), "before": before.payload, "after": payload}
         audit_id = await audit.record(tx, action.name, action.target, matched=1, changed=1, detail=detail)
     return Done(1, 1, audit_id, f"job {before.id} of {action.target} has another payload")
 
@@ -79,6 +79,16 @@ async def set_queue(db: AsyncPool, action: Action) -> Done:
     return Done(len(changed), len(changed), audit_id, f"changed {many(len(changed), 'setting')} of {action.target}")
 
 
-def _ids(action: Action) -> dict[str, JsonValue]:
-    """What the trail keeps of a narrowed act."""
-    return {"ids": [*action.ids[:KEPT_IDS]]} if action.ids else {}
+def unresolved(action: Action) -> DeadMatch | None:
+    """What its preview has not made ids of."""
+    return None if action.ids else action.match
+
+
+def narrowed(action: Action) -> dict[str, JsonValue]:
+    """What the trail keeps of a narrowed act: what was looked for, and the first thousand ids."""
+    found: dict[str, JsonValue] = {}
+    if action.match is not None:
+        found["match"] = {name: value for name, value in asdict(action.match).items() if value}
+    if action.ids:
+        found["ids"] = [*action.ids[:KEPT_IDS]]
+    return found

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, RefusedError, UnreachableError
-from pgops.ops import connections, parts, rates, vector_parts
+from pgops.ops import connections, parts, pgmq, rates, vector_parts
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.parts import Look, Session, StuckSeen
 from pgops.ops.snapshot import Cost, Snapshot, Unavailable, items
@@ -24,6 +24,7 @@ T = TypeVar("T")
 SLOW_EVERY_S = 10.0
 PUBSUB_EVERY_S = 2.0
 NAMESPACES_EVERY_S = 2.0
+PGMQ_EVERY_S = 2.0
 SHARE = 0.005
 LONGEST_S = 60.0
 QUEUES_LONGEST_S = 10.0
@@ -140,6 +141,7 @@ class Collector:
         self._kv = _Part("kv", parts.kv, _needs_schema, every_s=SLOW_EVERY_S)
         self._vectors = _Part("vectors", vector_parts.vectors, _nothing, rates.vectors, every_s=SLOW_EVERY_S)
         self._documents = _Part("documents", parts.documents, _needs_schema, rates.documents, every_s=SLOW_EVERY_S)
+        self._pgmq = _Part("pgmq", pgmq.queues, _nothing, pgmq.rates, every_s=PGMQ_EVERY_S)
         self._seen: tuple[Queue, ...] | Unavailable = ()
         self._baseline = self._next_baseline = previous
         if previous is not None:
@@ -170,6 +172,7 @@ class Collector:
             kv = await self._kv.look(session, look, spent)
             vectors = await self._vectors.look(session, look, spent)
             documents = await self._documents.look(session, look, spent)
+            pgmq_queues = await self._pgmq.look(session, look, spent)
         known = None if isinstance(stuck, Unavailable) else stuck
         cost = Cost(round((perf_counter() - began) * 1000, 3), session.statements, spent)
         snapshot = Snapshot(
@@ -191,6 +194,7 @@ class Collector:
             documents=documents,
             locks=locks,
             session_list=session_list,
+            pgmq=pgmq_queues,
             cache_namespaces=cache_namespaces,
         )
         return self._judged(snapshot)
@@ -212,6 +216,7 @@ class Collector:
         self._kv.expire()
         self._vectors.expire()
         self._documents.expire()
+        self._pgmq.expire()
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:
         return await parts.stuck(session, items(self._seen))
@@ -236,6 +241,7 @@ class Collector:
             self._vectors.remember(previous.vectors, at)
         if not isinstance(previous.documents, Unavailable):
             self._documents.remember(previous.documents, at)
+        self._pgmq.remember(previous.pgmq, at)
 
 
 def _nothing(look: Look) -> Unavailable | None:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, UsageError
-from pgops.ops import backends, crons, previews_jobs
+from pgops.ops import backends, crons, previews_jobs, previews_pgmq
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.previews_documents import drop_documents, drop_index
 from pgops.ops.previews_vectors import build_index, drop_collection, rebuild_index, search
@@ -54,25 +54,6 @@ async def requeue_stuck(db: AsyncPool, action: Action) -> Preview:
         ),
         sql=shown(QUEUE["requeue_stuck"], params),
         warning="a worker that hangs may still be doing it: the job can be done twice",
-    )
-
-
-async def requeue_dead(db: AsyncPool, action: Action) -> Preview:
-    await AsyncQueue(db).require(action.target)
-    params = requeue_params(action)
-    row = await db.one(Q["count_dead"], {**params, "cap": COUNT_CAP})
-    count = 0 if row is None else int(row[0])
-    rows = await db.all(Q["sample_dead"], {**params, "shown": SAMPLES})
-    return Preview(
-        action=action,
-        title=f"let dead letters of queue {action.target} start over",
-        matched=min(count, COUNT_CAP),
-        exact=count <= COUNT_CAP,
-        samples=tuple(
-            f"job {id} {kind}: died {age(age_s)} ago after {many(attempt, 'attempt')}: {first_line(error)}"
-            for id, kind, attempt, error, age_s in rows
-        ),
-        sql=shown(QUEUE["requeue_dead"], params),
     )
 
 
@@ -203,7 +184,7 @@ def check_purge(action: Action) -> None:
 
 _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
-    "requeue_dead": requeue_dead,
+    "requeue_dead": previews_jobs.requeue_dead,
     "cancel_jobs": previews_jobs.cancel_jobs,
     "discard_dead": previews_jobs.discard_dead,
     "edit_job": previews_jobs.edit_job,
@@ -223,5 +204,6 @@ _PREVIEWS = {
     "drop_index": drop_index,
     "cancel_backend": backend,
     "terminate_backend": backend,
+    **previews_pgmq.PREVIEWS,
     **dict.fromkeys(crons.NAMES, crons.preview),
 }

@@ -4,7 +4,7 @@ Floor 3, under previews.py. Nothing here changes anything.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 
 from pgops.database import AsyncPool
@@ -14,11 +14,12 @@ from pgops.ops.wording import age, many
 from pgops.queries import load
 from pgops.services.arguments import encode_json
 from pgops.services.models import JobRow, JsonValue, QueueSettings
-from pgops.services.queue import AsyncQueue
+from pgops.services.queue import AsyncQueue, match_values
 from pgops.services.queue import Q as QUEUE
 
 Q = load("pgops.ops", "catalog.sql")
 
+SHOWN_IDS = 100
 LIMITS = ("max_running", "rate_per_s", "burst")
 SETTINGS: dict[str, type] = {
     "max_attempts": int, "lease_s": float, "max_runtime_s": float, "backoff_s": float, "backoff_max_s": float,
@@ -55,23 +56,39 @@ async def _job(queue: AsyncQueue, name: str, id: int) -> JobRow | None:
     return found if found.state != "dead" else None
 
 
+async def requeue_dead(db: AsyncPool, action: Action) -> Preview:
+    return await _dead(db, action, f"let dead letters of queue {action.target} start over")
+
+
 async def discard_dead(db: AsyncPool, action: Action) -> Preview:
-    await AsyncQueue(db).require(action.target)
-    params: dict[str, object] = {"queue": action.target, "ids": [*action.ids], "all": not action.ids}
+    warning = "they are not run any more; the queue's history keeps them for a month"
+    return await _dead(db, action, f"discard dead letters of queue {action.target}", warning)
+
+
+async def _dead(db: AsyncPool, action: Action, title: str, warning: str = "") -> Preview:
+    """Of an act on dead letters; what they have to match has become ids, so that those are hit that were shown."""
+    queue = AsyncQueue(db)
+    await queue.require(action.target)
+    ids, sql = action.ids, ""
+    if action.match is not None:
+        ids = tuple(await queue.dead_matching(action.target, action.match))
+        sql = f"{shown(QUEUE['dead_matching'], match_values(action.target, action.match))};\n"
+    params: dict[str, object] = {"queue": action.target, "ids": [*ids], "all": not ids and action.match is None}
+    more = f"\n-- and {len(ids) - SHOWN_IDS:,} more ids" if len(ids) > SHOWN_IDS else ""
     row = await db.one(Q["count_dead"], {**params, "cap": COUNT_CAP})
     count = 0 if row is None else int(row[0])
     rows = await db.all(Q["sample_dead"], {**params, "shown": SAMPLES})
     return Preview(
-        action=action,
-        title=f"discard dead letters of queue {action.target}",
-        matched=min(count, COUNT_CAP),
-        exact=count <= COUNT_CAP,
+        action=replace(action, ids=ids),
+        title=title,
+        matched=len(ids) if action.match is not None else min(count, COUNT_CAP),
+        exact=action.match is not None or count <= COUNT_CAP,
         samples=tuple(
             f"job {id} {kind}: died {age(age_s)} ago after {many(attempt, 'attempt')}: {first_line(error)}"
             for id, kind, attempt, error, age_s in rows
         ),
-        sql=shown(QUEUE["discard_dead"], params),
-        warning="they are not run any more; the queue's history keeps them for a month",
+        sql=sql + shown(QUEUE[action.name], params | {"ids": [*ids[:SHOWN_IDS]]}) + more,
+        warning=warning,
     )
 
 

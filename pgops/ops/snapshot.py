@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace
+from pgops.services.models import CacheNamespace, PgmqQueue
 
 T = TypeVar("T")
 Severity = Literal["critical", "warning", "info"]
@@ -270,6 +270,7 @@ class Snapshot:
     locks: tuple[LockBackend, ...] | Unavailable = ()
     session_list: tuple[SessionRow, ...] | Unavailable = ()
     cache_namespaces: tuple[CacheNamespace, ...] | Unavailable = ()
+    pgmq: tuple[PgmqQueue, ...] | Unavailable = ()
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":

@@ -28,6 +28,7 @@ class Queue:
     out_per_s: float | None = None
     waiting: int = 0
     exact: Mapping[str, bool] = field(default_factory=dict)
+    backend: Literal["pgops"] = "pgops"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """The worker's supply: claims ahead of the runners, above the floor, with a sweep below it now and then.
 
-One session of its own, so that claims and completions overlap. A sweep begins on another one, since over many dead
-entries it is slow and no claim shall wait for it. The buffer is bounded by what the runners get done in a tenth of a
-second, and so by far less than half a lease.
+One session of its own, so that claims and completions overlap. The buffer is bounded by what the runners get done in
+a tenth of a second, and so by far less than half a lease.
 """
 
 import asyncio
@@ -12,7 +11,7 @@ from functools import partial
 from time import monotonic
 
 from pgops.database import AsyncPool
-from pgops.runtime.floors import SWEEP_EVERY_S, Floor, Sweep
+from pgops.runtime.floors import Floor, Sweep
 from pgops.runtime.job import Desk, RunningJob
 from pgops.runtime.outcomes import Outcomes
 from pgops.runtime.sessions import worker_session
@@ -41,7 +40,6 @@ class Feed:
     ) -> None:
         self.waiting = True
         self._heard = heard
-        self.limited: set[str] = set()
         self._db = db
         self._desk = desk
         self._make = partial(RunningJob, desk=desk)
@@ -54,6 +52,7 @@ class Feed:
         self._ahead = concurrency
         self._marked_at = 0.0
         self._ended_before = 0
+        self._unanswered: list[tuple[str, int]] = []
 
     @property
     def floors(self) -> dict[str, Floors]:
@@ -63,6 +62,7 @@ class Feed:
     async def run(self, stop: asyncio.Event) -> None:
         """Claim until `stop`. Raises UnreachableError when the connection is lost; it may be called again."""
         async with worker_session(self._db) as leases:
+            await self.settle(leases)
             wait_s = POLL_MIN_S
             while not stop.is_set():
                 await self._mark(leases)
@@ -77,6 +77,13 @@ class Feed:
                 elif self._room() == 0:
                     await asyncio.sleep(wait_s)
 
+    async def settle(self, leases: AsyncQueue) -> None:
+        """Hand back what claims may have got whose answer was lost with the connection."""
+        while self._unanswered:
+            queue, token = self._unanswered[-1]
+            await leases.release(queue, await leases.claimed(queue, owner=self._desk.owner, token=token), token)
+            self._unanswered.pop()
+
     async def _told(self, wait_s: float) -> bool:
         """Wait for a hint, but no longer than `wait_s`; whether one came."""
         try:
@@ -87,42 +94,41 @@ class Feed:
         return True
 
     async def _claim(self, leases: AsyncQueue, queue: str) -> int:
+        """The sweep goes first: behind a backlog there would never be room for it."""
+        swept = await self._sweep(leases, queue)
         room = self._room()
-        if not room:
-            return 0
+        if not room or (swept is not None and self._sweeps[queue].held_back):
+            return swept or 0
         floor, started_at = self._floors[queue], monotonic()
         claim = await self._take(leases, queue, room, floor.scan())
-        # What a limit has cut short is not all there was.
-        floor.after_claim(claim, len(claim.jobs) if queue in self.limited else room, started_at)
-        more = await self._pass(leases, queue) if self._sweeps[queue].passing else 0
-        return len(claim.jobs) + more
+        floor.after_claim(claim, room, started_at)
+        return len(claim.jobs) + (swept or 0)
 
-    async def sweep(self, leases: AsyncQueue) -> None:
-        """Begin a sweep of each queue where one is due. Where it finds more than there is room for, `run` goes on with
-        it, which is quick: it starts where this has come to."""
-        for queue, sweep in self._sweeps.items():
-            if sweep.passing or monotonic() < sweep.due_at:
-                continue
-            if self._db.pooler or await leases.try_sweeper(queue):
-                await self._pass(leases, queue)
-            else:
-                sweep.due_at = monotonic() + SWEEP_EVERY_S
-
-    async def _pass(self, leases: AsyncQueue, queue: str) -> int:
+    async def _sweep(self, leases: AsyncQueue, queue: str) -> int | None:
+        """How many it found; None where it was not its time."""
         sweep, room, began = self._sweeps[queue], self._room(), monotonic()
-        if not room:
-            return 0
-        start = sweep.begin(await leases.note(), began)
+        if began < sweep.due_at or not room:
+            return None
+        if sweep.held_back:
+            start = sweep.start
+        elif self._db.pooler or await leases.try_sweeper(queue):
+            start = sweep.begin(await leases.draw_line(), began)
+        else:
+            sweep.due_at = began + 1.0
+            return None
         claim = await self._take(leases, queue, room, start)
-        sweep.after_claim(claim, room, monotonic(), monotonic() - began)
+        now = monotonic()
+        sweep.after_claim(claim, room, now, now - began, self._floors[queue].claimed)
         return len(claim.jobs)
 
     async def _take(self, leases: AsyncQueue, queue: str, limit: int, floors: Floors) -> Claim:
         token = secrets.randbits(63)
+        self._unanswered.append((queue, token))
         claim = await leases.claim(
             queue, owner=self._desk.owner, token=token, limit=limit, floors=floors, turns=self._turns[queue],
             make=self._make,
         )  # fmt: skip
+        self._unanswered.pop()
         if claim.jobs:
             self._outcomes.claimed(claim)
             for job in claim.jobs:
@@ -134,9 +140,9 @@ class Feed:
         now = monotonic()
         if now - self._marked_at < MARK_EVERY_S:
             return
-        mark, ended = await leases.note(), self._outcomes.stats.ended
+        seq, ended = await leases.note(), self._outcomes.stats.ended
         for queue, floor in self._floors.items():
-            floor.marked(now, mark.seq)
+            floor.marked(now, seq)
             self._turns[queue] = await leases.turns(queue, floor.claimed) if floor.behind else IN_TURN
         rate = (ended - self._ended_before) / (now - self._marked_at)
         self._ahead = int(max(self._concurrency, min(rate * AHEAD_S, 2 * MAX_BATCH)))

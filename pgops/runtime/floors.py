@@ -14,7 +14,7 @@ from pgops.services.models import Claim, Mark
 TRAIL_S = 1.0
 TRAIL_SEQS = 2_000
 SWEEP_EVERY_S = 1.0
-SWEEP_SHARE = 0.02
+SWEEP_SHARE = 0.05
 FULL_SWEEP_EVERY_S = 60.0
 
 
@@ -43,19 +43,22 @@ class Floor:
         self._marks.append((at, seq))
 
     def after_claim(self, claim: Claim, asked: int, started_at: float) -> None:
-        """A short claim has seen all there was, so the trail may follow to what had arrived a second before it."""
+        """A short claim has seen all there was, so the trail may follow to what had arrived a second before it. What a
+        pause or a limit has cut short has not."""
         self.claimed = highest(self.claimed, claim.floors)
-        self.behind = len(claim.jobs) >= asked
+        self.behind = claim.cut or len(claim.jobs) >= asked
         if not self.behind:
             self._trail = max((seq for at, seq in self._marks if at <= started_at - TRAIL_S), default=self._trail)
 
 
 class Sweep:
-    """The sweeper's state of one queue."""
+    """The sweeper's state of one queue. `held_back` says that a pause or a limit has cut its pass short: it goes on
+    before anything else is claimed, or what stands below the floor would never have a free place."""
 
     def __init__(self) -> None:
         self.due_at = 0.0
         self.bottom = 0
+        self.held_back = False
         self._from: Floors = NO_FLOORS
         self._last: Mark | None = None
         self._noted: Mark | None = None
@@ -64,14 +67,14 @@ class Sweep:
         self._took_s = 0.0
 
     @property
-    def passing(self) -> bool:
-        """Whether a pass has found as much as it asked for, and goes on."""
-        return self._from != NO_FLOORS
+    def start(self) -> Floors:
+        """Where the pass goes on, or a new one begins."""
+        return highest(self._from, (self.bottom,) * 4)
 
     def begin(self, mark: Mark, now: float) -> Floors:
         """Where this sweep starts. A minute after the last one it is the very beginning."""
-        if self.passing:
-            return self._from  # the same pass goes on: what it has passed by already is not settled by it
+        if self._from != NO_FLOORS:
+            return self.start  # the same pass goes on: what it has passed by already is not settled by it
         if now >= self._full_at:
             self.bottom, self._full_at = 0, now + FULL_SWEEP_EVERY_S
         if self._noted is not None and mark.xmin >= self._noted.xmax:
@@ -80,18 +83,23 @@ class Sweep:
             # The seq of the mark before: whoever drew it then and had no transaction id yet has one by now.
             self._noted = Mark(seq=self._last.seq, xmax=mark.xmax, xmin=mark.xmin)
         self._last = mark
-        return (self.bottom,) * 4
+        return self.start
 
-    def after_claim(self, claim: Claim, asked: int, now: float, took_s: float) -> None:
+    def after_claim(self, claim: Claim, asked: int, now: float, took_s: float, above: Floors = NO_FLOORS) -> None:
         """A sweep that found as much as it asked for goes on at once; one that came to its end raises the bottom to
-        what was settled before it began, and rests so that it stays within its share of time. One that was slow for
+        what was settled before it began; one that found a job `above` its worker's floor has found all below it, and
+        leaves the rest to the worker. Then it rests so that it stays within its share of time. One that was slow for
         once, on a machine that stood still, does not count."""
-        if len(claim.jobs) >= asked:
+        usual_s, self._took_s = min(took_s, self._took_s), took_s
+        rest_s = usual_s / SWEEP_SHARE
+        short = not claim.cut and len(claim.jobs) < asked
+        passed = any(0 < floor < found for found, floor in zip(claim.floors, above, strict=True))
+        self.held_back = claim.cut and not passed
+        if not short and not passed:
             self._from = highest(self._from, claim.floors)
-            self.due_at = now
+            self.due_at = now + rest_s if claim.cut else now
             return
-        if self._settled is not None:
+        if short and self._settled is not None:
             self.bottom = max(self.bottom, self._settled)
         self._from, self._settled = NO_FLOORS, None
-        usual_s, self._took_s = min(took_s, self._took_s), took_s
-        self.due_at = now + max(SWEEP_EVERY_S, usual_s / SWEEP_SHARE)
+        self.due_at = now + max(SWEEP_EVERY_S, rest_s)

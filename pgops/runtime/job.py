@@ -15,27 +15,36 @@ from typing import Any, overload
 import psycopg
 
 from pgops.database import AsyncBound, AsyncPool
-from pgops.errors import PgopsError
+from pgops.errors import PgopsError, UsageError
+from pgops.services.arguments import MAX_SECONDS, Encoded, encode_json
 from pgops.services.models import Job, JsonValue
 from pgops.services.queue import AsyncQueue
 from pgops.sync.database import Bound
 from pgops.sync.services.queue import Queue
+from pgops.unwrapping import Holder
 
 
 class Snooze(Exception):
-    """Not now: again in `in_s` seconds, and this attempt does not count."""
+    """Not now: again in `in_s` seconds, and this attempt does not count. Raises UsageError for what is no time."""
 
     def __init__(self, in_s: float) -> None:
-        super().__init__(f"snoozed for {in_s:g} s")
-        self.in_s = in_s
+        self.in_s = _seconds(in_s)
+        super().__init__(f"snoozed for {self.in_s:g} s")
 
 
 class Retry(Exception):
-    """This attempt failed: again in `in_s` seconds, if attempts are left."""
+    """This attempt failed: again in `in_s` seconds, if attempts are left. Raises UsageError for what is no time."""
 
     def __init__(self, in_s: float, reason: str = "asked for another try") -> None:
         super().__init__(reason)
-        self.in_s = in_s
+        self.in_s = _seconds(in_s)
+
+
+def _seconds(in_s: float) -> float:
+    """No less than 0; NaN fails the comparison, as it should."""
+    if not isinstance(in_s, int | float) or not in_s <= MAX_SECONDS:
+        raise UsageError(f"a job comes back in 0 seconds to 100 years, not {in_s!r}", "give a number of seconds")
+    return max(float(in_s), 0.0)
 
 
 class Discard(Exception):
@@ -57,7 +66,7 @@ class Desk:
 
     db: AsyncPool
     owner: int = 0
-    progress: dict[tuple[str, int, int], JsonValue] = field(default_factory=dict)
+    progress: dict[tuple[str, int, int], Encoded] = field(default_factory=dict)
     wishes: dict[tuple[str, int], str] = field(default_factory=dict)
     completed: set[tuple[str, int]] = field(default_factory=set)
 
@@ -76,13 +85,13 @@ class RunningJob(Job):
     def progress(self, value: JsonValue) -> None:
         """Say how far it is; the worker writes the latest once a second. May be called from a thread.
 
-        Raises JobCancelledError where somebody wants the job to end.
+        Raises JobCancelledError where somebody wants the job to end, and UsageError for what is no JSON.
         """
         if self.desk is None:
             return
         if (wish := self.desk.wishes.get((self.queue, self.id))) is not None:
             raise JobCancelledError(wish)
-        self.desk.progress[(self.queue, self.id, self.token)] = value
+        self.desk.progress[(self.queue, self.id, self.token)] = Encoded(encode_json(value))
 
     @overload
     def complete(self, conn: "psycopg.AsyncConnection[Any]", *, result: JsonValue = None) -> Awaitable[None]: ...
@@ -90,16 +99,19 @@ class RunningJob(Job):
     @overload
     def complete(self, conn: "psycopg.Connection[Any]", *, result: JsonValue = None) -> None: ...
 
+    @overload
+    def complete(self, conn: Holder, *, result: JsonValue = None) -> Any: ...
+
     def complete(
-        self, conn: "psycopg.AsyncConnection[Any] | psycopg.Connection[Any]", *, result: JsonValue = None
+        self, conn: "psycopg.AsyncConnection[Any] | psycopg.Connection[Any] | Holder", *, result: JsonValue = None
     ) -> Awaitable[None] | None:
         """Complete the job inside the transaction of `conn`, so that its effect happens exactly once: both commit, or
-        the job runs again. Await it with an async connection.
+        the job runs again. Await it with an async connection. Of SQLAlchemy it takes what `pg.bind` takes.
 
         Raises StaleLeaseError where the job was taken back meanwhile; let it end the transaction.
         """
         results = {} if result is None else {self.id: result}
-        if isinstance(conn, psycopg.AsyncConnection):
+        if isinstance(conn, psycopg.AsyncConnection) or hasattr(conn, "sync_connection"):
             return self._complete_async(AsyncQueue(AsyncBound(conn, foreign=True)), results)
         self._completed(Queue(Bound(conn, foreign=True)).complete(self.queue, [self.id], self.token, results=results))
         return None
@@ -125,4 +137,8 @@ class RunningJob(Job):
         name = f"pgops worker {self.desk.owner} {self.queue}/{self.id}"[:63]
         async with self.desk.db.lend() as conn, conn.transaction():
             await conn.execute("select set_config('application_name', %s, true)", [name])
-            yield conn
+            try:
+                yield conn
+            except BaseException:
+                self.desk.completed.discard((self.queue, self.id))
+                raise

@@ -7,7 +7,7 @@ one bounded statement.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -21,19 +21,20 @@ PROMOTE_EVERY_S = 0.25
 FOLD_EVERY_S = 1.0
 REAP_EVERY_S = 2.0
 NET_EVERY_S = 60.0
+LATE_S = 2.0
+WHOLE_SHARE = 0.02
 BATCH = 1_000
 
 
 class Maintenance:
-    """The duties over some queues, and a worker's `sweep` on the same session; `run` until `stop` is set."""
+    """The duties over some queues; `run` until `stop` is set."""
 
-    def __init__(
-        self, db: AsyncPool, queues: Sequence[str], sweep: Callable[[AsyncQueue], Awaitable[None]] | None = None
-    ) -> None:
+    def __init__(self, db: AsyncPool, queues: Sequence[str]) -> None:
         self._db = db
         self._queues = tuple(queues)
-        self._sweep = sweep
         self._broken: tuple[tuple[str, str], ...] = ()
+        self._looked = dict.fromkeys(queues, 0.0)
+        self._whole_due = dict.fromkeys(queues, 0.0)
         self._due = {"fold": 0.0, "reap": 0.0, "net": monotonic() + NET_EVERY_S}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -41,8 +42,6 @@ class Maintenance:
         called again."""
         async with worker_session(self._db) as queue:
             while not stop.is_set():
-                if self._sweep is not None:
-                    await self._sweep(queue)
                 await self.tick(queue)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), PROMOTE_EVERY_S)
@@ -53,8 +52,7 @@ class Maintenance:
         fold = self._is_due("fold", FOLD_EVERY_S)
         reap = self._is_due("reap", REAP_EVERY_S)
         for queue in self._queues:
-            while await leases.promote(queue, limit=BATCH) == BATCH:
-                pass
+            await self._promote(leases, queue)
             await leases.behead(queue, limit=BATCH)
             if reap or net:
                 reaped = await leases.reap(queue, everyone=net, limit=BATCH)
@@ -72,6 +70,19 @@ class Maintenance:
             await leases.forget_lost_workers()
             await leases.trim_history()
         await self._tick_cron(leases)
+
+    async def _promote(self, leases: AsyncQueue, queue: str) -> None:
+        """Move over what is due. Where a look at all of it is dear, since a forgotten transaction keeps what was moved
+        long ago, it comes seldom, and the looks between take what has become due since the last one."""
+        last, now = self._looked[queue], monotonic()
+        whole, more, at = now >= self._whole_due[queue], True, now
+        while more:
+            within_s = None if whole else now - last + LATE_S
+            more = await leases.promote(queue, limit=BATCH, within_s=within_s) >= BATCH
+            took_s, now = monotonic() - now, monotonic()
+        self._looked[queue] = at
+        if whole:
+            self._whole_due[queue] = now + took_s / WHOLE_SHARE
 
     async def _tick_cron(self, leases: AsyncQueue) -> None:
         ticked = await leases.cron.tick()

@@ -6,14 +6,18 @@ nothing is dropped, and what outlives its lease meanwhile is refused there and c
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from pgops.services.models import Claim, FailedJob, Job, JsonValue
+from pgops.services.arguments import Encoded
+from pgops.services.models import Claim, FailedJob, Job
 from pgops.services.queue import AsyncQueue
 
 log = logging.getLogger("pgops.worker")
+
+MAX_RESULTS_BYTES = 8_000_000
 
 
 @dataclass(slots=True)
@@ -43,17 +47,29 @@ class HeldBatch:
     token: int
     open: set[int]
     extended_at: float
+    lost: set[int] = field(default_factory=set)
     done: list[int] = field(default_factory=list)
     failed: list[FailedJob] = field(default_factory=list)
-    results: dict[int, JsonValue] = field(default_factory=dict)
+    results: dict[int, Encoded] = field(default_factory=dict)
+
+    def next_done(self) -> list[int]:
+        """What to complete in one statement: all, but of large results not too many."""
+        size = 0
+        for place, id in enumerate(self.done if self.results else ()):
+            size += len(self.results.get(id, ""))
+            if place and size > MAX_RESULTS_BYTES:
+                return self.done[:place]
+        return self.done
 
 
 class Outcomes:
-    """The batches that a worker holds."""
+    """The batches that a worker holds. `leases` is how long each queue's last."""
 
     def __init__(self, stats: Stats) -> None:
         self.batches: dict[int, HeldBatch] = {}
+        self.leases: dict[str, float] = {}
         self.stats = stats
+        self._lapsed: list[Job] = []
         self._dirty = asyncio.Event()
 
     @property
@@ -69,11 +85,21 @@ class Outcomes:
         self.batches[claim.token] = HeldBatch(claim.queue, claim.token, ids, monotonic())
         self.stats.claimed += len(ids)
 
+    def lapsed(self, job: Job) -> bool:
+        """Whether its lease has run out before it was started: the worker stood still. It is handed back then, unless
+        somebody has it already."""
+        batch = self.batches[job.token]
+        if job.id not in batch.lost and monotonic() - batch.extended_at < self.leases.get(job.queue, math.inf):
+            return False
+        self._lapsed.append(job)
+        self._dirty.set()
+        return True
+
     def done(self, job: Job) -> None:
         self.batches[job.token].done.append(job.id)
         self._dirty.set()
 
-    def result(self, job: Job, result: JsonValue) -> None:
+    def result(self, job: Job, result: Encoded) -> None:
         """What a job that is done has returned, for the history."""
         self.batches[job.token].results[job.id] = result
 
@@ -97,18 +123,23 @@ class Outcomes:
     async def flush(self, queue: AsyncQueue) -> None:
         """Send all that has ended. What fails to be sent stays for the next time."""
         self._dirty.clear()
+        while self._lapsed:
+            await self.release(queue, self._lapsed[-1:])
+            self._lapsed.pop()
         for batch in list(self.batches.values()):
-            if batch.done:
-                ids, batch.done = batch.done, []
+            while batch.done:
+                ids = batch.next_done()
+                batch.done = batch.done[len(ids) :]
+                results = {id: batch.results[id] for id in ids if id in batch.results} if batch.results else {}
                 try:
-                    completed = await queue.complete(batch.queue, ids, batch.token, results=batch.results)
+                    completed = await queue.complete(batch.queue, ids, batch.token, results=results)
                 except BaseException:
                     batch.done = ids + batch.done
                     self._dirty.set()
                     raise
                 self.stats.completed += len(completed)
-                for id in ids if batch.results else ():
-                    batch.results.pop(id, None)
+                for id in results:
+                    del batch.results[id]
                 self._stale(batch, set(ids).difference(completed) if len(completed) < len(ids) else ())
                 self._close(batch, ids)
             if batch.failed:
@@ -134,16 +165,19 @@ class Outcomes:
             self.stats.released += len(await queue.release(batch.queue, ids, token))
             self._close(batch, ids)
 
-    async def extend(self, queue: AsyncQueue, older_than_s: float) -> None:
-        """Extend the leases of what takes long; what is not ours any more is dropped from the books."""
+    async def extend(self, queue: AsyncQueue, older_than_s: float, ending: Collection[tuple[str, int]] = ()) -> None:
+        """Extend the leases of what takes long, but not of what is `ending` in its handler's transaction: that would
+        have to wait for it."""
         now = monotonic()
         for batch in list(self.batches.values()):
-            waiting = batch.open.difference(batch.done, (job.id for job in batch.failed))
+            alone = (id for its, id in tuple(ending) if its == batch.queue)
+            waiting = batch.open.difference(batch.done, (job.id for job in batch.failed), alone)
             if waiting and now - batch.extended_at >= older_than_s:
                 kept = await queue.heartbeat(batch.queue, list(waiting), batch.token)
                 batch.extended_at = now
                 if len(kept) < len(waiting):
-                    log.warning("%s: %d leases were lost while their jobs ran", batch.queue, len(waiting) - len(kept))
+                    batch.lost = waiting.difference(kept)
+                    log.warning("%s: %d leases were lost while their jobs ran", batch.queue, len(batch.lost))
 
     def _stale(self, batch: HeldBatch, ids: Sequence[int] | set[int]) -> None:
         if ids:

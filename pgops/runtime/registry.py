@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from pgops.errors import UsageError
 from pgops.runtime.job import RunningJob
+from pgops.services.arguments import MAX_SECONDS
 from pgops.services.cron_rules import new_cron
 from pgops.services.models import JsonValue, NewCron, WhenMissed
 
@@ -31,16 +32,22 @@ Middleware = Callable[[RunningJob, Awaited], Awaitable[object]]
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """How long a kind's jobs wait for their next try: `first_s`, then `factor` times as long each time, at most
-    `max_s`, give or take the share `jitter`."""
+    `max_s` and never more than 100 years, give or take the share `jitter`. Raises UsageError for what is no number."""
 
     first_s: float = 1.0
     factor: float = 2.0
     max_s: float = 3600.0
     jitter: float = 0.25
 
+    def __post_init__(self) -> None:
+        if not (self.first_s >= 0 and 0 <= self.factor <= 1_000 and self.max_s >= 0 and 0 <= self.jitter <= 1):
+            raise UsageError(
+                f"{self} is no back-off", "times are not negative, the factor is at most 1,000, the jitter at most 1"
+            )
+
     def after(self, attempt: int) -> float:
         """Seconds to wait after this attempt, counted from 1."""
-        whole = min(self.first_s * self.factor ** min(attempt - 1, 64), self.max_s)
+        whole = min(self.first_s * self.factor ** min(attempt - 1, 64), self.max_s, MAX_SECONDS)
         return whole * (1 + self.jitter * (2 * random() - 1))
 
 
@@ -75,11 +82,13 @@ class Registry:
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function for `kind`. `max_attempts` and `backoff` go before the queue's own; an
         exception of `discard_on` ends a job in the dead letter at once. Raises UsageError if the kind has a handler
-        already."""
+        already, and for a generator, whose body would never run."""
 
         def register(function: Handler) -> Handler:
             if kind in self._handlers:
                 raise UsageError(f"kind {kind!r} has a handler already", "give one of them another kind")
+            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+                raise UsageError(f"the handler of kind {kind!r} is a generator", "return what it shall give, not yield")
             awaited = cast(Awaited, function) if inspect.iscoroutinefunction(function) else None
             self._handlers[kind] = Registered(awaited, function, timeout_s, max_attempts, backoff, discard_on)
             return function

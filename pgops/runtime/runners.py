@@ -6,6 +6,7 @@ worker's own stop does that.
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,8 @@ from typing import cast
 from pgops.errors import UsageError
 from pgops.runtime.job import Desk, Discard, JobCancelledError, Retry, RunningJob, Snooze
 from pgops.runtime.outcomes import Outcomes
-from pgops.runtime.registry import Awaited, Middleware, Registered, Registry
-from pgops.services.arguments import encode_json
+from pgops.runtime.registry import Awaited, Handler, Middleware, Registered, Registry
+from pgops.services.arguments import Encoded, encode_json, error_text
 from pgops.services.models import FailedJob, Job, JsonValue
 
 log = logging.getLogger("pgops.worker")
@@ -37,7 +38,7 @@ class Runners:
         self._outcomes = outcomes
         self._desk = desk
         self._concurrency = concurrency
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="pgops-job")
+        self._threads = self._new_threads()
         self._told: set[tuple[str, int]] = set()
         self._warned: set[str] = set()
 
@@ -53,6 +54,9 @@ class Runners:
         for runner in late:
             runner.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+    def _new_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._concurrency, thread_name_prefix="pgops-job")
 
     def close(self) -> None:
         """Give the threads up; one that still runs a handler is not waited for."""
@@ -76,6 +80,7 @@ class Runners:
             self.serving[task] = job
             await self._run_job(job, task)
             del self.serving[task]
+            self._desk.completed.discard((job.queue, job.id))
             if (job.queue, job.id) in self._told:
                 self._told.discard((job.queue, job.id))
                 task.uncancel()
@@ -84,6 +89,8 @@ class Runners:
                 await asyncio.sleep(0)  # handlers that never wait must leave the loop to feed, flush and pulse
 
     async def _run_job(self, job: Job, task: "asyncio.Task[None]") -> None:
+        if self._outcomes.lapsed(job):
+            return
         handler = self._registry.get(job.kind)
         if handler is None:
             known = ", ".join(self._registry.kinds) or "none"
@@ -107,16 +114,19 @@ class Runners:
         except JobCancelledError:
             self._cancelled(job)
         except Snooze as wish:
-            self._outcomes.failed(job, FailedJob(job.id, "", retry_in_s=max(wish.in_s, 0.0), verdict="snooze"))
+            self._outcomes.failed(job, FailedJob(job.id, "", retry_in_s=wish.in_s, verdict="snooze"))
         except Retry as wish:
-            self._failed(job, handler, str(wish), retry_in_s=max(wish.in_s, 0.0))
+            self._failed(job, handler, _words(wish), retry_in_s=wish.in_s)
         except Discard as error:
-            self._outcomes.failed(job, FailedJob(job.id, str(error) or "discarded by its handler", verdict="dead"))
+            self._outcomes.failed(job, FailedJob(job.id, _words(error) or "discarded by its handler", verdict="dead"))
         except TimeoutError as error:
-            self._failed(job, handler, str(error) or f"timed out after {handler.timeout_s} s", traceback.format_exc())
+            self._failed(
+                job, handler, _words(error) or f"timed out after {handler.timeout_s} s", traceback.format_exc()
+            )
         except BaseException as error:
             verdict = "dead" if isinstance(error, handler.discard_on) else "retry"
-            self._failed(job, handler, f"{type(error).__name__}: {error}", traceback.format_exc(), verdict=verdict)
+            said = f"{type(error).__name__}: {_words(error)}"
+            self._failed(job, handler, said, traceback.format_exc(), verdict=verdict)
         else:
             self._done(job, result)
 
@@ -131,14 +141,21 @@ class Runners:
 
     def _in_thread(self, handler: Registered) -> Awaited:
         async def call(job: RunningJob) -> object:
-            context = contextvars.copy_context()
-            return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, handler.called, job)
+            run = contextvars.copy_context().run
+            threads = self._threads
+            try:
+                found = await asyncio.get_running_loop().run_in_executor(threads, run, _called, handler.called, job)
+            except asyncio.CancelledError:
+                if threads is self._threads:  # this one goes on, and the next jobs must not wait for it
+                    threads.shutdown(wait=False)
+                    self._threads = self._new_threads()
+                raise
+            return await found if inspect.isawaitable(found) else found
 
         return call
 
     def _done(self, job: Job, result: object) -> None:
-        if self._desk.completed and (job.queue, job.id) in self._desk.completed:
-            self._desk.completed.discard((job.queue, job.id))
+        if (job.queue, job.id) in self._desk.completed:
             self._outcomes.completed(job)
             return
         if result is not None and job.queue in self.keep_results:
@@ -146,16 +163,16 @@ class Runners:
         self._outcomes.done(job)
         self._forget(job)
 
-    def _presentable(self, job: Job, result: JsonValue) -> JsonValue:
+    def _presentable(self, job: Job, result: JsonValue) -> Encoded:
         """The result as JSON, or why it is none: the job has had its effect, so it is not failed for that."""
         try:
-            encode_json(result)
+            return Encoded(encode_json(result))
         except UsageError as error:
+            why = str(error).replace("the payload", "the result", 1)
             if job.kind not in self._warned:
                 self._warned.add(job.kind)
-                log.warning("the results of kind %s are not kept: %s", job.kind, error)
-            return {"error": f"the result is not JSON: {type(result).__name__}"}
-        return result
+                log.warning("the results of kind %s are not kept: %s", job.kind, why)
+            return Encoded(encode_json({"error": error_text(why)}))
 
     def _failed(
         self,
@@ -167,7 +184,6 @@ class Runners:
         retry_in_s: float | None = None,
         verdict: str = "retry",
     ) -> None:
-        self._desk.completed.discard((job.queue, job.id))
         if (job.queue, job.id) in self._desk.wishes:
             self._cancelled(job)
             return
@@ -197,3 +213,19 @@ def _wrapped(around: Middleware, inner: Awaited) -> Awaited:
         return await around(job, inner)
 
     return call
+
+
+def _called(function: Handler, job: RunningJob) -> object:
+    """In a thread, whose future can hand over whatever a handler raises but these."""
+    try:
+        return function(job)
+    except (StopIteration, GeneratorExit) as error:
+        raise RuntimeError(f"the handler raised {type(error).__name__}") from error
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, also of one that fails at it."""
+    try:
+        return str(error)
+    except Exception as another:
+        return f"({type(another).__name__} while saying why)"

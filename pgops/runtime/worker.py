@@ -67,6 +67,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._buffer: asyncio.Queue[Job | None] = asyncio.Queue()
+        self._ask_at = 0.0
         self._desk = Desk(db)
         self._outcomes = Outcomes(self.stats)
         self._hints = Hints(db, queues, direct_dsn)
@@ -90,7 +91,7 @@ class Worker:
 
     async def run(self) -> Stats:
         """Work until `stop`. A lost connection is waited out; at the start it raises UnreachableError."""
-        await self._read_settings()
+        await self._read_settings(self._queue)
         for entry in self._crons:
             await self._queue.cron.put(entry)
         self._desk.owner = await self._queue.register_worker(self._state())
@@ -101,9 +102,8 @@ class Worker:
             async with asyncio.TaskGroup() as tasks:
                 feed = tasks.create_task(self._keep(lambda: self._feed.run(self._stopping), self._stopping))
                 flush = tasks.create_task(self._keep(self._flush, self._ended))
-                pulse = tasks.create_task(self._keep(self._pulse, self._ended))
-                wishes = tasks.create_task(self._keep(self._hear, self._ended))
-                duties = Maintenance(self._db, self._queues, self._feed.sweep)
+                pulse = tasks.create_task(self._keep(self._attend, self._ended))
+                duties = Maintenance(self._db, self._queues)
                 maintenance = tasks.create_task(self._keep(lambda: duties.run(self._stopping), self._stopping))
                 hints = tasks.create_task(self._keep(lambda: self._hints.run(self._stopping), self._stopping))
                 self._runners.start(tasks)
@@ -115,7 +115,7 @@ class Worker:
                 await self._runners.wind_down(self._grace_s)
                 self._ended.set()
                 self._outcomes.wake()
-                await asyncio.gather(flush, pulse, wishes)
+                await asyncio.gather(flush, pulse)
             await self._outcomes.flush(self._queue)
             await self._queue.forget_worker(self._desk.owner)
         except PgopsError as error:
@@ -132,29 +132,37 @@ class Worker:
                 await self._outcomes.flush(queue)
                 await asyncio.sleep(FLUSH_EVERY_S)
 
-    async def _pulse(self) -> None:
-        while not self._ended.is_set():
-            await self._read_settings()
-            await self._queue.beat_worker(self._desk.owner, self._state())
-            await self._outcomes.extend(self._queue, self._lease_s / 3)
-            await _wait(self._ended, min(self._lease_s / 6, 5.0))
+    async def _attend(self) -> None:
+        """The pulse, and what is to be heard, on a connection beside the pool: handlers may hold all of that."""
+        async with self._db.apart() as conn:
+            queue, pulse_at, hear_at = AsyncQueue(conn, own=True), 0.0, 0.0
+            while not self._ended.is_set():
+                if monotonic() >= pulse_at:
+                    await self._pulse(queue)
+                    pulse_at = monotonic() + min(self._lease_s / 6, 5.0)
+                if monotonic() >= hear_at:
+                    await self._hear(queue)
+                    hear_at = monotonic() + LISTEN_TO_WISHES_S
+                await _wait(self._ended, max(min(pulse_at, hear_at) - monotonic(), 0.01))
 
-    async def _hear(self) -> None:
+    async def _pulse(self, queue: AsyncQueue) -> None:
+        await self._read_settings(queue)
+        await queue.beat_worker(self._desk.owner, self._state())
+        await self._outcomes.extend(queue, self._lease_s / 3, self._desk.completed)
+
+    async def _hear(self, queue: AsyncQueue) -> None:
         """Write what handlers say of their progress, hear which jobs are to end, and ask to be told of new ones."""
-        ask_at = 0.0
-        while not self._ended.is_set():
-            if self._hints.wanted and self._feed.waiting and monotonic() >= ask_at:
-                asked = await self._queue.want_hints(self._queues, WANTED_FOR_S)
-                ask_at = monotonic() + (WANTED_FOR_S / 3 if asked == len(self._queues) else 0.0)
-            for queue in {key[0] for key in self._desk.progress}:
-                said = {key: value for key, value in self._desk.progress.items() if key[0] == queue}
-                for key in said:
-                    self._desk.progress.pop(key, None)
-                await self._queue.report_progress(queue, {(id, token): value for (_, id, token), value in said.items()})
-            for wish in await self._queue.cancelled(self._queues):
-                if self._outcomes.holds(wish.queue, wish.id):
-                    self._runners.cancel(wish.queue, wish.id, wish.reason)
-            await _wait(self._ended, LISTEN_TO_WISHES_S)
+        said = {key: self._desk.progress.pop(key) for key in list(self._desk.progress)}
+        said = {key: value for key, value in said.items() if key[:2] not in self._desk.completed}
+        for name in {key[0] for key in said}:
+            mine = {(id, token): value for (its, id, token), value in said.items() if its == name}
+            await queue.report_progress(name, mine)
+        for wish in await queue.cancelled(self._queues):
+            if self._outcomes.holds(wish.queue, wish.id):
+                self._runners.cancel(wish.queue, wish.id, wish.reason)
+        if self._hints.wanted and self._feed.waiting and monotonic() >= self._ask_at:
+            asked = await queue.want_hints(self._queues, WANTED_FOR_S)
+            self._ask_at = monotonic() + (WANTED_FOR_S / 3 if asked == len(self._queues) else 0.0)
 
     async def _hand_back(self) -> None:
         """Give back what was not started."""
@@ -164,7 +172,10 @@ class Worker:
             if job is not None:
                 unstarted.append(job)
         try:
-            await self._outcomes.release(self._queue, unstarted)
+            async with self._db.apart() as conn:
+                queue = AsyncQueue(conn, own=True)
+                await self._outcomes.release(queue, unstarted)
+                await self._feed.settle(queue)
         except PgopsError as error:
             log.warning("%d jobs could not be handed back, their leases will run out: %s", len(unstarted), error)
 
@@ -177,11 +188,11 @@ class Worker:
                 log.warning("%s; trying again in %.0f s", error, RECONNECT_S)
                 await _wait(until, RECONNECT_S)
 
-    async def _read_settings(self) -> None:
-        mine = [queue for queue in await self._queue.queues() if queue.queue in self._queues]
-        self._lease_s = min((queue.lease_s for queue in mine), default=30.0)
+    async def _read_settings(self, queues: AsyncQueue) -> None:
+        mine = [queue for queue in await queues.queues() if queue.queue in self._queues]
+        self._outcomes.leases = {queue.queue: queue.lease_s for queue in mine}
+        self._lease_s = min(self._outcomes.leases.values(), default=30.0)
         self._runners.keep_results = {queue.queue for queue in mine if queue.history == "all"}
-        self._feed.limited = {queue.queue for queue in mine if queue.limited}
 
     def _state(self) -> WorkerState:
         return WorkerState(

@@ -119,11 +119,12 @@ def terminate_orphans(home: Path) -> None:
 
 def become(program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Turn this process into `program`, which gets back the signals that Python ignores."""
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored, signal.SIG_DFL)
+    ignored = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
     try:
         os.execve(program, [program, *arguments], dict(environment))
     except OSError as error:
+        for number, handler in ignored.items():
+            signal.signal(number, handler)
         reason = f"cannot run {program}: {error.strerror}"
         raise UnavailableError(reason, "is it a program for this machine?") from error
 

@@ -4,6 +4,7 @@
     arguments.py     what a job's arguments may be
     leases.py        the worker's half of the queue: claim, complete, fail, take back
     queue.py         jobs: enqueue, look, requeue
+    pgmq.py          queues of pgmq in the same database; pgmq_tables.py finds one, pgmq_rules.py holds its statements
     events.py        the outbox and its subscriptions
     pubsub.py        messages, live and durable; above events.py, with live.py and durable.py for its listeners,
                      messages.py for the wire and batches.py for how far a batch is done

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pgops.config import Target, resolve_target
 from pgops.database import AsyncBound, AsyncDatabase, AsyncPool, Connection
 from pgops.services.first_use import on_first_use
+from pgops.unwrapping import Holder
 
 if TYPE_CHECKING:
     from pgops.services.cache import AsyncCache
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pgops.services.events import AsyncEvents
     from pgops.services.kv import AsyncKv
     from pgops.services.limits import AsyncLimits
+    from pgops.services.pgmq import AsyncPgmq
     from pgops.services.pubsub import AsyncPubsub
     from pgops.services.queue import AsyncQueue
     from pgops.services.vectors import AsyncVectors
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 class AsyncServices:
     """The services over one database object. Each is imported when it is first used, so that who needs one does not
-    wait for eight. What the cache counts over a caller's connection is the client's `above` it to flush."""
+    wait for nine. What the cache counts over a caller's connection is the client's `above` it to flush."""
 
     def __init__(self, db: AsyncDatabase, above: "AsyncServices | None" = None) -> None:
         self._db = db
@@ -83,6 +85,12 @@ class AsyncServices:
 
         return AsyncPubsub(self._db)
 
+    @on_first_use
+    def pgmq(self) -> "AsyncPgmq":
+        from pgops.services.pgmq import AsyncPgmq
+
+        return AsyncPgmq(self._db)
+
 
 class AsyncPgops(AsyncServices):
     """The services over a pool of pgops' own connections. `target` says which database it is, and why that one."""
@@ -127,9 +135,10 @@ class AsyncPgops(AsyncServices):
         if "cache" in self.__dict__:
             await self.cache.flush()
 
-    def bind(self, conn: Connection) -> AsyncServices:
+    def bind(self, conn: Connection | Holder) -> AsyncServices:
         """The same services on the caller's own connection, inside his transaction: nothing is set, committed,
-        retried or translated there, and he sees his driver's own errors."""
+        retried or translated there, and he sees his driver's own errors. Of SQLAlchemy it takes a Connection, and a
+        blocking Session, whose transaction it is at each call. A call raises UsageError where that is not psycopg's."""
         return AsyncServices(AsyncBound(conn, foreign=True), self)
 
 

@@ -61,6 +61,9 @@ class AsyncLeases:
                 "turns": list(turns),
             },
         )  # fmt: skip
+        cut = bool(rows and rows[0][-1])  # said in a row without a job if need be
+        if cut and rows[0][0] is None:
+            rows = []
         highest = [0, 0, 0, 0]
         for row in rows:
             highest[row[0] - 1] = row[1]  # rows come in order of seq within a priority
@@ -68,7 +71,7 @@ class AsyncLeases:
             make(queue, id, kind, attempt, of, payload, at, token, headers, group_key, unique_key)
             for _, _, id, kind, attempt, of, payload, at, headers, group_key, unique_key, *_ in rows
         )
-        return Claim(queue, token, jobs, (highest[0], highest[1], highest[2], highest[3]))
+        return Claim(queue, token, jobs, (highest[0], highest[1], highest[2], highest[3]), cut)
 
     async def turns(self, queue: str, floors: Floors = NO_FLOORS) -> tuple[int, ...]:
         """The priorities in the order in which their first jobs should be served now, by priority and age."""
@@ -81,7 +84,7 @@ class AsyncLeases:
         """Finish jobs; the ids that were completed. An id that is missing had lost its lease: nothing was changed.
         `results` by id are kept where the queue's history keeps completed jobs."""
         values = {"queue": queue, "ids": list(ids), "token": token, "own": self._own}
-        values["results"] = encode_json({str(id): result for id, result in results.items()}) if results else "{}"
+        values["results"] = _json_object(results or {})
         return [row[0] for row in await self._db.all(Q["complete"], values)]
 
     async def fail(self, queue: str, token: int, failed: Sequence[FailedJob]) -> Failed:
@@ -111,6 +114,11 @@ class AsyncLeases:
         rows = await self._db.all(Q["release"], {"queue": queue, "ids": list(ids), "token": token})
         return [row[0] for row in rows]
 
+    async def claimed(self, queue: str, *, owner: int, token: int) -> list[int]:
+        """The ids of what `owner` holds under `token`: for a claim whose answer was lost with its connection."""
+        rows = await self._db.all(Q["claimed"], {"queue": queue, "owner": owner, "token": token})
+        return [row[0] for row in rows]
+
     async def heartbeat(self, queue: str, ids: Sequence[int], token: int) -> list[int]:
         """Extend the leases of running jobs; the ids that are still held."""
         rows = await self._db.all(Q["heartbeat"], {"queue": queue, "ids": list(ids), "token": token})
@@ -138,12 +146,15 @@ class AsyncLeases:
 
     async def reap(self, queue: str, *, everyone: bool = False, limit: int = 1_000) -> Reaped:
         """Take back expired leases of workers without heartbeat, or with `everyone` of anybody. The attempt counts."""
-        row = await self._db.one(Q["reap"], {"queue": queue, "everyone": everyone, "limit": limit})
+        which = Q["expired_of_anybody" if everyone else "expired"]
+        ids = [row[0] for row in await self._db.all(which, {"queue": queue, "limit": limit})]
+        row = await self._db.one(Q["reap"], {"queue": queue, "ids": ids}) if ids else None
         return Reaped(row[0], row[1]) if row else Reaped(0, 0)
 
-    async def promote(self, queue: str, *, limit: int = 1_000) -> int:
-        """Move scheduled jobs that are due to the ready ones; how many they were."""
-        row = await self._db.one(Q["promote"], {"queue": queue, "limit": limit})
+    async def promote(self, queue: str, *, limit: int = 1_000, within_s: float | None = None) -> int:
+        """Move scheduled jobs that are due, or have become so in the last `within_s` seconds, to the ready ones; how
+        many they were."""
+        row = await self._db.one(Q["promote"], {"queue": queue, "limit": limit, "within_s": within_s})
         return int(row[0]) if row else 0
 
     async def behead(self, queue: str, *, limit: int = 1_000) -> int:
@@ -168,9 +179,15 @@ class AsyncLeases:
         """Add the deltas to the queue's total; `full` also finds those that were committed late."""
         await self._db.execute(Q["fold"], {"queue": queue, "full": full})
 
-    async def note(self) -> Mark:
-        """Where arrival stands now. What is drawn up to it is settled once a later mark's `xmin` reaches its `xmax`."""
+    async def note(self) -> int:
+        """The seq at which arrival stands now."""
         row = await self._db.one(Q["note"])
+        assert row is not None
+        return int(row[0])
+
+    async def draw_line(self) -> Mark:
+        """Where arrival stands now. What is drawn up to it is settled once a later mark's `xmin` reaches its `xmax`."""
+        row = await self._db.one(Q["draw_line"])
         assert row is not None
         return Mark(seq=row[0], xmax=row[1], xmin=row[2])
 
@@ -206,6 +223,11 @@ class AsyncLeases:
     async def forget_lost_workers(self) -> int:
         """Clear away workers that have been silent for long and hold nothing; how many they were."""
         return await self._db.execute(Q["forget_lost_workers"])
+
+
+def _json_object(values: Mapping[int, JsonValue]) -> str:
+    """Each value may be as large as a payload."""
+    return "{" + ",".join(f'"{id}":{encode_json(value)}' for id, value in values.items()) + "}"
 
 
 def _worker_values(worker: WorkerState) -> dict[str, object]:

@@ -37,8 +37,9 @@ with queue as materialized (
 select c.priority, c.seq, coalesce(c.id, c.seq), c.kind, c.attempt + 1, coalesce(c.max_attempts, q.max_attempts),
        c.payload::text, c.created_at, c.headers::text, c.group_key, c.unique_key,
        case when c.unique_key is not null then pgops.free_keys(%(queue)s, coalesce(c.id, c.seq), null, c.unique_key, 4) end,
-       (select count(*) from charged)
-from claimed c, queue q
+       (select count(*) from charged), q.room < %(limit)s
+from queue q left join claimed c on true
+where c.seq is not null or q.room < %(limit)s
 order by array_position(%(turns)s::int2[], c.priority), c.seq
 
 -- name: turns
@@ -97,7 +98,7 @@ with failed as materialized (
          case when f.verdict = 'snooze' then g.errors else coalesce(g.errors, '[]') || jsonb_build_object(
            'attempt', g.attempt, 'error', f.error, 'traceback', f.traceback, 'worker', g.owner,
            'at', to_char(statement_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) end as all_errors,
-         coalesce(f.retry_in_s, least(extract(epoch from coalesce(q.backoff, '1 s')) * power(2::float8, g.attempt - 1),
+         coalesce(f.retry_in_s, least(extract(epoch from coalesce(q.backoff, '1 s')) * power(2::float8, least(g.attempt - 1, 64)),
                                       extract(epoch from coalesce(q.backoff_max, '1 h'))) * (0.75 + 0.5 * random())) as delay_s,
          coalesce(q.history, 'none') as history
   from gone g join failed f on f.id = g.id left join pgops.queues q on q.queue = g.queue
@@ -144,7 +145,11 @@ with gone as (
   insert into pgops.queue_delta (queue, available, running)
   select %(queue)s, count(*), -count(*) from gone having count(*) > 0
 )
-select id from gone
+select id, case when unique_key is not null then pgops.free_keys(queue, id, null, unique_key, 1) end from gone
+
+-- name: claimed
+-- What a claim has got whose answer was lost.
+select id from pgops.job_running where queue = %(queue)s and owner = %(owner)s and token = %(token)s
 
 -- name: heartbeat
 -- lease_until is in no index, so this stays heap-only.
@@ -153,25 +158,23 @@ set lease_until = statement_timestamp() + (select lease from pgops.queues where 
 where queue = %(queue)s and id = any(%(ids)s) and token = %(token)s
 returning id
 
+-- name: expired
+-- Leases that ran out, of workers without heartbeat: by their number, so that nobody else's rows are looked at.
+select id from pgops.job_running
+where queue = %(queue)s and lease_until < statement_timestamp() and owner = any(array(
+  select id from pgops.workers where heartbeat_at < statement_timestamp() - lease))
+limit %(limit)s
+
+-- name: expired_of_anybody
+select id from pgops.job_running where queue = %(queue)s and lease_until < statement_timestamp() limit %(limit)s
+
 -- name: reap
--- Leases that ran out, of workers without heartbeat or, with `everyone`, of anybody. The attempt counts. By owner it
--- passes by what the living have left dead, which only the rare look at everyone reads; "is true" as in claim.
+-- Take back what is still expired. The attempt counts.
 with lost as (
   delete from pgops.job_running
-  where (queue = %(queue)s) is true and ctid = any(array(
-    select expired.ctid
-    from pgops.workers w
-    cross join lateral (
-      select r.ctid from pgops.job_running r
-      where r.queue = %(queue)s and r.owner = w.id and r.lease_until < statement_timestamp()
-      limit %(limit)s for update skip locked
-    ) expired
-    where not %(everyone)s and w.heartbeat_at < statement_timestamp() - w.lease
-    limit %(limit)s
-  ) || array(
-    select ctid from pgops.job_running
-    where %(everyone)s and queue = %(queue)s and lease_until < statement_timestamp()
-    limit %(limit)s for update skip locked))
+  where queue = %(queue)s and id = any(array(
+    select id from pgops.job_running
+    where queue = %(queue)s and id = any(%(ids)s) and lease_until < statement_timestamp() for update skip locked))
   returning *
 ), ended as materialized (
   select l.*, l.attempt >= coalesce(l.max_attempts, q.max_attempts, 10) as last,
@@ -195,37 +198,41 @@ with lost as (
   from ended having count(*) > 0
 )
 select count(*) filter (where not last), count(*) filter (where last),
-       count(case when last and (group_key is not null or unique_key is not null)
-             then pgops.free_keys(queue, id, group_key, unique_key, 8) end)
+       count(case when unique_key is not null or last and group_key is not null
+             then pgops.free_keys(queue, id, group_key, unique_key, case when last then 8 else 1 end) end)
 from ended
 
 -- name: promote
--- What is due moves over in batches, so that jobs of the future never stand in the hot scan. One that belongs to a
--- group and is not its head has to join it first.
+-- What is due, or has become so within so many seconds, moves over in batches, so that jobs of the future never stand in
+-- the hot scan. One that belongs to a group and is not its head has to join it.
 with due as (
   delete from pgops.job_scheduled
   where queue = %(queue)s and id = any(array(
-    select id from pgops.job_scheduled
-    where queue = %(queue)s and run_at <= statement_timestamp()
-    order by run_at limit %(limit)s for update skip locked))
+    select s.id from pgops.job_scheduled s
+    where s.queue = %(queue)s and s.run_at <= statement_timestamp()
+      and s.run_at >= coalesce(statement_timestamp() - make_interval(secs => %(within_s)s), '-infinity')
+      and (s.group_key is null or exists (
+        select from pgops.job_group g where g.queue = %(queue)s and g.key = s.group_key and g.head = s.id))
+    order by s.run_at limit %(limit)s for update of s skip locked))
   returning *
-), placed as materialized (
-  select d.*, case when d.group_key is null then true else exists (
-    select from pgops.job_group g where g.queue = %(queue)s and g.key = d.group_key and g.head = d.id) end as free
-  from due d
 ), ready as (
   insert into pgops.job_available (queue, id, priority, attempt, max_attempts, kind, payload, headers, errors, group_key,
                                    unique_key, created_at)
   select queue, id, priority, attempt, max_attempts, kind, payload, headers, errors, group_key, unique_key, created_at
-  from placed where free order by run_at
+  from due order by run_at
 ), counted as (
   insert into pgops.queue_delta (queue, scheduled, available)
-  select %(queue)s, -count(*), count(*) filter (where free) from placed having count(*) > 0
+  select %(queue)s, -count(*), count(*) from due having count(*) > 0
 )
-select count(*), count(case when not free then pgops.admit(
-  (queue, group_key, null, id, priority, attempt, max_attempts, kind, payload, headers, errors, unique_key, created_at)
-  ::pgops.job_waiting) end)
-from (select * from placed order by run_at) as in_order
+select count(*) + case when exists (
+         select from pgops.job_scheduled s
+         where s.queue = %(queue)s and s.run_at <= statement_timestamp()
+           and s.run_at >= coalesce(statement_timestamp() - make_interval(secs => %(within_s)s), '-infinity')
+           and s.group_key is not null and not exists (
+           select from pgops.job_group g where g.queue = %(queue)s and g.key = s.group_key and g.head = s.id))
+       then pgops.join_groups(%(queue)s, %(limit)s) else 0 end,
+       count(case when unique_key is not null then pgops.free_keys(queue, id, null, unique_key, 1) end)
+from due
 
 -- name: behead
 -- Groups whose last head ended while a producer held them: their next job follows now.
@@ -261,18 +268,27 @@ from (select * from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(progress)s
 where r.queue = %(queue)s and r.id = p.id and r.token = p.token
 
 -- name: forget_keys
--- Unique keys whose time is over, wishes to cancel what has ended by itself, pauses that are over.
+-- Unique keys whose time is over, wishes to cancel what has ended by itself, pauses that are over. What somebody holds
+-- is left for the next time: a producer may be taking such a key.
 with keys as (
-  delete from pgops.job_unique where queue = %(queue)s and until <= statement_timestamp()
+  delete from pgops.job_unique
+  where queue = %(queue)s and until <= statement_timestamp() and key = any(array(
+    select key from pgops.job_unique
+    where queue = %(queue)s and until <= statement_timestamp() for update skip locked))
 ), wishes as (
-  delete from pgops.job_cancel c
-  where c.queue = %(queue)s
-    and not exists (select from pgops.job_running r where r.queue = %(queue)s and r.id = c.id)
-    and not exists (select from pgops.job_available a where a.queue = %(queue)s and a.id = c.id)
-    and not exists (select from pgops.job_scheduled s where s.queue = %(queue)s and s.id = c.id)
+  delete from pgops.job_cancel
+  where queue = %(queue)s and id = any(array(
+    select c.id from pgops.job_cancel c
+    where c.queue = %(queue)s
+      and not exists (select from pgops.job_running r where r.queue = %(queue)s and r.id = c.id)
+      and not exists (select from pgops.job_available a where a.queue = %(queue)s and a.id = c.id)
+      and not exists (select from pgops.job_scheduled s where s.queue = %(queue)s and s.id = c.id)
+    for update of c skip locked))
 )
 update pgops.queues set paused = false, resume_at = null
-where queue = %(queue)s and paused and resume_at <= statement_timestamp()
+where queue = (
+  select queue from pgops.queues
+  where queue = %(queue)s and paused and resume_at <= statement_timestamp() for no key update skip locked)
 
 -- name: trim_history
 -- Slots of the ring in which everything is older; the ring itself holds 31 days.
@@ -301,9 +317,15 @@ on conflict (queue) do update set
   folded_id = greatest(t.folded_id, excluded.folded_id), folded_at = statement_timestamp()
 
 -- name: note
--- Where arrival stands, and which transactions might still bring something below it.
-select (select last_value from pgops.job_seq), pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-       pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+-- Where arrival stands.
+select last_value from pgops.job_seq
+
+-- name: draw_line
+-- The same, and which transactions might still bring something below it: those with a smaller id than the one drawn here
+-- for nothing else. A snapshot's own bound follows what has ended, and on a quiet server stands at one that still runs.
+-- Nothing is lost with it, so its commit waits for no disk.
+select (select last_value from pgops.job_seq), pg_current_xact_id()::text::bigint,
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint, set_config('synchronous_commit', 'off', true)
 
 -- name: try_sweeper
 -- One sweeper a queue, for as long as its session lives. Only work is saved by it; correctness never rests on it.

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from pgops.database import Row
-from pgops.errors import NotFoundError
+from pgops.errors import NotFoundError, RefusedError
 from pgops.queries import load
 from pgops.services.arguments import (
     MAX_PAYLOAD_BYTES,
@@ -18,19 +18,24 @@ from pgops.services.arguments import (
     check_delay,
     check_limits,
     check_queue,
+    check_setting,
+    check_word,
     encode_json,
     error_text,
 )
 from pgops.services.enqueue import AsyncProducers
 from pgops.services.leases import AsyncLeases
-from pgops.services.models import Cancelled, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
+from pgops.services.models import Cancelled, DeadMatch, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
 
 if TYPE_CHECKING:
     from pgops.services.cron import AsyncCron
 
 Q = load("pgops.services", "queue.sql")
 
+MOST_DEAD = 1_000_000
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
+HISTORIES = ("none", "failures", "all")
+DURABILITIES = ("durable", "relaxed")
 CUT = '"(a large payload: open the job to see it)"'
 
 
@@ -63,13 +68,18 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
     ) -> None:
         """Set a queue's settings, making the queue if it is new; None leaves one as it is. `aging_s` 0 is no aging.
 
-        With `durability` "relaxed" a crash of the server may lose what was enqueued or completed in the last second."""
+        With `durability` "relaxed" a crash of the server may lose what was enqueued or completed in the last second.
+        A lease has at least 1 second. Raises UsageError."""
         await self._db.execute(
             Q["set_queue"],
             {
-                "queue": check_queue(queue), "max_attempts": check_attempts(max_attempts), "lease_s": lease_s,
-                "max_runtime_s": max_runtime_s, "backoff_s": backoff_s, "backoff_max_s": backoff_max_s,
-                "history": history, "aging_s": aging_s, "durability": durability,
+                "queue": check_queue(queue), "max_attempts": check_attempts(max_attempts),
+                "lease_s": check_setting("lease_s", lease_s, least=1.0),
+                "max_runtime_s": check_setting("max_runtime_s", max_runtime_s),
+                "backoff_s": check_setting("backoff_s", backoff_s),
+                "backoff_max_s": check_setting("backoff_max_s", backoff_max_s),
+                "history": check_word("history", history, HISTORIES), "aging_s": check_setting("aging_s", aging_s),
+                "durability": check_word("durability", durability, DURABILITIES),
             },
         )  # fmt: skip
 
@@ -99,9 +109,17 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         row = await self._db.one(Q["cancel_jobs"], values)
         return Cancelled(row[0], row[1]) if row else Cancelled(0, 0)
 
-    async def discard_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
-        """Give dead letters up: those named, or all; how many they were. The history keeps them."""
+    async def dead_matching(self, queue: str, match: DeadMatch) -> list[int]:
+        """The ids of the dead letters that match, the oldest first, at most a million. Raises NotFoundError for an
+        unknown queue."""
         await self.require(queue)
+        return [row[0] for row in await self._db.all(Q["dead_matching"], match_values(queue, match))]
+
+    async def discard_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+        """Give dead letters up: those named, those that match, or all; how many they were. The history keeps them."""
+        await self.require(queue)
+        if match is not None and not (ids := await self.dead_matching(queue, match)):
+            return 0
         row = await self._db.one(Q["discard_dead"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
 
@@ -117,9 +135,12 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         state: JobState = row[0]
         return state
 
-    async def requeue_dead(self, queue: str, ids: Sequence[int] = ()) -> int:
-        """Dead letters start over, with their errors kept: those named, or all; how many they were."""
+    async def requeue_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+        """Dead letters start over, with their errors kept: those named, those that match, or all; how many they
+        were."""
         await self.require(queue)
+        if match is not None and not (ids := await self.dead_matching(queue, match)):
+            return 0
         row = await self._db.one(Q["requeue_dead"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
 
@@ -173,12 +194,23 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         return _past_job(queue, row)
 
     async def require(self, queue: str) -> None:
-        """Raise NotFoundError, with near names, unless the queue exists."""
+        """Raise NotFoundError, with near names, unless the queue exists; RefusedError for one of pgmq."""
         names = [row[0] for row in await self._db.all(Q["queue_names"])]
         if queue not in names:
+            await self.refuse_pgmq(queue)
             near = get_close_matches(queue, names, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "see: pgops queue list"
             raise NotFoundError(f"there is no queue {queue!r}", hint)
+
+    async def refuse_pgmq(self, queue: str) -> None:
+        """Raise RefusedError where the name is that of a queue of pgmq in this database, and of none here."""
+        row = await self._db.one(Q["is_pgmq"], {"queue": check_queue(queue)})
+        if row and row[0]:
+            raise RefusedError(
+                f"{queue!r} is a queue of pgmq, which has messages, not jobs: no priorities, groups, unique keys, "
+                "pauses, cancels or workers",
+                "what it can do: pgops queue pgmq --help",
+            )
 
     async def _set_paused(self, queue: str, paused: bool, for_s: float | None) -> None:
         await self.require(queue)
@@ -203,3 +235,12 @@ def _past_job(queue: str, row: Row) -> PastJob:
         errors=tuple(read_json(errors) or ()), result=read_json(result),
         created_at=created_at, started_at=started_at, finished_at=finished_at,
     )  # fmt: skip
+
+
+def match_values(queue: str, match: DeadMatch) -> dict[str, object]:
+    """What `dead_matching` is asked with. Raises UsageError for a payload that is no JSON."""
+    payload = None if match.payload is None else encode_json(match.payload)
+    return {
+        "queue": queue, "kind": match.kind, "error": match.error, "words": list(match.words), "payload": payload,
+        "limit": MOST_DEAD,
+    }  # fmt: skip

@@ -1,8 +1,8 @@
 -- The job queue's statements for operators. `queue` stands in each of them as `= %(queue)s`: it is the distribution column.
 
 -- name: requeue_dead
--- All of the queue's dead letters, or the ids named, whose errors match; they start over, with their errors kept. One with a
--- unique key stays where another job holds the key by now.
+-- All of the queue's dead letters, or the ids named; they start over, with their errors kept. One with a unique key stays
+-- where another job holds the key by now.
 with gone as (
   delete from pgops.job_dead
   where queue = %(queue)s and (%(all)s or id = any(%(ids)s)) and unique_key is null
@@ -22,6 +22,18 @@ select count(*) + case when exists (
          (queue, group_key, null, id, priority, 0, max_attempts, kind, payload, headers, errors, null, created_at)
          ::pgops.job_waiting) end)
 from (select * from gone order by died_at) as in_order
+
+-- name: dead_matching
+-- Dead letters by what they are and why they died, the oldest first.
+select id from pgops.job_dead
+where queue = %(queue)s
+  and (%(kind)s::text is null or kind = %(kind)s)
+  and (%(error)s::text is null or position(lower(%(error)s) in lower(errors -> -1 ->> 'error')) > 0)
+  and (%(payload)s::jsonb is null or payload @> %(payload)s)
+  and not exists (
+    select from unnest(%(words)s::text[]) as word
+    where position(lower(word) in lower(concat_ws(' ', kind, errors -> -1 ->> 'error'))) = 0)
+order by died_at, id limit %(limit)s
 
 -- name: discard_dead
 -- Dead letters that nobody wants any more: the ids named, or all. They stand in the history.
@@ -111,7 +123,7 @@ with gone as (
   insert into pgops.queue_delta (queue, available, running)
   select %(queue)s, count(*), -count(*) from gone having count(*) > 0
 )
-select count(*) from gone
+select count(*), count(case when unique_key is not null then pgops.free_keys(queue, id, null, unique_key, 1) end) from gone
 
 -- name: list_queues
 select q.queue, paused and coalesce(resume_at > statement_timestamp(), true), max_attempts, extract(epoch from lease)::float8,
@@ -126,6 +138,12 @@ where queue = %(queue)s returning queue
 
 -- name: queue_names
 select queue from pgops.queues order by queue
+
+-- name: is_pgmq
+-- Whether the name is that of a queue of pgmq and of none here; from the catalog, wherever pgmq is or is not.
+select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+               where n.nspname = 'pgmq' and c.relkind in ('r', 'p') and c.relname = ('q_' || lower(%(queue)s::text))::name)
+       and not exists (select from pgops.queues where queue = %(queue)s)
 
 -- name: set_queue
 -- Settings of a queue, made if it is new; null leaves a setting as it is.

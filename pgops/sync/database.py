@@ -20,22 +20,21 @@ from typing import Any, Protocol
 import psycopg
 import psycopg_pool
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
-from pgops.adapting import OwnAdapters
+from pgops.adapting import CONNECT_TIMEOUT_S, connection_kwargs
 from pgops.adapting import Packed as Packed
-from pgops.errors import UsageError
 from pgops.sync.aside import Aside
 from pgops.sync.listener import Listener
 from pgops.translation import translate
+from pgops.unwrapping import Holder, driver_connection
 
 Row = tuple[Any, ...]
 Query = bytes | sql.Composed
 Params = Mapping[str, object] | Sequence[object] | None
 Connection = psycopg.Connection[Any]
 
-CONNECT_TIMEOUT_S = 5
+LEND_TIMEOUT_S = 60
 
 
 class Database(Protocol):
@@ -61,11 +60,16 @@ class Database(Protocol):
 
 
 class Bound:
-    """Statements on one given connection. `foreign` says that it is the caller's own, to be left as it is."""
+    """Statements on one given connection. `foreign` says that it is the caller's own, to be left as it is; then it may
+    also be one that stands for another."""
 
-    def __init__(self, conn: Connection, *, foreign: bool = False) -> None:
-        self._conn = conn
+    def __init__(self, conn: Connection | Holder, *, foreign: bool = False) -> None:
+        self._given = conn
         self._foreign = foreign
+
+    @property
+    def _conn(self) -> Connection:
+        return driver_connection(self._given, psycopg.Connection)
 
     def one(self, query: Query, params: Params = None) -> Row | None:
         try:
@@ -190,7 +194,7 @@ class Pool:
         """Connect, and fail at once with the cause if that is not possible. With `read_only` the server refuses to
         change data: it guards against accidents. Raises UnreachableError, UsageError."""
         logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
-        kwargs = _connection_kwargs(dsn, application_name)
+        kwargs = connection_kwargs(dsn, application_name)
         version, pooler, options = _probe(dsn, kwargs)
         if pooler:
             kwargs["prepare_threshold"] = None
@@ -254,9 +258,22 @@ class Pool:
             raise translate(error) from error
 
     @contextmanager
+    def apart(self) -> Iterator[Bound]:
+        """One autocommit connection beside the pool for as long as the block lasts, for what must not wait for whoever
+        holds all of the pool's. Raises UnreachableError."""
+        try:
+            with psycopg.Connection.connect(self._dsn, **self._kwargs) as conn:
+                if self._bound is Guarded:
+                    _begin_read_only(conn)
+                yield self._bound(conn)
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    @contextmanager
     def lend(self) -> Iterator[Connection]:
-        """The driver's own connection, for whoever brings his own statements; its errors are the driver's."""
-        with self._pool.connection() as conn:
+        """The driver's own connection, for whoever brings his own statements; its errors are the driver's. It may
+        have to wait a minute for others who hold one."""
+        with self._pool.connection(timeout=LEND_TIMEOUT_S) as conn:
             yield conn
 
     @contextmanager
@@ -280,23 +297,6 @@ class Pool:
 def _begin_read_only(conn: Connection) -> None:
     """Known to the driver alone, which then says BEGIN READ ONLY; nothing is sent here."""
     conn.set_read_only(True)
-
-
-def _connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
-    """What is added to the caller's DSN, which libpq gets untouched."""
-    try:
-        given = conninfo_to_dict(dsn)
-    except psycopg.Error as error:
-        raise UsageError(
-            "the DSN cannot be parsed",
-            "use postgresql://user@host:5432/database or 'host=… dbname=… user=…'",
-        ) from error
-    kwargs: dict[str, Any] = {
-        "autocommit": True, "fallback_application_name": application_name, "context": OwnAdapters()
-    }  # fmt: skip
-    if "connect_timeout" not in given:
-        kwargs["connect_timeout"] = CONNECT_TIMEOUT_S
-    return kwargs
 
 
 def _probe(dsn: str, kwargs: dict[str, Any]) -> tuple[int, bool, str]:

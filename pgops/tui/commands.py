@@ -4,7 +4,7 @@ import json
 import shlex
 
 from pgops.ops.actions import Action
-from pgops.services.models import JsonValue
+from pgops.services.models import DeadMatch, JsonValue
 from pgops.services.vector_rules import parse_filter
 
 _OF_A_NAME: dict[str, tuple[str, ...]] = {
@@ -31,7 +31,7 @@ def act_command(action: Action) -> str:
 
 
 def _verbs(action: Action) -> list[str]:
-    ids = [str(id) for id in action.ids]
+    ids = [str(id) for id in action.ids] if action.match is None else _match_options(action.match)
     if action.name == "requeue_stuck":
         return ["queue", "requeue", action.target, *ids, "--stuck"]
     if action.name == "requeue_dead":
@@ -56,7 +56,17 @@ def _verbs(action: Action) -> list[str]:
         return [*_OF_A_NAME[action.name], action.target]
     if action.name in ("cancel_backend", "terminate_backend"):
         return ["sessions", action.name.removesuffix("_backend"), action.target]
+    if action.name.startswith("pgmq_"):
+        reads = ["--more-than", str(action.more_than)] if action.name == "pgmq_dead" else []
+        return ["queue", "pgmq", action.name.removeprefix("pgmq_"), action.target, *reads]
     return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *_search_options(action)]
+
+
+def _match_options(match: DeadMatch) -> list[str]:
+    found = ["--kind", match.kind] if match.kind else []
+    found += ["--error", match.error] if match.error else []
+    found += [option for word in match.words for option in ("--word", word)]
+    return found if match.payload is None else [*found, "--payload", json.dumps(match.payload)]
 
 
 def _search_options(action: Action) -> list[str]:
@@ -77,6 +87,10 @@ def jobs_command(queue: str, state: str | None = None) -> str:
 
 def job_command(queue: str, job: int) -> str:
     return f"pgops queue show {shlex.quote(queue)} {job}"
+
+
+def peek_command(queue: str) -> str:
+    return f"pgops queue pgmq peek {shlex.quote(queue)}"
 
 
 def find_command(collection: str) -> str:

@@ -69,6 +69,8 @@ GROUPS = (
         "Act (always asks)",
         (
             _key("requeue", "R", "requeue", "Requeue", "Make stuck or dead jobs available again", "R", footer=True),
+            _key("redrive", "R", "redrive", "Redrive", "Dead letters of pgmq, back or aside", "R", footer=True),
+            _key("empty", "X", "empty", "Empty", "Delete all messages of a pgmq queue", "X", footer=True),
             _key("cancel_jobs", "C", "cancel_jobs", "Cancel", "Cancel jobs, also running ones", "C", footer=True),
             _key("discard", "D", "discard", "Discard", "Give dead letters up", "D", footer=True),
             _key("edit_job", "E", "edit", "Edit", "Give a job another payload", "E", footer=True),

@@ -14,10 +14,11 @@ from pgops.ops.collector import Collector
 from pgops.ops.previews_jobs import given
 from pgops.ops.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
-from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState
+from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage
 from pgops.tui.starting import embedded_server
 
 ANSWER_WITHIN_S = 10.0
+CUT_BYTES = 8_192
 
 
 class LiveSource:
@@ -65,11 +66,15 @@ class LiveSource:
 
     async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
         pg, _ = await self._connected()
-        return await pg.queue.jobs(queue, state=state, limit=limit, cut_bytes=8_192)
+        return await pg.queue.jobs(queue, state=state, limit=limit, cut_bytes=CUT_BYTES)
 
     async def job(self, queue: str, id: int) -> JobRow:
         pg, _ = await self._connected()
         return await pg.queue.job(queue, id)
+
+    async def pgmq_messages(self, queue: str, limit: int) -> list[PgmqMessage]:
+        pg, _ = await self._connected()
+        return await pg.pgmq.peek(queue, limit=limit, cut_bytes=CUT_BYTES)
 
     async def crons(self) -> tuple[CronEntry, ...]:
         pg, _ = await self._connected()

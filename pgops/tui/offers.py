@@ -10,6 +10,7 @@ from pgops.ops.actions import Action, ActionName
 from pgops.ops.snapshot import SessionRow, Snapshot, items
 from pgops.tui import formats
 from pgops.tui.screens.base import Choice, requeue_choices
+from pgops.tui.screens.pgmq import dead_choices, empty_choices
 from pgops.tui.screens.stores import purge_choices
 from pgops.tui.screens.vectors import builds
 
@@ -105,6 +106,8 @@ def _session(one: SessionRow) -> str:
 
 OFFERS = {
     "requeue": Offer("Requeue jobs", requeue_choices, "Nothing is stuck or dead."),
+    "redrive": Offer("Dead letters of pgmq", dead_choices, "There is nothing of pgmq to move here."),
+    "empty": Offer("Empty a queue of pgmq", empty_choices, "There is nothing of pgmq to empty."),
     "cancel_jobs": Offer("Cancel a stuck job", _cancel_jobs, "No job is stuck; a queue's list has the others."),
     "discard": Offer("Discard dead letters", _discard, "No queue has dead letters."),
     "edit_queue": Offer("Change a queue's settings", _edit_queue, "There is no queue."),

@@ -13,6 +13,7 @@ from pgops.tui.screens.base import Helm, Room
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.jobs import JobsRoom
+from pgops.tui.screens.pgmq_messages import MessagesRoom
 
 # What is done to a recurring job, in the room that lists them.
 CRON_ACTS = {
@@ -74,6 +75,9 @@ class Palette(Provider):
         entries: list[Entry] = []
         for queue in items(snapshot.queues) if snapshot is not None else ():
             entries.append((f"Queue: {formats.clean(queue.name)}", "Its jobs", partial(self._jobs, helm, queue.name)))
+        for theirs in items(snapshot.pgmq) if snapshot is not None else ():
+            name = f"pgmq: {formats.clean(theirs.name)}"
+            entries.append((name, "Its messages", partial(self._messages, helm, theirs.name)))
         for one in items(snapshot.documents) if snapshot is not None else ():
             name = f"Documents: {formats.clean(one.name)}"
             entries.append((name, "Its indexes", partial(self._collection, helm, one.name)))
@@ -82,6 +86,10 @@ class Palette(Provider):
     async def _jobs(self, helm: Helm, queue: str) -> None:
         await self.app.switch_mode("queues")
         await self.app.push_screen(JobsRoom(helm, queue))
+
+    async def _messages(self, helm: Helm, queue: str) -> None:
+        await self.app.switch_mode("queues")
+        await self.app.push_screen(MessagesRoom(helm, queue))
 
     async def _collection(self, helm: Helm, name: str) -> None:
         await self.app.switch_mode("documents")

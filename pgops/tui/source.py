@@ -4,7 +4,7 @@ from typing import Protocol
 
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.snapshot import Snapshot
-from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState
+from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage
 
 
 class Source(Protocol):
@@ -31,6 +31,10 @@ class Source(Protocol):
 
     async def job(self, queue: str, id: int) -> JobRow:
         """One job. Raises NotFoundError."""
+
+    async def pgmq_messages(self, queue: str, limit: int) -> list[PgmqMessage]:
+        """The first messages of a queue of pgmq, none of them read. Raises NotFoundError, and RefusedError without the
+        privilege."""
 
     async def crons(self) -> tuple[CronEntry, ...]:
         """Every recurring job, by name."""

@@ -16,6 +16,7 @@ from pgops.runtime.sinks.contract import DeliveryError
 from pgops.services.models import Event
 
 Function = Callable[[Event], object]
+FAILURES = (Exception, SystemExit)
 
 
 class FunctionSink:
@@ -33,21 +34,32 @@ class FunctionSink:
             for event in progress.upcoming():
                 try:
                     await self._awaited(event)
-                except Exception as error:
+                except FAILURES as error:
                     progress.fail(event, error)
         else:
-            await asyncio.to_thread(self._call_all, progress)
+            await asyncio.to_thread(self._call_all, progress, asyncio.get_running_loop())
         progress.finish()
 
     async def close(self) -> None:
         """Nothing is held."""
 
-    def _call_all(self, progress: "_Progress") -> None:
+    def _call_all(self, progress: "_Progress", loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread; what turns out to be async after all runs in the relay's loop."""
         for event in progress.upcoming():
             try:
-                self._function(event)
-            except Exception as error:
+                found = self._function(event)
+                if inspect.isawaitable(found):
+                    asyncio.run_coroutine_threadsafe(_awaited(found), loop).result()
+            except FAILURES as error:
                 progress.fail(event, error)
+
+
+async def _awaited(found: Awaitable[object]) -> None:
+    """SystemExit would end the loop itself."""
+    try:
+        await found
+    except SystemExit as error:
+        raise RuntimeError(f"SystemExit: {error}") from error
 
 
 class _Progress:
@@ -69,7 +81,7 @@ class _Progress:
                 if event.id not in self._failed and self._outage is None:
                     self._delivered.append(event.id)
 
-    def fail(self, event: Event, error: Exception) -> None:
+    def fail(self, event: Event, error: Exception | SystemExit) -> None:
         if isinstance(error, UnreachableError | ConnectionError | TimeoutError):
             self._outage = error
             return

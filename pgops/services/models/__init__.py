@@ -33,11 +33,13 @@ from pgops.services.models.events import (
 from pgops.services.models.jsonvalue import JsonValue, read_json
 from pgops.services.models.kv import KvEntry, KvPage
 from pgops.services.models.limits import Algorithm, Decision
+from pgops.services.models.pgmq import PgmqMessage, PgmqQueue
 from pgops.services.models.pubsub import Channel, Message, Missed
 from pgops.services.models.queue import (
     Cancelled,
     CancelRequest,
     Claim,
+    DeadMatch,
     Enqueued,
     Failed,
     FailedJob,
@@ -80,6 +82,7 @@ __all__ = [
     "Collection",
     "Counted",
     "CronEntry",
+    "DeadMatch",
     "Decision",
     "Document",
     "DocumentCollection",
@@ -117,6 +120,8 @@ __all__ = [
     "PartCursor",
     "PastJob",
     "Path",
+    "PgmqMessage",
+    "PgmqQueue",
     "Purged",
     "QueueSettings",
     "Reaped",

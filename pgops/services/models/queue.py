@@ -43,12 +43,13 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Jobs claimed in one batch under one token, in the order in which they should run. `floors` is the highest
-    seq claimed, by priority 1 to 4 (0: none)."""
+    seq claimed, by priority 1 to 4 (0: none); `cut` says that a pause or a limit held others back."""
 
     queue: str
     token: int
     jobs: tuple[Job, ...]
     floors: tuple[int, int, int, int]
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,17 @@ class NewJob:
     headers: Mapping[str, JsonValue] | None = None
     group_key: str | None = None
     unique_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadMatch:
+    """Which dead letters: of this `kind`, whose last error contains `error`, whose payload contains `payload`, and with
+    each of `words` in kind or last error; upper and lower case alike. What is not given matches all."""
+
+    kind: str | None = None
+    error: str | None = None
+    payload: JsonValue = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +193,7 @@ class CancelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment of the queue: the last seq drawn, and the bounds of the transactions that were running."""
+    """A moment of the queue: the last seq drawn, an id above those of all that ran, the lowest of those."""
 
     seq: int
     xmax: int

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pgops.config import Target, resolve_target
 from pgops.services.first_use import on_first_use
 from pgops.sync.database import Bound, Connection, Database, Pool
+from pgops.unwrapping import Holder
 
 if TYPE_CHECKING:
     from pgops.sync.services.cache import Cache
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pgops.sync.services.events import Events
     from pgops.sync.services.kv import Kv
     from pgops.sync.services.limits import Limits
+    from pgops.sync.services.pgmq import Pgmq
     from pgops.sync.services.pubsub import Pubsub
     from pgops.sync.services.queue import Queue
     from pgops.sync.services.vectors import Vectors
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 class Services:
     """The services over one database object. Each is imported when it is first used, so that who needs one does not
-    wait for eight. What the cache counts over a caller's connection is the client's `above` it to flush."""
+    wait for nine. What the cache counts over a caller's connection is the client's `above` it to flush."""
 
     def __init__(self, db: Database, above: "Services | None" = None) -> None:
         self._db = db
@@ -84,6 +86,12 @@ class Services:
 
         return Pubsub(self._db)
 
+    @on_first_use
+    def pgmq(self) -> "Pgmq":
+        from pgops.sync.services.pgmq import Pgmq
+
+        return Pgmq(self._db)
+
 
 class Pgops(Services):
     """The services over a pool of pgops' own connections. `target` says which database it is, and why that one."""
@@ -126,9 +134,10 @@ class Pgops(Services):
         if "cache" in self.__dict__:
             self.cache.flush()
 
-    def bind(self, conn: Connection) -> Services:
+    def bind(self, conn: Connection | Holder) -> Services:
         """The same services on the caller's own connection, inside his transaction: nothing is set, committed,
-        retried or translated there, and he sees his driver's own errors."""
+        retried or translated there, and he sees his driver's own errors. Of SQLAlchemy it takes a Connection, and a
+        blocking Session, whose transaction it is at each call. A call raises UsageError where that is not psycopg's."""
         return Services(Bound(conn, foreign=True), self)
 
 

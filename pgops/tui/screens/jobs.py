@@ -12,7 +12,7 @@ from pgops.errors import PgopsError
 from pgops.ops.actions import Action, ActionName
 from pgops.ops.snapshot import Snapshot, items
 from pgops.ops.snapshot_jobs import Queue
-from pgops.services.models import JobRow, JobState
+from pgops.services.models import DeadMatch, JobRow, JobState
 from pgops.tui import formats
 from pgops.tui.commands import jobs_command
 from pgops.tui.feed import View
@@ -42,6 +42,11 @@ JOBS = (
     Column("age", "age", 7, right=True),
     Column("payload", "payload", 0),
     Column("error", "last error", 44, from_width=130),
+)
+DEAD = (
+    *(column for column in JOBS if column.key in ("id", "kind", "try", "age")),
+    Column("error", "last error", 0),
+    Column("payload", "payload", 44, from_width=130),
 )
 
 
@@ -122,7 +127,9 @@ class JobsRoom(Room):
         self._jobs = {str(job.id): job for job in jobs}
         moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
         with self.app.batch_update():
-            self.query_one("#jobs", Ledger).show([job_line(job, moment or job.created_at) for job in jobs])
+            table = self.query_one("#jobs", Ledger)
+            table.lay(DEAD if self._state == "dead" else JOBS)
+            table.show([job_line(job, moment or job.created_at) for job in jobs])
             self._say(None if jobs else Text(f"○ no {self._state or ''} jobs here", QUIET))
 
     def _say(self, words: Text | None) -> None:
@@ -150,6 +157,7 @@ class JobsRoom(Room):
         table = self.query_one("#jobs", Ledger)
         at = {table.current} if table.current else set()
         choices = self._chosen("marked", table.marks) or self._chosen("this job", at)
+        choices += self._matching("requeue_dead")
         choices += requeue_choices(self.view.snapshot if self.view else None, self._queue)
         self.helm.choose(f"Requeue {formats.clean(self._queue)}", choices, "Nothing here is stuck or dead.")
 
@@ -160,10 +168,17 @@ class JobsRoom(Room):
 
     def action_discard(self) -> None:
         dead: tuple[JobState, ...] = ("dead",)
-        choices = self._of("discard_dead", dead)
+        choices = self._of("discard_dead", dead) + self._matching("discard_dead")
         if self._now is not None and self._now.dead:
             choices.append(Choice(f"all {self._now.dead:,} dead", Action("discard_dead", self._queue)))
         self.helm.choose(f"Discard in {formats.clean(self._queue)}", choices, "Nothing here is dead.")
+
+    def _matching(self, act: ActionName) -> list[Choice]:
+        """The act on all that the filter asks for, also beyond what is on screen."""
+        match = dead_match(self.query_one("#jobs", Ledger).query_words)
+        if match is None or self._now is None or not self._now.dead:
+            return []
+        return [Choice(f"all dead {_asked(match)}", Action(act, self._queue, match=match))]
 
     def _of(self, act: ActionName, states: Collection[JobState]) -> list[Choice]:
         """The act on the marked jobs of these states, or else on the one under the cursor."""
@@ -187,6 +202,28 @@ class JobsRoom(Room):
 
     def as_command(self) -> str:
         return jobs_command(self._queue, self._state)
+
+
+def dead_match(query: str) -> DeadMatch | None:
+    """What a filter asks of dead letters, where it can be asked of those too that are not on screen."""
+    asked: dict[str, str] = {}
+    words = []
+    for word in query.split():
+        key, colon, value = word.partition(":")
+        if word.startswith("!") or (colon and (key not in ("kind", "error") or key in asked)):
+            return None
+        if colon:
+            asked[key] = value
+        else:
+            words.append(word)
+    return DeadMatch(asked.get("kind"), asked.get("error"), words=tuple(words)) if asked or words else None
+
+
+def _asked(match: DeadMatch) -> str:
+    said = [f"of kind {formats.clean(match.kind, 40)}"] if match.kind else []
+    said += [f"with {formats.clean(match.error, 40)!r} in the error"] if match.error else []
+    said += [f"with {formats.clean(word, 40)!r} in kind or error" for word in match.words]
+    return ", ".join(said)
 
 
 def _ids(ids: tuple[int, ...]) -> str:

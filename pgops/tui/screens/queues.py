@@ -8,14 +8,17 @@ from textual.widgets import DataTable, Static
 
 from pgops.ops.snapshot import Snapshot, Unavailable, items
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.services.models import PgmqQueue
 from pgops.tui import formats
-from pgops.tui.commands import jobs_command
+from pgops.tui.commands import jobs_command, peek_command
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room, requeue_choices
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.jobs import JobsRoom
+from pgops.tui.screens.pgmq import find, hidden_pgmq, pgmq_line, source_of
+from pgops.tui.screens.pgmq_messages import MessagesRoom
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number, plain
@@ -50,15 +53,16 @@ STUCK = (
 )
 
 
-TRENDS: dict[str, tuple[str, Callable[[Queue], float | None]]] = {
+TRENDS: dict[str, tuple[str, Callable[[Queue | PgmqQueue], float | None]]] = {
     "trend_ready": ("ready", lambda queue: queue.available),
     "trend_in": ("in/s", lambda queue: queue.in_per_s),
     "trend_out": ("out/s", lambda queue: queue.out_per_s),
 }
 
 
-def _of(snapshot: Snapshot, name: str, value: Callable[[Queue], float | None]) -> float | None:
-    return next((value(one) for one in items(snapshot.queues) if one.name == name), None)
+def _of(snapshot: Snapshot, key: str | None, value: Callable[[Queue | PgmqQueue], float | None]) -> float | None:
+    one = find(snapshot, key)
+    return None if one is None else value(one)
 
 
 def queue_line(one: Queue) -> Line:
@@ -115,7 +119,7 @@ def stuck_line(one: StuckJob) -> Line:
 class QueuesRoom(Room):
     """Enter opens a queue, or a stuck job; t the recurring jobs."""
 
-    BINDINGS = keys("filter", "requeue", "hold", "discard", "edit_queue", "crons")
+    BINDINGS = keys("filter", "requeue", "redrive", "hold", "discard", "edit_queue", "empty", "crons")
     room = "queues"
 
     def furniture(self) -> ComposeResult:
@@ -123,6 +127,7 @@ class QueuesRoom(Room):
         queues.border_title = "queues"
         yield Static(id="empty", classes="-hidden", markup=False)
         yield queues
+        yield Static(id="pgmq", classes="-hidden", markup=False)
         yield Filter()
         with Container(id="trend"):
             for id in TRENDS:
@@ -141,12 +146,18 @@ class QueuesRoom(Room):
             snapshot.queues, "No queue yet.", "pgops queue enqueue hello '{\"to\": \"world\"}'",
             "A queue is made by its first job.",
         )  # fmt: skip
+        theirs = items(snapshot.pgmq)
+        if theirs and not isinstance(snapshot.queues, Unavailable):
+            nothing = None
         empty = self.query_one("#empty", Static)
         empty.set_class(nothing is None, "-hidden")
-        queues.set_class(nothing is not None, "-hidden")
+        queues.set_class(nothing is not None and not theirs, "-hidden")
         if nothing is not None:
             empty.update(nothing)
-        queues.show([queue_line(one) for one in items(snapshot.queues)])
+        queues.show([*map(queue_line, items(snapshot.queues)), *map(pgmq_line, theirs)])
+        said = hidden_pgmq(snapshot)
+        self.query_one("#pgmq", Static).set_class(not said, "-hidden")
+        self.query_one("#pgmq", Static).update(said)
         self._trend()
         jobs = items(snapshot.stuck_jobs)
         stuck.set_class(not jobs, "-hidden")
@@ -161,18 +172,31 @@ class QueuesRoom(Room):
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         if event.data_table.id == "queues":
             self._trend()
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """One R is for jobs and one for messages; only a queue of pgmq is emptied."""
+        of_pgmq = isinstance(self._current, PgmqQueue)
+        if action in ("redrive", "empty"):
+            return of_pgmq
+        if action in ("requeue", "discard", "edit"):
+            return not of_pgmq
+        return super().check_action(action, parameters)
+
+    @property
+    def _current(self) -> Queue | PgmqQueue | None:
+        """The queue under the cursor."""
+        return find(self.view.snapshot if self.view else None, self.filtered.current)
 
     def _trend(self) -> None:
         """How the queue under the cursor went lately."""
-        name, view = self.filtered.current, self.view
-        known = items(view.snapshot.queues) if view and view.snapshot else ()
-        one = next((one for one in known if one.name == name), None)
+        one, view, key = self._current, self.view, self.filtered.current
         self.query_one("#trend").set_class(one is None, "-hidden")
         if one is not None and view is not None:
             for id, (label, value) in TRENDS.items():
                 tile = self.query_one(f"#{id}", Tile)
                 tile.border_title = plain(f"{formats.clean(one.name, 40)} · {label}")
-                series = tuple(_of(snapshot, one.name, value) for snapshot in view.history)
+                series = tuple(_of(snapshot, key, value) for snapshot in view.history)
                 tile.show(Face(formats.rate(value(one)), label, (), series))
 
     @property
@@ -181,7 +205,10 @@ class QueuesRoom(Room):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         key = str(event.row_key.value)
-        if event.data_table.id == "queues":
+        one = self._current
+        if event.data_table.id == "queues" and isinstance(one, PgmqQueue):
+            self.app.push_screen(MessagesRoom(self.helm, one.name))
+        elif event.data_table.id == "queues":
             self.app.push_screen(JobsRoom(self.helm, key))
         elif event.data_table.id == "stuck":
             queue, _, job = key.rpartition("\n")
@@ -197,6 +224,12 @@ class QueuesRoom(Room):
             f"Requeue {formats.clean(name or '')}", requeue_choices(snapshot, name), "Nothing is stuck or dead here."
         )
 
+    def action_redrive(self) -> None:
+        self.helm.offer("redrive", source_of(self._current.name) if self._current else None)
+
+    def action_empty(self) -> None:
+        self.helm.offer("empty", self._current.name if self._current else None)
+
     def action_discard(self) -> None:
         self.helm.offer("discard", self.filtered.current)
 
@@ -204,8 +237,13 @@ class QueuesRoom(Room):
         self.helm.offer("edit_queue", self.filtered.current)
 
     def action_hold(self) -> None:
-        self.helm.offer("hold", self.filtered.current)
+        if isinstance(self._current, PgmqQueue):
+            self.notify("pgmq has no pause: stop its readers.", markup=False, timeout=4)
+        else:
+            self.helm.offer("hold", self.filtered.current)
 
     def as_command(self) -> str:
-        name = self.filtered.current
-        return jobs_command(name) if name else "pgops queue list"
+        one = self._current
+        if one is None:
+            return "pgops queue list"
+        return peek_command(one.name) if isinstance(one, PgmqQueue) else jobs_command(one.name)

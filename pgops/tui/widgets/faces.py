@@ -5,7 +5,18 @@ from typing import TypeVar
 
 from rich.text import Text
 
-from pgops.ops.snapshot import CachePart, OutboxSubscription, Sessions, Snapshot, Unavailable, VectorIndexPart
+from pgops.ops.snapshot import (
+    CachePart,
+    OutboxSubscription,
+    Sessions,
+    Snapshot,
+    Unavailable,
+    VectorIndexPart,
+    items,
+)
+from pgops.ops.snapshot_jobs import Queue
+from pgops.services.models import PgmqQueue
+from pgops.services.pgmq_rules import DEAD
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.theme import ACCENT, INK, Tone
@@ -46,28 +57,38 @@ def flag(name: str, value: int, tone: Tone, shown: str = "") -> tuple[str, Tone]
 
 
 def queue_face(snapshot: Snapshot, view: View) -> Face:
-    part = snapshot.queues
-    if isinstance(part, Unavailable):
+    part, ours, theirs = snapshot.queues, items(snapshot.queues), _of_pgmq(snapshot)
+    if isinstance(part, Unavailable) and not theirs:
         return missing(part)
-    if not part:
+    if not ours and not theirs:
         return bare("no queues yet", "pgops queue enqueue hello '{}'")
-    stuck, dead = sum(one.stuck for one in part), sum(one.dead for one in part)
-    exact = {"ready": all(one.exact.get("available", True) for one in part)}
-    oldest = max((one.oldest_age_s for one in part if one.oldest_age_s is not None), default=None)
+    every: tuple[Queue | PgmqQueue, ...] = (*ours, *theirs)
+    stuck, dead = sum(one.stuck for one in ours), sum(one.dead for one in every)
+    exact = {"ready": all(one.available is not None and one.exact.get("available", True) for one in every)}
+    waits = [*(one.oldest_age_s for one in ours), *(one.ready_age_s for one in theirs)]
+    oldest = max((age_s for age_s in waits if age_s is not None), default=None)
     lines = (
-        ink(("in ", "quiet"), f"{formats.rate(sum_known(one.in_per_s for one in part))}/s", ("  out ", "quiet"),
-            f"{formats.rate(sum_known(one.out_per_s for one in part))}/s"),
+        ink(("in ", "quiet"), f"{formats.rate(sum_known(one.in_per_s for one in every))}/s", ("  out ", "quiet"),
+            f"{formats.rate(sum_known(one.out_per_s for one in every))}/s"),
         ink(("oldest ", "quiet"), formats.duration(oldest), ("  run ", "quiet"),
-            formats.count(sum(one.running for one in part))),
+            formats.count(sum(one.running or 0 for one in every))),
         ink(flag("stuck", stuck, "bad"), ("  ", "quiet"), flag("dead", dead, "warn")),
     )  # fmt: skip
-    ready = formats.roughly(sum(one.available for one in part), exact, "ready")
-    return Face(ready, "ready", lines, series_of(view, _depth), "bad" if stuck else "plain", "depth")
+    ready = formats.roughly(sum(one.available or 0 for one in every), exact, "ready")
+    unit = "ready" if ours else "ready in pgmq"
+    return Face(ready, unit, lines, series_of(view, _depth), "bad" if stuck else "plain", "depth")
+
+
+def _of_pgmq(snapshot: Snapshot) -> tuple[PgmqQueue, ...]:
+    """Those that hold work: what died of it waits for a human."""
+    return tuple(one for one in items(snapshot.pgmq) if not one.name.lower().endswith(DEAD))
 
 
 def _depth(snapshot: Snapshot) -> float | None:
-    part = snapshot.queues
-    return None if isinstance(part, Unavailable) else sum(one.available for one in part)
+    every: tuple[Queue | PgmqQueue, ...] = (*items(snapshot.queues), *_of_pgmq(snapshot))
+    if isinstance(snapshot.queues, Unavailable) and not every:
+        return None
+    return sum(one.available or 0 for one in every)
 
 
 def outbox_face(snapshot: Snapshot, view: View) -> Face:

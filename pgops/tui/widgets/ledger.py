@@ -6,6 +6,7 @@ The rule: `show` gets all lines, in any order; filter, sort and marks are the ta
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.coordinate import Coordinate
@@ -13,7 +14,7 @@ from textual.message import Message
 from textual.widgets import DataTable
 
 from pgops.tui.keymap import keys
-from pgops.tui.theme import ACCENT
+from pgops.tui.theme import ACCENT, QUIET
 from pgops.tui.widgets.filter import matches
 
 SortKey = str | float
@@ -34,12 +35,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row: what is shown, by what it is sorted, and what `y` copies."""
+    """One row: what is shown, by what it is sorted, and what `y` copies. `tags` follow the first cell: the first of
+    them however narrow the column is, the others where there is room."""
 
     key: str
     cells: tuple[Text, ...]
     order: tuple[SortKey, ...]
     value: str = ""
+    tags: tuple[str, ...] = ()
 
 
 class _First(Text):
@@ -71,6 +74,7 @@ class Ledger(DataTable[Text]):
     ) -> None:
         super().__init__(id=id, cursor_type="row", cursor_foreground_priority="renderable")
         self.all_columns = tuple(columns)
+        self._names = [column.key for column in columns]
         self.sort_by = sort
         self.descending = descending
         self.opens = opens
@@ -89,6 +93,12 @@ class Ledger(DataTable[Text]):
         self._lines = tuple({line.key: line for line in lines}.values())
         self.marks &= {line.key for line in lines}
         self._redraw()
+
+    def lay(self, columns: Sequence[Column]) -> None:
+        """Show these of the columns that it was made with, in this order and as wide as they say."""
+        if tuple(columns) != self.all_columns:
+            self.all_columns = tuple(columns)
+            self._rebuild()
 
     def _redraw(self) -> None:
         if not self._shown:
@@ -111,20 +121,19 @@ class Ledger(DataTable[Text]):
             self.move_cursor(row=self.get_row_index(at), animate=False, scroll=True)
 
     def _arranged(self) -> list[Line]:
-        names = [column.key for column in self.all_columns]
-        kept = [line for line in self._lines if matches(self.query_words, _fields(line, names))]
-        if self.sort_by in names:
-            index = names.index(self.sort_by)
+        kept = [line for line in self._lines if matches(self.query_words, _fields(line, self._names))]
+        if self.sort_by in self._names:
+            index = self._names.index(self.sort_by)
             kept.sort(key=lambda line: line.order[index], reverse=self.descending)
         return kept
 
     def _put(self, line: Line, place: int) -> None:
-        by_key = dict(zip((column.key for column in self.all_columns), line.cells, strict=True))
+        by_key = dict(zip(self._names, line.cells, strict=True))
         cells = tuple(by_key[column.key] for column in self._shown)
         first = _First(no_wrap=True, overflow="ellipsis", end="", justify=cells[0].justify)
         first.place = place
         first.append("● " if line.key in self.marks else "", ACCENT)
-        first.append_text(cells[0])
+        first.append_text(_tagged(cells[0], line.tags, self.ordered_columns[0].width - first.cell_len))
         cells = (first, *cells[1:])
         old = self._cells.get(line.key)
         self._cells[line.key] = cells
@@ -225,7 +234,18 @@ def _rest(width: int, most: int) -> int:
     return max(min(width, most or width), 8)
 
 
+def _tagged(cell: Text, tags: Sequence[str], width: int) -> Text:
+    tagged = cell.copy()
+    for tag in tags:
+        if tag == tags[0]:
+            tagged.truncate(max(width - cell_len(tag) - 1, 1), overflow="ellipsis")
+        if tag == tags[0] or tagged.cell_len + cell_len(tag) < width:
+            tagged.append(f" {tag}", QUIET)
+    return tagged
+
+
 def _fields(line: Line, names: Sequence[str]) -> dict[str, str]:
-    """What the filter looks in: the cells by column, and the value."""
+    """What the filter looks in: the cells by column, the tags with the first, and the value."""
     fields = {name: cell.plain.lower() for name, cell in zip(names, line.cells, strict=True)}
+    fields[names[0]] = " ".join([fields[names[0]], *line.tags])
     return fields | {"value": line.value.lower()}

@@ -1,0 +1,161 @@
+"""The messages of one queue of pgmq, looked at without reading them. Enter shows one in full; R and X act."""
+
+import json
+from datetime import datetime
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import DataTable, Static
+
+from pgops.errors import PgopsError
+from pgops.services.models import PgmqMessage
+from pgops.tui import formats
+from pgops.tui.commands import peek_command
+from pgops.tui.keymap import keys
+from pgops.tui.screens.ask import failure
+from pgops.tui.screens.base import Helm, Room
+from pgops.tui.screens.modal import Note
+from pgops.tui.screens.pgmq import source_of
+from pgops.tui.theme import QUIET
+from pgops.tui.widgets.filter import Filter
+from pgops.tui.widgets.ink import ink, number, plain
+from pgops.tui.widgets.ledger import Column, Ledger, Line
+
+LIMIT = 100
+MESSAGES = (
+    Column("id", "id", 9, right=True),
+    Column("state", "state", 9),
+    Column("read", "read", 5, right=True),
+    Column("age", "age", 7, right=True),
+    Column("hidden", "hidden", 7, right=True),
+    Column("payload", "payload", 0),
+)
+
+
+def message_line(one: PgmqMessage, now: datetime) -> Line:
+    """A message as a row; `hidden` is for how long nobody else sees it."""
+    age, hidden = (now - one.enqueued_at).total_seconds(), (one.vt - now).total_seconds()
+    if hidden <= 0:
+        state, cell = "ready", ink("○ ready")
+    elif one.read_ct:
+        state, cell = "out", ink(("● out", "accent"))
+    else:
+        state, cell = "delayed", ink(("◔ delayed", "quiet"))
+    payload = formats.compact_json(one.payload)
+    cells = (
+        number(str(one.msg_id)), cell, number(f"{one.read_ct:,}"), number(formats.duration(max(age, 0.0))),
+        number(formats.duration(hidden) if hidden > 0 else formats.UNKNOWN), ink((payload, "quiet")),
+    )  # fmt: skip
+    return Line(str(one.msg_id), cells, (one.msg_id, state, one.read_ct, age, hidden, payload), str(one.msg_id))
+
+
+def about(one: PgmqMessage) -> Text:
+    """A message in two lines: its moments, and what stands beside it."""
+    first = ink(
+        ("sent ", "quiet"), formats.stamp(one.enqueued_at), ("  visible from ", "quiet"), formats.stamp(one.vt),
+        ("  read ", "quiet"), f"{one.read_ct:,}",
+    )  # fmt: skip
+    second = ink(("headers ", "quiet"), formats.UNKNOWN if one.headers is None else formats.compact_json(one.headers))
+    return Text("\n").join((first, second))
+
+
+class MessageNote(Note[None]):
+    """One message in full."""
+
+    BINDINGS = keys("copy")
+
+    def __init__(self, message: PgmqMessage) -> None:
+        super().__init__(f"{formats.clean(message.queue, 60)} › {message.msg_id}")
+        self._message = message
+
+    def inside(self) -> ComposeResult:
+        with VerticalScroll(classes="words", can_focus=False):
+            yield Static(about(self._message), markup=False)
+            yield Static(formats.clean_lines(_json(self._message, 2)), markup=False)
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(_json(self._message))
+        self.notify("the payload", title="Copied", markup=False, timeout=3)
+
+
+class MessagesRoom(Room):
+    """Fetches the messages after each snapshot; a fetch that is still under way is not doubled."""
+
+    BINDINGS = keys("filter", "redrive", "empty")
+    room = "queues"
+
+    def __init__(self, helm: Helm, queue: str) -> None:
+        super().__init__(helm, f"{queue} of pgmq")
+        self._queue = queue
+        self._messages: dict[str, PgmqMessage] = {}
+        self._fetching = False
+
+    def furniture(self) -> ComposeResult:
+        yield Static("looking…", id="empty", markup=False)
+        table = Ledger(MESSAGES, id="messages")
+        table.border_title = plain(f"the first {LIMIT} messages of {formats.clean(self._queue, 60)}")
+        yield table
+        yield Filter()
+        yield Static(id="about", markup=False)
+
+    def observed(self) -> None:
+        if not self._fetching:
+            self._fetching = True
+            self.run_worker(self._fetch(), exit_on_error=False)
+
+    async def _fetch(self) -> None:
+        try:
+            self._fill(await self.helm.source.pgmq_messages(self._queue, LIMIT))
+        except PgopsError as error:
+            self._say(failure(error))
+        finally:
+            self._fetching = False
+
+    def _fill(self, messages: list[PgmqMessage]) -> None:
+        self._messages = {str(one.msg_id): one for one in messages}
+        moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
+        with self.app.batch_update():
+            self.filtered.show([message_line(one, moment or one.enqueued_at) for one in messages])
+            self._say(None if messages else Text("○ no messages here", QUIET))
+            self._chosen()
+
+    def _say(self, words: Text | None) -> None:
+        empty = self.query_one("#empty", Static)
+        empty.set_class(words is None, "-hidden")
+        if words is not None:
+            empty.update(words)
+
+    @property
+    def filtered(self) -> Ledger:
+        return self.query_one("#messages", Ledger)
+
+    @property
+    def _message(self) -> PgmqMessage | None:
+        return self._messages.get(self.filtered.current or "")
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        self._chosen()
+
+    def _chosen(self) -> None:
+        one, words = self._message, self.query_one("#about", Static)
+        words.set_class(one is None, "-hidden")
+        if one is not None:
+            words.update(about(one))
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        if (one := self._message) is not None:
+            self.app.push_screen(MessageNote(one))
+
+    def action_redrive(self) -> None:
+        self.helm.offer("redrive", source_of(self._queue))
+
+    def action_empty(self) -> None:
+        self.helm.offer("empty", self._queue)
+
+    def as_command(self) -> str:
+        return peek_command(self._queue)
+
+
+def _json(one: PgmqMessage, indent: int | None = None) -> str:
+    return json.dumps(one.payload, ensure_ascii=False, indent=indent)
