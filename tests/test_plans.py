@@ -159,6 +159,33 @@ def test_on_a_million_rows_and_then_a_million_dead_ones(conn: "psycopg.Connectio
     assert whole > 1000, "or the window would prove nothing"
 
 
+@pytest.mark.parametrize("live", [0, 30])
+def test_what_is_known_by_its_number_is_found_among_the_dead_with_the_numbers_of_a_table_that_was_nearly_empty(
+    conn: "psycopg.Connection[Any]", dsn: str, live: int
+) -> None:
+    """A forgotten transaction keeps what is done, autovacuum counts how little lives, and plans are made from that."""
+    conn.execute("alter table pgops.job_running set (autovacuum_enabled = off)")
+    conn.execute(
+        "insert into pgops.workers (id, host, pid, queues, concurrency, lease, heartbeat_at)"
+        " select n, 'h', n, '{q}', 1, '30 s', now() - interval '5 min' * (n - 1) from generate_series(1, 2) n"
+    )
+    dead = 20_000
+    running = (
+        "insert into pgops.job_running (queue, id, priority, attempt, kind, payload, created_at, token, owner,"
+        " lease_until) select 'q', n, 2, 1, 'k', '{}', now(), 5, 1, now() + interval '1 day'"
+        " from generate_series(%s::bigint, %s) n"
+    )
+    with psycopg.connect(dsn) as holder:
+        holder.execute("set transaction isolation level repeatable read")
+        holder.execute("select pg_current_xact_id()")
+        conn.execute(running, [RUNS - dead, RUNS - 1])
+        conn.execute("delete from pgops.job_running")
+        conn.execute(running, [RUNS, RUNS + live - 1])
+        conn.execute("analyze pgops.job_running")
+        for name in ("complete", "fail", "release", "heartbeat", "report_progress", "reap", "expired"):
+            assert cost(conn, name) < 100, name
+
+
 def test_a_look_at_many_recurring_jobs_reads_those_that_are_due(conn: "psycopg.Connection[Any]") -> None:
     conn.execute(
         "insert into pgops.cron (name, queue, expression, next_at)"
