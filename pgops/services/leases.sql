@@ -205,11 +205,11 @@ from ended
 
 -- name: promote
 -- What is due, or has become so within so many seconds, moves over in batches, so that jobs of the future never stand in
--- the hot scan. One that belongs to a group and is not its head has to join it.
+-- the hot scan. One that belongs to a group and is not its head has to join it. "is true" as in claim.
 with due as (
   delete from pgops.job_scheduled
-  where queue = %(queue)s and id = any(array(
-    select s.id from pgops.job_scheduled s
+  where (queue = %(queue)s) is true and ctid = any(array(
+    select s.ctid from pgops.job_scheduled s
     where s.queue = %(queue)s and s.run_at <= statement_timestamp()
       and s.run_at >= coalesce(statement_timestamp() - make_interval(secs => %(within_s)s), '-infinity')
       and (s.group_key is null or exists (
