@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "bench"))
 import contest
 import idle
 import long_hold
+import peers
 import plot
 import report
 
@@ -55,6 +56,18 @@ def test_the_table_is_of_what_was_measured_and_says_who_failed() -> None:
     said = report.caption(DOCUMENT)
     assert said.startswith("`python tests/bench/peers.py --runs 2`: jobs a second, 1,000 jobs (pgmq 500), medians of 2")
     assert "fsync on" in said and "pgmq 1.1.4" in said and "abc1234" in said
+
+
+def test_a_rate_is_of_the_jobs_after_a_share_and_without_the_start() -> None:
+    marks = [(0.0, 0), (0.5, 0), (1.0, 100), (1.5, 800), (2.0, 900), (2.5, 1000)]
+    assert peers.rate(marks, 0) == 500
+    assert peers.rate(marks, 0.8) == 200
+    assert peers.rate([(0.0, 0)], 0) == 0
+
+
+def test_each_turn_begins_with_another_phase() -> None:
+    assert [peers.in_turn(["a", "b", "c"], turn)[0] for turn in range(4)] == ["a", "b", "c", "a"]
+    assert peers.in_turn(["a", "b", "c"], 1) == ["b", "c", "a"]
 
 
 def test_table_and_picture_are_made_again_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,4 +229,4 @@ def test_long_hold_and_idle_tell_what_they_are_for(server_dsn: str, tmp_path: Pa
     assert len(minutes) == 2
     assert all(one["start_p50"] > 0 and one["claim_p99"] > 0 for one in minutes)
     shares = json.loads((tmp_path / "idle.json").read_text())
-    assert all(0 < its["worker"] + its["sessions"] < 2 for its in shares.values())
+    assert all(0 <= its["worker"] + its["sessions"] < 2 for its in shares.values())

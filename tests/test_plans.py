@@ -5,8 +5,7 @@ a whole job table, and at a cost that does not grow with what is dead.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -49,15 +48,6 @@ def conn(dsn: str) -> Iterator["psycopg.Connection[Any]"]:
 
 def plan(conn: "psycopg.Connection[Any]", name: str, *, run: bool = False, **values: object) -> dict[str, Any]:
     """The generic plan of a statement; with `run`, as it went (rolled back)."""
-    with prepared(conn, name, run=run, of=VALUES | values) as look:
-        return look()
-
-
-@contextmanager
-def prepared(
-    conn: "psycopg.Connection[Any]", name: str, *, run: bool = True, of: dict[str, object]
-) -> Iterator[Callable[[], dict[str, Any]]]:
-    """A statement that is planned once; each call tells its plan and, with `run`, how it went (rolled back)."""
     names: list[str] = []
 
     def number(found: re.Match[str]) -> str:
@@ -67,20 +57,16 @@ def prepared(
 
     text = re.sub(r"%\((\w+)\)s", number, STATEMENTS[name].decode())
     conn.execute(f"prepare hot as {text}".encode())
-    literals = ", ".join(psycopg.sql.Literal(of[n]).as_string(conn) for n in names)
-    options = "analyze, buffers, format json" if run else "format json"
-
-    def look() -> dict[str, Any]:
+    try:
+        literals = ", ".join(psycopg.sql.Literal((VALUES | values)[n]).as_string(conn) for n in names)
+        options = "analyze, buffers, format json" if run else "format json"
         with conn.transaction(force_rollback=True):
             row = conn.execute(f"explain ({options}) execute hot({literals})".encode()).fetchone()
-        assert row is not None
-        found: dict[str, Any] = row[0][0]["Plan"]
-        return found
-
-    try:
-        yield look
     finally:
         conn.execute("deallocate hot")
+    assert row is not None
+    found: dict[str, Any] = row[0][0]["Plan"]
+    return found
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -166,29 +152,40 @@ def test_on_a_million_rows_and_then_a_million_dead_ones(conn: "psycopg.Connectio
     assert whole > 1000, "or the window would prove nothing"
 
 
-def test_taking_back_from_the_lost_passes_by_what_the_living_have_done(
-    conn: "psycopg.Connection[Any]", dsn: str
+@pytest.mark.parametrize("live", [0, 30])
+def test_what_is_known_by_its_number_is_found_among_the_dead_with_the_numbers_of_a_table_that_was_nearly_empty(
+    conn: "psycopg.Connection[Any]", dsn: str, live: int
 ) -> None:
-    """Also by a plan that was made while there was nothing, which is the one that workers keep."""
-    conn.execute("alter table pgops.job_running set (autovacuum_enabled = off)")
+    """A forgotten transaction keeps what is done, autovacuum counts how little lives, and plans are made from that."""
+    for table in ("job_running", "job_scheduled"):
+        conn.execute(f"alter table pgops.{table} set (autovacuum_enabled = off)".encode())
     conn.execute(
-        "insert into pgops.workers (id, host, pid, queues, concurrency, lease, heartbeat_at) values"
-        " (1, 'lost', 1, '{q}', 1, '1 s', now() - interval '1 h'), (2, 'alive', 2, '{q}', 1, '1 min', now())"
+        "insert into pgops.workers (id, host, pid, queues, concurrency, lease, heartbeat_at)"
+        " select n, 'h', n, '{q}', 1, '30 s', now() - interval '5 min' * (n - 1) from generate_series(1, 2) n"
     )
     dead = 20_000
-    with prepared(conn, "expired", of=VALUES) as look, psycopg.connect(dsn) as holder:
-        assert buffers(look()) <= 10
+    running = (
+        "insert into pgops.job_running (queue, id, priority, attempt, kind, payload, created_at, token, owner,"
+        " lease_until) select 'q', n, 2, 1, 'k', '{}', now(), 5, 1, now() + interval '1 day'"
+        " from generate_series(%s::bigint, %s) n"
+    )
+    with psycopg.connect(dsn) as holder:
         holder.execute("set transaction isolation level repeatable read")
         holder.execute("select pg_current_xact_id()")
+        conn.execute(running, [RUNS - dead, RUNS - 1])
+        conn.execute("delete from pgops.job_running")
+        conn.execute(running, [RUNS, RUNS + live - 1])
         conn.execute(
-            "insert into pgops.job_running (queue, id, priority, attempt, kind, payload, created_at, token, owner,"
-            " lease_until) select 'q', n, 2, 1, 'k', '{}', now(), 1, 2, now() from generate_series(1, %s) n",
+            "insert into pgops.job_scheduled (queue, payload, run_at)"
+            " select 'q', '{}', now() - interval '1 hour' from generate_series(1, %s)",
             [dead],
         )
-        conn.execute("delete from pgops.job_running")
-        assert buffers(look()) <= 10, "by the plan of empty tables"
-    assert cost(conn, "expired") <= 10, "by a plan of now"
-    assert cost(conn, "expired_of_anybody") > 100, "or this test would prove nothing"
+        conn.execute("delete from pgops.job_scheduled")
+        conn.execute("insert into pgops.job_scheduled (queue, payload, run_at) values ('q', '{}', now())")
+        conn.execute("analyze")
+        for name in ("complete", "fail", "release", "heartbeat", "report_progress", "reap", "expired", "promote"):
+            known_limit = conn.info.server_version < 170_000 and live == 0  # its planner counts an array as a filter
+            assert cost(conn, name, within_s=10.0) < 100 or known_limit, name
 
 
 def test_a_look_at_many_recurring_jobs_reads_those_that_are_due(conn: "psycopg.Connection[Any]") -> None:

@@ -159,9 +159,10 @@ where queue = %(queue)s and id = any(%(ids)s) and token = %(token)s
 returning id
 
 -- name: expired
--- Leases that ran out, of workers without heartbeat: by their number, so that nobody else's rows are looked at.
+-- Leases that ran out, of workers without heartbeat: by their number, so that nobody else's rows are looked at. "is
+-- true" as in claim.
 select id from pgops.job_running
-where queue = %(queue)s and lease_until < statement_timestamp() and owner = any(array(
+where (queue = %(queue)s) is true and lease_until < statement_timestamp() and owner = any(array(
   select id from pgops.workers where heartbeat_at < statement_timestamp() - lease))
 limit %(limit)s
 
@@ -204,11 +205,11 @@ from ended
 
 -- name: promote
 -- What is due, or has become so within so many seconds, moves over in batches, so that jobs of the future never stand in
--- the hot scan. One that belongs to a group and is not its head has to join it.
+-- the hot scan. One that belongs to a group and is not its head has to join it. "is true" as in claim.
 with due as (
   delete from pgops.job_scheduled
-  where queue = %(queue)s and id = any(array(
-    select s.id from pgops.job_scheduled s
+  where (queue = %(queue)s) is true and ctid = any(array(
+    select s.ctid from pgops.job_scheduled s
     where s.queue = %(queue)s and s.run_at <= statement_timestamp()
       and s.run_at >= coalesce(statement_timestamp() - make_interval(secs => %(within_s)s), '-infinity')
       and (s.group_key is null or exists (
@@ -265,7 +266,7 @@ where queue = any(%(queues)s)
 -- In no index, so heap-only.
 update pgops.job_running r set progress = p.progress
 from (select * from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(progress)s::jsonb[]) as p (id, token, progress)) p
-where r.queue = %(queue)s and r.id = p.id and r.token = p.token
+where r.queue = %(queue)s and r.id = any(%(ids)s) and r.id = p.id and r.token = p.token
 
 -- name: forget_keys
 -- Unique keys whose time is over, wishes to cancel what has ended by itself, pauses that are over. What somebody holds

@@ -123,12 +123,12 @@ class Pgqueuer(Contestant):
 
 
 class Procrastinate(Contestant):
-    """procrastinate with its own worker; it fetches job by job, so it gets a twentieth of the jobs."""
+    """procrastinate with its own worker; it fetches job by job, so it gets a fortieth of the jobs."""
 
     enqueues = "batch_defer of 1,000"
     drains = f"worker, {CONCURRENCY} at a time"
     waits = "LISTEN"
-    share = 20
+    share = 40
 
     @asynccontextmanager
     async def site(self, dsn: str) -> AsyncIterator[str]:

@@ -50,6 +50,7 @@ class Awa(Contestant):
     enqueues = "enqueue_many_copy of 1,000"
     drains = "worker, 256 at a time"
     waits = "its notifications"
+    share = 2
 
     @asynccontextmanager
     async def site(self, dsn: str) -> AsyncIterator[str]:
@@ -160,6 +161,7 @@ class Redis(Contestant):
 class RabbitMq(Contestant):
     """RabbitMQ with durable queues and persistent messages, over pika."""
 
+    share = 2
     on_postgresql = False
 
     def __init__(self, acks: int) -> None:

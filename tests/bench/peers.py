@@ -2,7 +2,7 @@
 
 The same work for all, in one run on one server, in four phases:
 
-    drain     add a backlog, drain it with a handler that does nothing
+    drain     add a backlog, drain it with a handler that does nothing; from the first job on
     held      the same while somebody has forgotten a transaction that has written
     reader    the same while somebody's transaction, which only reads (repeatable read), stands idle
     latency   200 jobs a second from another process: from the call that adds one to the start of its handler
@@ -45,7 +45,7 @@ from pgops.config import Target
 from pgops.database import AsyncPool
 
 POLL_S = 0.01
-DRAIN_S, ARRIVE_S, WARM_S = 120.0, 10.0, 0.2
+DRAIN_S, ARRIVE_S, WARM_S = 120.0, 10.0, 1.5
 BACKLOG = {"drain": "nobody", "held": "writer", "reader": "reader", "locks": "locks"}
 PHASES = (*BACKLOG, "latency")
 USUAL = ("drain", "held", "reader", "latency")
@@ -83,9 +83,9 @@ async def drained(entrant: Contestant, jobs: int, limit_s: float) -> Marks:
 
 
 def rate(marks: Marks, share: float) -> float:
-    """Jobs a second after the first `share` of the jobs done."""
+    """Jobs a second after the first `share` of the jobs done; 0: from the first one on, without the worker's start."""
     end_at, total = marks[-1]
-    start_at, before = next(mark for mark in marks if mark[1] >= total * share)
+    start_at, before = [mark for mark in marks if mark[1] <= total * share][-1]
     return (total - before) / (end_at - start_at) if end_at > start_at else 0.0
 
 
@@ -121,15 +121,17 @@ def measure(names: Sequence[str], server: str, given: argparse.Namespace) -> lis
             for phase in in_turn(given.phases, turn):
                 if result["failed"] or not takes_part(ENTRANTS[name](), phase):
                     continue
-                sys.stderr.write(f"run {turn + 1} of {given.runs}: {name}, {phase}\n")
+                sys.stderr.write(f"run {turn + 1} of {given.runs}: {name}, {phase}")
+                began = perf_counter()
                 try:
                     figures = once(name, phase, server, given)
                 except Exception as error:
                     result["failed"] = f"{phase}: {type(error).__name__}: {error}"
-                    sys.stderr.write(f"{name} failed: {result['failed']}\n")
+                    sys.stderr.write(f" failed: {error}")
                 else:
                     for figure, value in figures.items():
                         result["runs"].setdefault(figure, []).append(value)
+                sys.stderr.write(f", {perf_counter() - began:.1f} s\n")
     return list(results.values())
 
 
@@ -194,10 +196,10 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=ENTRANTS, metavar="NAME", help=f"of {', '.join(ENTRANTS)}")
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(USUAL))
     parser.add_argument("--dsn", help="a server on which databases may be created; default: the embedded one")
-    parser.add_argument("--jobs", type=int, default=80_000)
+    parser.add_argument("--jobs", type=int, default=60_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--held-seconds", type=float, default=10.0, help="how long a drain may take that is held back")
-    parser.add_argument("--latency-seconds", type=float, default=4.0)
+    parser.add_argument("--held-seconds", type=float, default=8.0, help="how long a drain may take that is held back")
+    parser.add_argument("--latency-seconds", type=float, default=3.0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the document goes")
     parser.add_argument("--table", type=Path, metavar="FILE", help="where the Markdown goes too, besides stdout")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="where the picture goes, an SVG")

@@ -73,6 +73,6 @@ def legend(figures: list[str]) -> list[str]:
 def below_the_title(document: dict[str, Any]) -> str:
     where = document["environment"]
     return (
-        f"{document['params']['jobs']:,} jobs that do nothing, PostgreSQL {where['versions']['postgresql']}, "
+        f"Up to {document['params']['jobs']:,} jobs that do nothing, PostgreSQL {where['versions']['postgresql']}, "
         f"fsync {where['settings']['fsync']}, {where['cpus']} CPUs; Redis and RabbitMQ as servers of their own"
     )
