@@ -291,7 +291,7 @@ async def test_jobs_committed_late_below_the_floor_are_found_by_the_sweeper(db: 
                 others += 1
                 await asyncio.sleep(0.02)
             await until(lambda: len(done) == others)
-        await until(lambda: hidden <= set(done), 5)
+        await until(lambda: hidden <= set(done), 15)
     assert len(done) == len(set(done)) == others + len(hidden)
 
 
