@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -203,6 +204,34 @@ async def test_a_handler_that_is_async_behind_a_plain_function_is_awaited(db: As
     async with working(worker(db, registry)) as its:
         await until(lambda: its.stats.completed == 2)
     assert sorted(ran) == ["object", "wrapped"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import sys; sys.exit(7)", "cannot be imported: 7"),
+        ("raise KeyError('\\ud800')", "cannot be imported"),
+        (
+            "import pgops\nregistry = pgops.Registry()\n@registry.cron('0 0 30 2 *', queue='q')\ndef f(job): ...",
+            "never fires",
+        ),
+        ("import pgops\nregistry = pgops.Registry()\n@registry.job()\ndef f(job): yield", "generator"),
+        ("def f(:", "cannot be imported"),
+    ],
+    ids=["exits", "half", "never", "generator", "syntax"],
+)
+def test_a_module_of_handlers_that_is_wrong_is_told_in_one_line(
+    pgops: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    name = f"bad_jobs_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = pgops("queue", "work", f"{name}:registry", "-q", "q")
+    assert done.code == 2
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert done.err.count("\n") <= 2, done.err
 
 
 def test_a_generator_is_no_handler() -> None:

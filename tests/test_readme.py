@@ -92,6 +92,27 @@ def test_every_key_in_the_readme_does_something() -> None:
     assert told - shown == set()
 
 
+def test_every_yes_of_ours_beside_other_queues_names_tests_that_exist() -> None:
+    part = README.partition("## Beside other queues")[2].partition("\n## ")[0]
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", part, re.MULTILINE)
+    ]
+    head, _, *rows = lines
+    assert head[2] == "pgops"
+    assert {len(row) for row in lines} == {len(head)}
+    ours = {row[0]: row[1] for row in rows if row[2] == "yes"}
+    assert all(row[2] == "no" and row[0] == "" for row in rows if row[0] not in ours)
+    assert list(ours) == [str(n) for n in range(1, len(ours) + 1)]
+    assert len(ours) > 20
+    behind = {n: re.findall(r"`(\w+)`", names) for n, names in re.findall(r"^(\d+)\. (.*)$", part, re.MULTILINE)}
+    assert list(behind) == list(ours)
+    text = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    tests = set(re.findall(r"^(?:async )?def (test_\w+)\(", text, re.MULTILINE))
+    for n, names in behind.items():
+        assert names, ours[n]
+        assert set(names) <= tests, ours[n]
+
+
 def test_its_pictures_are_there() -> None:
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / picture).is_file()

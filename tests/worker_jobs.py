@@ -40,6 +40,16 @@ async def effect(job: RunningJob) -> None:
         await asyncio.sleep(job.payload.get("sleep", 0))
 
 
+@registry.job("stubborn")
+async def stubborn(job: Job) -> None:
+    """Goes on whatever it is told."""
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            continue
+
+
 @registry.job("leaves")
 def leaves(job: Job) -> None:
     """Wants to end the process from its thread."""

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,12 +23,13 @@ import typer
 from pgops.cli import output
 from pgops.cli.context import Cli
 from pgops.cli.running import counts, reporting, told_to_stop
-from pgops.errors import UsageError
+from pgops.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from pgops.database import AsyncPool
 
 RESTART_S = 1.0
+GIVE_UP_S = 10.0
 OWN_CONNECTIONS = 6  # the rest are for handlers that ask for one; none is opened before it is needed
 
 
@@ -78,9 +80,17 @@ async def work(
                 rate = worker.stats.completed / max(monotonic() - began, 0.001)
                 return f"{counts(asdict(worker.stats))}, running {worker.running:,}, {rate:,.1f} a second"
 
+            def stop() -> None:
+                worker.stop()
+                if at_last.ident is None:
+                    at_last.start()
+
+            at_last = threading.Timer(grace + GIVE_UP_S, _give_up)
+            at_last.daemon = True
+            stack.callback(at_last.cancel)
             if with_stdin:
-                stack.enter_context(_at_end_of_stdin(worker.stop))
-            async with told_to_stop(worker.stop), reporting(line, log_format):
+                stack.enter_context(_at_end_of_stdin(stop))
+            async with told_to_stop(stop), reporting(line, log_format):
                 stats = await worker.run()
     if cli.json:
         cli.document({"queues": queues, **asdict(stats)})
@@ -110,6 +120,12 @@ async def _refuse_pgmq(db: "AsyncPool", queues: Sequence[str]) -> None:
 
     for queue in queues:
         await AsyncQueue(db).refuse_pgmq(queue)
+
+
+def _give_up() -> None:
+    """A handler swallows its cancellation: nothing else ends it."""
+    output.talk("a handler does not end; another worker gets its job when the lease has run out")
+    os._exit(ExitCode.FAILED)
 
 
 async def _work_in_processes(
@@ -153,7 +169,7 @@ async def _keep_running(arguments: Sequence[str], stopping: asyncio.Event, grace
             await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 process.send_signal(signal.SIGTERM)
-                await asyncio.wait([ended], timeout=grace_s + 10)
+                await asyncio.wait([ended], timeout=grace_s + GIVE_UP_S + 5)
         finally:
             told.cancel()
             if process.returncode is None:

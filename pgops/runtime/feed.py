@@ -1,7 +1,8 @@
 """The worker's supply: claims ahead of the runners, above the floor, with a sweep below it now and then.
 
-One session of its own, so that claims and completions overlap. The buffer is bounded by what the runners get done in
-a tenth of a second, and so by far less than half a lease.
+One session of its own, so that claims and completions overlap. A sweep begins on another one, since over many dead
+entries it is slow and no claim shall wait for it. The buffer is bounded by what the runners get done in a tenth of a
+second, and so by far less than half a lease.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from functools import partial
 from time import monotonic
 
 from pgops.database import AsyncPool
-from pgops.runtime.floors import Floor, Sweep
+from pgops.runtime.floors import SWEEP_EVERY_S, Floor, Sweep
 from pgops.runtime.job import Desk, RunningJob
 from pgops.runtime.outcomes import Outcomes
 from pgops.runtime.sessions import worker_session
@@ -49,6 +50,7 @@ class Feed:
         self._floors = {queue: Floor() for queue in queues}
         self._turns: dict[str, tuple[int, ...]] = dict.fromkeys(queues, IN_TURN)
         self._sweeps = {queue: Sweep() for queue in queues}
+        self._owed: set[str] = set()
         self._ahead = concurrency
         self._marked_at = 0.0
         self._ended_before = 0
@@ -80,9 +82,12 @@ class Feed:
     async def settle(self, leases: AsyncQueue) -> None:
         """Hand back what claims may have got whose answer was lost with the connection."""
         while self._unanswered:
-            queue, token = self._unanswered[-1]
-            await leases.release(queue, await leases.claimed(queue, owner=self._desk.owner, token=token), token)
-            self._unanswered.pop()
+            queue, token = lost = self._unanswered.pop()
+            try:
+                await leases.release(queue, await leases.claimed(queue, owner=self._desk.owner, token=token), token)
+            except BaseException:
+                self._unanswered.append(lost)
+                raise
 
     async def _told(self, wait_s: float) -> bool:
         """Wait for a hint, but no longer than `wait_s`; whether one came."""
@@ -94,28 +99,39 @@ class Feed:
         return True
 
     async def _claim(self, leases: AsyncQueue, queue: str) -> int:
-        """The sweep goes first: behind a backlog there would never be room for it."""
-        swept = await self._sweep(leases, queue)
+        """A sweep that goes on or is owed comes first: behind a backlog there would never be room for it."""
+        sweep, swept = self._sweeps[queue], 0
+        mine = queue in self._owed or (sweep.passing and monotonic() >= sweep.due_at)
+        if mine:
+            swept = await self._pass(leases, queue)
         room = self._room()
-        if not room or (swept is not None and self._sweeps[queue].held_back):
-            return swept or 0
+        if not room or (mine and sweep.held_back):
+            return swept
         floor, started_at = self._floors[queue], monotonic()
         claim = await self._take(leases, queue, room, floor.scan())
         floor.after_claim(claim, room, started_at)
-        return len(claim.jobs) + (swept or 0)
+        return len(claim.jobs) + swept
 
-    async def _sweep(self, leases: AsyncQueue, queue: str) -> int | None:
-        """How many it found; None where it was not its time."""
+    async def sweep(self, leases: AsyncQueue) -> None:
+        """Begin a sweep of each queue where one is due: on another session than the claims, which need not wait for it.
+        Where there is no room now, or where it finds more than that, `run` sees to it before it claims."""
+        await self.settle(leases)
+        for queue, sweep in self._sweeps.items():
+            if sweep.passing or queue in self._owed or monotonic() < sweep.due_at:
+                continue
+            if not self._db.pooler and not await leases.try_sweeper(queue):
+                sweep.due_at = monotonic() + SWEEP_EVERY_S
+            elif self._room():
+                await self._pass(leases, queue)
+            else:
+                self._owed.add(queue)
+
+    async def _pass(self, leases: AsyncQueue, queue: str) -> int:
         sweep, room, began = self._sweeps[queue], self._room(), monotonic()
-        if began < sweep.due_at or not room:
-            return None
-        if sweep.held_back:
-            start = sweep.start
-        elif self._db.pooler or await leases.try_sweeper(queue):
-            start = sweep.begin(await leases.draw_line(), began)
-        else:
-            sweep.due_at = began + 1.0
-            return None
+        if not room:
+            return 0
+        self._owed.discard(queue)
+        start = sweep.start if sweep.passing else sweep.begin(await leases.draw_line(), began)
         claim = await self._take(leases, queue, room, start)
         now = monotonic()
         sweep.after_claim(claim, room, now, now - began, self._floors[queue].claimed)
@@ -123,12 +139,14 @@ class Feed:
 
     async def _take(self, leases: AsyncQueue, queue: str, limit: int, floors: Floors) -> Claim:
         token = secrets.randbits(63)
-        self._unanswered.append((queue, token))
-        claim = await leases.claim(
-            queue, owner=self._desk.owner, token=token, limit=limit, floors=floors, turns=self._turns[queue],
-            make=self._make,
-        )  # fmt: skip
-        self._unanswered.pop()
+        try:
+            claim = await leases.claim(
+                queue, owner=self._desk.owner, token=token, limit=limit, floors=floors, turns=self._turns[queue],
+                make=self._make,
+            )  # fmt: skip
+        except BaseException:
+            self._unanswered.append((queue, token))
+            raise
         if claim.jobs:
             self._outcomes.claimed(claim)
             for job in claim.jobs:

@@ -14,7 +14,7 @@ from pgops.services.models import Claim, Mark
 TRAIL_S = 1.0
 TRAIL_SEQS = 2_000
 SWEEP_EVERY_S = 1.0
-SWEEP_SHARE = 0.01  # of a hundred jobs about one finds the worker at it
+SWEEP_SHARE = 0.01
 FULL_SWEEP_EVERY_S = 60.0
 
 
@@ -67,13 +67,18 @@ class Sweep:
         self._took_s = 0.0
 
     @property
+    def passing(self) -> bool:
+        """Whether a pass is not at its end: it found as much as it asked for, or was cut short."""
+        return self.held_back or self._from != NO_FLOORS
+
+    @property
     def start(self) -> Floors:
         """Where the pass goes on, or a new one begins."""
         return highest(self._from, (self.bottom,) * 4)
 
     def begin(self, mark: Mark, now: float) -> Floors:
         """Where this sweep starts. A minute after the last one it is the very beginning."""
-        if self._from != NO_FLOORS:
+        if self.passing:
             return self.start  # the same pass goes on: what it has passed by already is not settled by it
         if now >= self._full_at:
             self.bottom, self._full_at = 0, now + FULL_SWEEP_EVERY_S

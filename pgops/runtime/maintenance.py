@@ -7,7 +7,7 @@ one bounded statement.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -27,11 +27,14 @@ BATCH = 1_000
 
 
 class Maintenance:
-    """The duties over some queues; `run` until `stop` is set."""
+    """The duties over some queues, and a worker's `sweep` on the same session; `run` until `stop` is set."""
 
-    def __init__(self, db: AsyncPool, queues: Sequence[str]) -> None:
+    def __init__(
+        self, db: AsyncPool, queues: Sequence[str], sweep: Callable[[AsyncQueue], Awaitable[None]] | None = None
+    ) -> None:
         self._db = db
         self._queues = tuple(queues)
+        self._sweep = sweep
         self._broken: tuple[tuple[str, str], ...] = ()
         self._looked = dict.fromkeys(queues, 0.0)
         self._whole_due = dict.fromkeys(queues, 0.0)
@@ -42,6 +45,8 @@ class Maintenance:
         called again."""
         async with worker_session(self._db) as queue:
             while not stop.is_set():
+                if self._sweep is not None:
+                    await self._sweep(queue)
                 await self.tick(queue)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), PROMOTE_EVERY_S)

@@ -150,7 +150,7 @@ def load_registry(spec: str) -> Registry:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), name, None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{module_name} cannot be imported: {error}", "run it where python can import it") from error
     if not isinstance(found, Registry):
         raise UsageError(f"{spec!r} is not a pgops.Registry", f"define {name} = pgops.Registry() in {module_name}")

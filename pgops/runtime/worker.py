@@ -64,10 +64,10 @@ class Worker:
         self._concurrency = concurrency
         self._grace_s = grace_s
         self._lease_s = 30.0
+        self._ask_at = 0.0
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._buffer: asyncio.Queue[Job | None] = asyncio.Queue()
-        self._ask_at = 0.0
         self._desk = Desk(db)
         self._outcomes = Outcomes(self.stats)
         self._hints = Hints(db, queues, direct_dsn)
@@ -103,7 +103,7 @@ class Worker:
                 feed = tasks.create_task(self._keep(lambda: self._feed.run(self._stopping), self._stopping))
                 flush = tasks.create_task(self._keep(self._flush, self._ended))
                 pulse = tasks.create_task(self._keep(self._attend, self._ended))
-                duties = Maintenance(self._db, self._queues)
+                duties = Maintenance(self._db, self._queues, self._feed.sweep)
                 maintenance = tasks.create_task(self._keep(lambda: duties.run(self._stopping), self._stopping))
                 hints = tasks.create_task(self._keep(lambda: self._hints.run(self._stopping), self._stopping))
                 self._runners.start(tasks)
@@ -152,6 +152,9 @@ class Worker:
 
     async def _hear(self, queue: AsyncQueue) -> None:
         """Write what handlers say of their progress, hear which jobs are to end, and ask to be told of new ones."""
+        if self._hints.wanted and self._feed.waiting and monotonic() >= self._ask_at:
+            asked = await queue.want_hints(self._queues, WANTED_FOR_S)
+            self._ask_at = monotonic() + (WANTED_FOR_S / 3 if asked == len(self._queues) else 0.0)
         said = {key: self._desk.progress.pop(key) for key in list(self._desk.progress)}
         said = {key: value for key, value in said.items() if key[:2] not in self._desk.completed}
         for name in {key[0] for key in said}:
@@ -160,9 +163,6 @@ class Worker:
         for wish in await queue.cancelled(self._queues):
             if self._outcomes.holds(wish.queue, wish.id):
                 self._runners.cancel(wish.queue, wish.id, wish.reason)
-        if self._hints.wanted and self._feed.waiting and monotonic() >= self._ask_at:
-            asked = await queue.want_hints(self._queues, WANTED_FOR_S)
-            self._ask_at = monotonic() + (WANTED_FOR_S / 3 if asked == len(self._queues) else 0.0)
 
     async def _hand_back(self) -> None:
         """Give back what was not started."""

@@ -105,7 +105,7 @@ def load_function(name: str) -> Function:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), attribute, None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{module_name} cannot be imported: {error}", "run it where python can import it") from error
     if not callable(found):
         raise UsageError(f"{module_name} has no function {attribute}", f"define {attribute}(event) there")
