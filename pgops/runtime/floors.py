@@ -14,7 +14,7 @@ from pgops.services.models import Claim, Mark
 TRAIL_S = 1.0
 TRAIL_SEQS = 2_000
 SWEEP_EVERY_S = 1.0
-SWEEP_SHARE = 0.02
+SWEEP_SHARE = 0.01
 FULL_SWEEP_EVERY_S = 60.0
 
 

@@ -152,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dsn", help="a server of this machine; default: the embedded one")
     parser.add_argument("--jobs", type=int, default=5_000_000)
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long each worker is looked at")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each worker is looked at")
     parser.add_argument("--settle", type=float, default=5.0, help="how long after its work or its start")
     parser.add_argument("--holder", choices=HOLDERS, default="writer", help="who leaves a transaction open")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
