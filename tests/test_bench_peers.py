@@ -155,7 +155,7 @@ def scratch_databases(dsn: str) -> set[str]:
 def started(script: str, dsn: str, *argv: object) -> "Iterator[subprocess.Popen[str]]":
     """The script at work on the server of `dsn`; gone after the block whatever happens."""
     with subprocess.Popen(
-        [sys.executable, BENCH / script, "--dsn", dsn, *map(str, argv)], text=True, stdout=subprocess.PIPE,
+        [sys.executable, "-X", "faulthandler", BENCH / script, "--dsn", dsn, *map(str, argv)], text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:
@@ -194,12 +194,18 @@ def test_peers_measures_every_phase_of_pgops(server_dsn: str, tmp_path: Path) ->
 def test_ctrl_c_ends_peers_and_leaves_no_database(server_dsn: str) -> None:
     before = scratch_databases(server_dsn)
     with started("peers.py", server_dsn, "--only", "pgops", "--phases", "latency", "--latency-seconds", 60) as process:
+        assert process.stderr is not None
+        assert "run 1" in process.stderr.readline()
         deadline = time.monotonic() + 30
         while not (mine := {name for name in scratch_databases(server_dsn) - before if at_work(server_dsn, name)}):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, talk = process.communicate(timeout=30)
+        try:
+            _, talk = process.communicate(timeout=50)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # it says where it stands
+            _, talk = process.communicate(timeout=10)
     assert process.returncode == 130, talk
     assert "Traceback" not in talk
     deadline = time.monotonic() + 30
