@@ -122,6 +122,7 @@ def measure(names: Sequence[str], server: str, given: argparse.Namespace) -> lis
                 if result["failed"] or not takes_part(ENTRANTS[name](), phase):
                     continue
                 sys.stderr.write(f"run {turn + 1} of {given.runs}: {name}, {phase}")
+                sys.stderr.flush()
                 began = perf_counter()
                 try:
                     figures = once(name, phase, server, given)
