@@ -20,7 +20,8 @@ log = logging.getLogger("pgops.maintenance")
 PROMOTE_EVERY_S = 0.25
 FOLD_EVERY_S = 1.0
 REAP_EVERY_S = 2.0
-NET_EVERY_S = 60.0
+NET_EVERY_S, NET_AT_LEAST_EVERY_S = 60.0, 600.0
+NET_SHARE = 0.005
 LATE_S = 2.0
 WHOLE_SHARE = 0.02
 BATCH = 1_000
@@ -52,7 +53,9 @@ class Maintenance:
                     await asyncio.wait_for(stop.wait(), PROMOTE_EVERY_S)
 
     async def tick(self, leases: AsyncQueue) -> None:
-        """One round of everything that is due."""
+        """One round of everything that is due. The net reads what a forgotten transaction keeps dead: where that is much,
+        it comes less often."""
+        began = monotonic()
         net = self._is_due("net", NET_EVERY_S)
         fold = self._is_due("fold", FOLD_EVERY_S)
         reap = self._is_due("reap", REAP_EVERY_S)
@@ -74,6 +77,8 @@ class Maintenance:
         if net:
             await leases.forget_lost_workers()
             await leases.trim_history()
+            took_s = monotonic() - began
+            self._due["net"] = monotonic() + min(max(NET_EVERY_S, took_s / NET_SHARE), NET_AT_LEAST_EVERY_S)
         await self._tick_cron(leases)
 
     async def _promote(self, leases: AsyncQueue, queue: str) -> None:
