@@ -53,8 +53,8 @@ class Maintenance:
                     await asyncio.wait_for(stop.wait(), PROMOTE_EVERY_S)
 
     async def tick(self, leases: AsyncQueue) -> None:
-        """One round of everything that is due. The net reads what a forgotten transaction keeps dead: where that is much,
-        it comes less often."""
+        """One round of everything that is due. The net reads what a forgotten transaction keeps dead; where that is
+        much, it comes less often."""
         began = monotonic()
         net = self._is_due("net", NET_EVERY_S)
         fold = self._is_due("fold", FOLD_EVERY_S)
