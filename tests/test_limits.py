@@ -229,7 +229,8 @@ def test_four_processes_on_one_hot_key_get_all_of_the_bound_and_no_more(dsn: str
         ).fetchone()
     allowed, decisions = sum(one[1] for one in told), sum(one[0] for one in told)
     assert allowed <= burst + lasted * limit + 1, "never more than the bound"
-    assert allowed >= burst + min(one[2] for one in told) * limit - 2, "and nothing denied wrongly"
+    asked_until = min(one[2] for one in told) - 0.05  # a denial is remembered for so long, also at the very end
+    assert allowed >= burst + asked_until * limit - 2, "and nothing denied wrongly"
     assert decisions > 10 * allowed, "the key was hot"
     assert updates is not None
     assert updates[0] == allowed - 1, "a denial updates nothing"
