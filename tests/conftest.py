@@ -6,6 +6,7 @@ All workers of the run share the server of this_server.py, and the last one to l
 import asyncio
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +26,10 @@ from pgops.server import Server
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The controller names the run; its workers inherit the name."""
+    """The controller names the run; its workers inherit the name. A shell's background job has Ctrl-C ignored, and would
+    hand that down to the programs whose Ctrl-C is tested."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("PGOPS_TEST_RUN", uuid4().hex[:12])
     if not hasattr(config, "workerinput"):
         this_server.forget_abandoned()
