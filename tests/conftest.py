@@ -26,8 +26,8 @@ from pgops.server import Server
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The controller names the run; its workers inherit the name. A shell's background job has Ctrl-C ignored, and would
-    hand that down to the programs whose Ctrl-C is tested."""
+    """The controller names the run; its workers inherit the name. A shell's background job has Ctrl-C ignored, and
+    would hand that down to the programs whose Ctrl-C is tested."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("PGOPS_TEST_RUN", uuid4().hex[:12])
