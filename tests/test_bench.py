@@ -94,6 +94,18 @@ def test_runs_have_databases_of_their_own_that_are_gone_afterwards(server_dsn: s
     assert (figure.low, figure.median, figure.high) == (0, 0.5, 1)
 
 
+def test_a_database_that_is_not_entered_yet_is_no_leftover(server_dsn: str) -> None:
+    name = "pgops_bench_000000000009"
+    with psycopg.connect(server_dsn, autocommit=True) as conn:
+        conn.execute("select pg_advisory_lock_shared(7063762)")
+        conn.execute(f"create database {name} strategy file_copy")
+        try:
+            with open_server(Target(server_dsn, "--dsn")):
+                assert name in scratch_databases(server_dsn)
+        finally:
+            conn.execute(f"drop database if exists {name} with (force)")
+
+
 def test_a_scenario_that_fails_leaves_no_database(server_dsn: str) -> None:
     met: list[str] = []
 

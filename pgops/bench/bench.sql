@@ -6,6 +6,16 @@ select datname from pg_database as scratch
 where datname ~ '^pgops_bench_[0-9a-f]+$'
   and not exists (select from pg_stat_activity as session where session.datid = scratch.oid)
 
+-- name: begin_scratch
+-- Until it is entered a new database looks like a leftover: nobody clears away meanwhile.
+select pg_advisory_lock_shared(7063762)
+
+-- name: scratch_is_entered
+select pg_advisory_unlock_shared(7063762)
+
+-- name: may_clear
+select pg_try_advisory_lock(7063762)
+
 -- name: create_scratch
 -- Empty, whatever template1 holds.
 create database {database} template template0

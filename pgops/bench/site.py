@@ -31,10 +31,10 @@ def open_server(target: Target) -> Iterator[str]:
     """
     with ExitStack() as held:
         dsn = target.dsn if target.dsn is not None else held.enter_context(Server().use())
-        with Pool.open(dsn, application_name="pgops bench", max_size=1) as admin:
-            for (name,) in admin.all(Q["find_leftovers"]):
+        with Pool.open(dsn, application_name="pgops bench", max_size=1) as admin, admin.session() as own:
+            for (name,) in own.all(Q["find_leftovers"]) if own.one(Q["may_clear"]) == (True,) else ():
                 with suppress(PgopsError):
-                    admin.execute(named("drop_leftover", database=name))
+                    own.execute(named("drop_leftover", database=name))
         yield dsn
 
 
@@ -43,14 +43,16 @@ def scratch(server: str) -> Iterator[str]:
     """The DSN of a new database with the schema. Raises RefusedError where the role may not create one."""
     name = f"pgops_bench_{token_hex(6)}"
     dsn = make_conninfo(server, dbname=name)
-    with Pool.open(server, application_name="pgops bench", max_size=1) as admin:
+    with Pool.open(server, application_name="pgops bench", max_size=1) as admin, admin.session() as own:
+        own.one(Q["begin_scratch"])
         try:
-            admin.execute(named("create_scratch", database=name))
+            own.execute(named("create_scratch", database=name))
             with Pool.open(dsn, application_name="pgops bench", max_size=1) as keeper, keeper.session():
+                own.one(Q["scratch_is_entered"])
                 _migrate(dsn)
                 yield dsn
         finally:
-            admin.execute(named("drop_scratch", database=name))
+            own.execute(named("drop_scratch", database=name))
 
 
 def named(statement: str, **names: str) -> sql.Composed:
