@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import this_server
 from test_worker import Spawn, queue, scalar, spawn, until, working
 
 from pgops import Backoff, Discard, Registry, Retry, RunningJob, Snooze, migrate
-from pgops.database import AsyncPool
+from pgops.database import AsyncBound, AsyncPool, Params, Query, Row
 from pgops.runtime.job import StaleLeaseError
+from pgops.runtime.outcomes import Outcomes, Stats
 from pgops.runtime.worker import Worker
 from pgops.server import Server
+from pgops.services.leases import Q as LEASES
 from pgops.services.models import JobRow, PastJob
 from pgops.services.queue import AsyncQueue
 
@@ -460,6 +463,51 @@ async def test_a_job_whose_lease_ran_out_before_it_began_is_not_begun(db: AsyncP
     first, *others = attempts.values()
     assert first[0] == 1
     assert its.stats.released + others.count([2]) >= 1, "handed back, or taken back before that"
+
+
+class Slow(AsyncBound):
+    """A session that does something else while it releases."""
+
+    meanwhile: Callable[[], object]
+
+    async def all(self, query: Query, params: Params = None) -> list[Row]:
+        if query == LEASES["release"]:
+            self.meanwhile()
+        return await super().all(query, params)
+
+
+async def test_one_that_lapses_while_another_is_handed_back_is_handed_back_too(
+    db: AsyncPool, queue: AsyncQueue
+) -> None:
+    await queue.enqueue_many("q", [{}, {}])
+    outcomes = Outcomes(Stats())
+    outcomes.leases = {"q": 0.0}
+    jobs = []
+    for token in (1, 2):
+        claim = await queue.claim("q", owner=1, token=token, limit=1)
+        outcomes.claimed(claim)
+        jobs += claim.jobs
+    assert outcomes.lapsed(jobs[0])
+    async with db.lend() as conn:
+        slow = Slow(conn)
+        slow.meanwhile = lambda: outcomes.lapsed(jobs[1]) if 2 in outcomes.batches else None
+        for _ in range(3):
+            await outcomes.flush(AsyncQueue(slow))
+    assert [job.state for job in await queue.jobs("q")] == ["available"] * 2
+    assert (outcomes.held, outcomes.stats.released, outcomes.stats.stale) == (0, 2, 0)
+
+
+async def test_what_lapsed_and_is_another_s_by_now_is_counted_as_stale(db: AsyncPool, queue: AsyncQueue) -> None:
+    await queue.enqueue("q", {})
+    outcomes = Outcomes(Stats())
+    outcomes.leases = {"q": 0.0}
+    claim = await queue.claim("q", owner=1, token=1, limit=1)
+    outcomes.claimed(claim)
+    await queue.release("q", [claim.jobs[0].id], 1)
+    assert outcomes.lapsed(claim.jobs[0])
+    await outcomes.flush(queue)
+    assert (outcomes.held, outcomes.stats.released, outcomes.stats.stale) == (0, 0, 1)
+    assert outcomes.stats.ended == outcomes.stats.claimed
 
 
 @pytest.mark.slow

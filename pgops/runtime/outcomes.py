@@ -48,6 +48,7 @@ class HeldBatch:
     open: set[int]
     extended_at: float
     lost: set[int] = field(default_factory=set)
+    lapsed: list[int] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     failed: list[FailedJob] = field(default_factory=list)
     results: dict[int, Encoded] = field(default_factory=dict)
@@ -69,7 +70,6 @@ class Outcomes:
         self.batches: dict[int, HeldBatch] = {}
         self.leases: dict[str, float] = {}
         self.stats = stats
-        self._lapsed: list[Job] = []
         self._dirty = asyncio.Event()
 
     @property
@@ -91,7 +91,7 @@ class Outcomes:
         batch = self.batches[job.token]
         if job.id not in batch.lost and monotonic() - batch.extended_at < self.leases.get(job.queue, math.inf):
             return False
-        self._lapsed.append(job)
+        batch.lapsed.append(job.id)
         self._dirty.set()
         return True
 
@@ -123,9 +123,6 @@ class Outcomes:
     async def flush(self, queue: AsyncQueue) -> None:
         """Send all that has ended. What fails to be sent stays for the next time."""
         self._dirty.clear()
-        while self._lapsed:
-            await self.release(queue, self._lapsed[-1:])
-            self._lapsed.pop()
         for batch in list(self.batches.values()):
             while batch.done:
                 ids = batch.next_done()
@@ -141,6 +138,17 @@ class Outcomes:
                 for id in results:
                     del batch.results[id]
                 self._stale(batch, set(ids).difference(completed) if len(completed) < len(ids) else ())
+                self._close(batch, ids)
+            if batch.lapsed:
+                ids, batch.lapsed = batch.lapsed, []
+                try:
+                    released = await queue.release(batch.queue, ids, batch.token)
+                except BaseException:
+                    batch.lapsed = ids + batch.lapsed
+                    self._dirty.set()
+                    raise
+                self.stats.released += len(released)
+                self._stale(batch, set(ids).difference(released))
                 self._close(batch, ids)
             if batch.failed:
                 jobs, batch.failed = batch.failed, []
