@@ -17,6 +17,7 @@ import pytest
 import this_server
 from filelock import FileLock
 from pgbouncer import pgbouncer
+from pgmq import install_pgmq_from_sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgops import migrate
@@ -121,6 +122,14 @@ def dsn(server_dsn: str, template: str) -> Iterator[str]:
 def empty_dsn(server_dsn: str) -> Iterator[str]:
     """A fresh database without the schema."""
     with this_server.database(server_dsn, "template0") as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="module")
+def pgmq_dsn(server_dsn: str, template: str) -> Iterator[str]:
+    """One database with pgmq in it for all tests of a file; each takes away the queues that it meets."""
+    with this_server.database(server_dsn, template) as fresh:
+        install_pgmq_from_sql(dsn=fresh)
         yield fresh
 
 

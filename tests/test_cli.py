@@ -130,6 +130,7 @@ async def planted(dsn: str, path: str = "") -> None:
         await pg.cache.set("greeting", b"hello")
         await pg.kv.set("user:1", "Ann", ttl_s=600)
         await pg.kv.delete("leader", "lock:report")
+        await pg.limits.reset("login:ann")
         await pg.limits.hit("login:ann", 1_000, 600)
         await pg.events.subscribe("billing", topics=["orders"], start="beginning")
         await _seed_documents(pg, path)

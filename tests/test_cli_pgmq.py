@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
-import this_server
 from cli_call import Run, caller
 from pgmq import install_pgmq_from_sql
 from psycopg import sql
@@ -24,22 +23,14 @@ from pgops.services.pgmq import AsyncPgmq
 from pgops.services.queue import AsyncQueue
 
 
-@pytest.fixture(scope="module")
-def shared_dsn(server_dsn: str, template: str) -> Iterator[str]:
-    """One database with pgmq in it for all of these tests."""
-    with this_server.database(server_dsn, template) as dsn:
-        install_pgmq_from_sql(dsn=dsn)
-        yield dsn
-
-
 @pytest.fixture
-def dsn(shared_dsn: str) -> str:
+def dsn(pgmq_dsn: str) -> str:
     """The shared database with one queue of pgmq, `orders`, and none of ours."""
-    with psycopg.connect(shared_dsn, autocommit=True) as conn:
+    with psycopg.connect(pgmq_dsn, autocommit=True) as conn:
         conn.execute("select pgmq.drop_queue(queue_name) from pgmq.meta")
         conn.execute("select pgmq.create('orders')")
         conn.execute("truncate pgops.queues cascade")
-    return shared_dsn
+    return pgmq_dsn
 
 
 @pytest.fixture

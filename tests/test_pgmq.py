@@ -3,14 +3,12 @@ comes back, and all of it belongs to the caller's transaction."""
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
-import this_server
-from pgmq import get_embedded_install_sql, install_pgmq_from_sql
+from pgmq import get_embedded_install_sql
 
 from pgops.config import Target
 from pgops.database import AsyncBound, AsyncPool
@@ -22,20 +20,12 @@ from pgops.sync.database import Pool
 from pgops.sync.services.pgmq import Pgmq
 
 
-@pytest.fixture(scope="module")
-def shared_dsn(server_dsn: str, template: str) -> Iterator[str]:
-    """One database with pgmq in it for all of these tests."""
-    with this_server.database(server_dsn, template) as dsn:
-        install_pgmq_from_sql(dsn=dsn)
-        yield dsn
-
-
 @pytest.fixture
-def dsn(shared_dsn: str) -> str:
+def dsn(pgmq_dsn: str) -> str:
     """The shared database without a queue."""
-    with psycopg.connect(shared_dsn, autocommit=True) as conn:
+    with psycopg.connect(pgmq_dsn, autocommit=True) as conn:
         conn.execute("select pgmq.drop_queue(queue_name) from pgmq.meta where not is_partitioned")
-    return shared_dsn
+    return pgmq_dsn
 
 
 @pytest.fixture

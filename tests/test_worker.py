@@ -83,6 +83,10 @@ async def scalar(db: AsyncPool, query: bytes) -> int:
     return int(row[0])
 
 
+async def running(db: AsyncPool) -> int:
+    return await scalar(db, b"select count(*) from pgops.job_running")
+
+
 @pytest.fixture
 async def queue(db: AsyncPool) -> AsyncQueue:
     await db.execute(b"create table ran (job bigint, pid int, at timestamptz default clock_timestamp())")
@@ -127,10 +131,7 @@ async def test_the_late_completion_of_a_stopped_worker_is_refused(
     await queue.enqueue("q", {"sleep": 1}, kind="note")
     zombie = spawn()
 
-    async def is_running() -> int:
-        return await scalar(db, b"select count(*) from pgops.job_running")
-
-    await until(is_running)
+    await until(lambda: running(db))
     await asyncio.sleep(0.3)  # its handler has begun: what has not is not begun after the stop
     zombie.send_signal(signal.SIGSTOP)
 
@@ -161,10 +162,7 @@ async def test_sigterm_finishes_what_runs_and_hands_back_the_rest(
     await queue.enqueue_many("q", [{"sleep": 0.5}] * 20, kind=kind)
     worker = spawn("--concurrency", "3")
 
-    async def is_running() -> int:
-        return await scalar(db, b"select count(*) from pgops.job_running")
-
-    await until(is_running)
+    await until(lambda: running(db))
     worker.send_signal(signal.SIGTERM)
     worker.communicate(timeout=15)
     assert worker.returncode == 0
@@ -184,10 +182,7 @@ async def test_a_blocking_handler_that_does_not_end_keeps_no_process(
     id = await queue.enqueue("q", {"sleep": 3600}, kind="block")
     worker = spawn("--grace", "0.5")
 
-    async def is_running() -> int:
-        return await scalar(db, b"select count(*) from pgops.job_running")
-
-    await until(is_running)
+    await until(lambda: running(db))
     worker.send_signal(signal.SIGTERM)
     worker.communicate(timeout=10)
     assert worker.returncode == 0
@@ -202,10 +197,7 @@ async def test_a_handler_that_swallows_its_cancellation_keeps_no_process(
     await queue.enqueue("q", {}, kind="stubborn")
     worker = spawn("--grace", "0.5")
 
-    async def is_running() -> int:
-        return await scalar(db, b"select count(*) from pgops.job_running")
-
-    await until(is_running)
+    await until(lambda: running(db))
     for _ in range(2):
         worker.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.2)

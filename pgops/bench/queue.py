@@ -66,8 +66,10 @@ async def _drain(pg: AsyncPgops, params: Params) -> tuple[float, float]:
         fifth_began, fifth_from = perf_counter(), worker.stats.completed
         await until(lambda: worker.stats.completed >= params.jobs, task)
         ended = perf_counter()
-    last_fifth = (params.jobs - fifth_from) / (ended - fifth_began)
-    return params.jobs / (ended - began), last_fifth
+    rate = params.jobs / (ended - began)
+    if fifth_from >= params.jobs:  # so few that all were seen at once
+        return rate, rate
+    return rate, (params.jobs - fifth_from) / (ended - fifth_began)
 
 
 async def _latency(pg: AsyncPgops, params: Params) -> list[float]:

@@ -11,8 +11,8 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from enum import StrEnum
 from time import monotonic
@@ -59,6 +59,7 @@ async def work(
     with_stdin: Annotated[bool, typer.Option("--with-stdin", hidden=True, help="Stop where stdin ends.")] = False,
 ) -> None:
     """Run the jobs of queues through the handlers of a Registry."""
+    from pgops.runtime.parent import at_end_of_stdin
     from pgops.runtime.registry import load_registry
     from pgops.runtime.worker import Worker
 
@@ -89,30 +90,13 @@ async def work(
             at_last.daemon = True
             stack.callback(at_last.cancel)
             if with_stdin:
-                stack.enter_context(_at_end_of_stdin(stop))
+                stack.enter_context(at_end_of_stdin(stop))
             async with told_to_stop(stop), reporting(line, log_format):
                 stats = await worker.run()
     if cli.json:
         cli.document({"queues": queues, **asdict(stats)})
     else:
         output.talk(counts(asdict(stats)))
-
-
-@contextmanager
-def _at_end_of_stdin(stop: Callable[[], None]) -> Iterator[None]:
-    """Stop when whoever holds the other end is gone, however he went."""
-    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
-
-    def read() -> None:
-        if not os.read(stdin, 1):
-            loop.remove_reader(stdin)
-            stop()
-
-    loop.add_reader(stdin, read)
-    try:
-        yield
-    finally:
-        loop.remove_reader(stdin)
 
 
 async def _refuse_pgmq(db: "AsyncPool", queues: Sequence[str]) -> None:

@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 
 from pgops.demo.handlers import registry
 from pgops.demo.site import Site
 from pgops.demo.traffic import QUEUES, Traffic
+from pgops.runtime.parent import at_end_of_stdin
 from pgops.runtime.worker import Worker
 from pgops.services.client import AsyncPgops
 
@@ -22,31 +21,19 @@ async def worker(site: Site) -> None:
     """The shop's worker, until SIGTERM or the end of stdin."""
     async with AsyncPgops.open(site.dsn, application_name="demo worker") as pg:
         one = Worker(pg.db, registry, [site.name(queue) for queue in QUEUES], concurrency=CONCURRENCY, grace_s=GRACE_S)
-        _when_told(one.stop)
-        await one.run()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, one.stop)
+        with at_end_of_stdin(one.stop):
+            await one.run()
 
 
 async def traffic(site: Site) -> None:
     """The shop, until SIGTERM or the end of stdin."""
     task = asyncio.current_task()
     assert task is not None
-    _when_told(task.cancel)
-    with suppress(asyncio.CancelledError):
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with suppress(asyncio.CancelledError), at_end_of_stdin(task.cancel):
         async with AsyncPgops.open(site.dsn, application_name="demo") as pg:
             await Traffic(pg, site).run()
-
-
-def _when_told(stop: Callable[[], object]) -> None:
-    """Call `stop` at SIGTERM, and when whoever started this process is gone."""
-    loop = asyncio.get_running_loop()
-
-    def look() -> None:
-        if not os.read(0, 4096):
-            loop.remove_reader(0)
-            stop()
-
-    loop.add_reader(0, look)
-    loop.add_signal_handler(signal.SIGTERM, stop)
 
 
 def main() -> None:

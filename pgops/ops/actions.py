@@ -12,7 +12,7 @@ from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
 from pgops.ops import actions_jobs, actions_pgmq, audit, backends, crons
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
-from pgops.ops.actions_jobs import narrowed, unresolved
+from pgops.ops.actions_jobs import narrowed
 from pgops.ops.previews import check_purge, check_whole, preview
 from pgops.ops.previews_documents import drop_index
 from pgops.ops.previews_vectors import HASHED, embedded_by, index_words, numbers_of, plan_of
@@ -62,23 +62,8 @@ async def _requeue_stuck(db: AsyncPool, action: Action) -> Result:
     return Result(action, changed, changed, audit_id, False, said)
 
 
-async def _requeue_dead(db: AsyncPool, action: Action) -> Result:
-    async with db.transaction() as tx:
-        changed = await AsyncQueue(tx).requeue_dead(action.target, action.ids, match=unresolved(action))
-        audit_id = await audit.record(
-            tx, action.name, action.target, matched=changed, changed=changed, detail=narrowed(action)
-        )
-    said = f"{many(changed, 'dead letter')} of {action.target} {'starts' if changed == 1 else 'start'} over"
-    return Result(action, changed, changed, audit_id, False, said)
-
-
 async def _done_to_jobs(db: AsyncPool, action: Action) -> Result:
     done = await _JOB_ACTS[action.name](db, action)
-    return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
-
-
-async def _done_to_pgmq(db: AsyncPool, action: Action) -> Result:
-    done = await actions_pgmq.ACTS[action.name](db, action)
     return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
 
 
@@ -260,19 +245,9 @@ async def _cron(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, done.changed, audit_id, False, done.message, more=done.more)
 
 
-_JOB_ACTS = {
-    "cancel_jobs": actions_jobs.cancel_jobs,
-    "discard_dead": actions_jobs.discard_dead,
-    "edit_job": actions_jobs.edit_job,
-    "set_queue": actions_jobs.set_queue,
-}
+_JOB_ACTS = {**actions_jobs.ACTS, **actions_pgmq.ACTS}
 _RUNS = {
     "requeue_stuck": _requeue_stuck,
-    "requeue_dead": _requeue_dead,
-    "cancel_jobs": _done_to_jobs,
-    "discard_dead": _done_to_jobs,
-    "edit_job": _done_to_jobs,
-    "set_queue": _done_to_jobs,
     "purge_expired": _purge_expired,
     "invalidate": _invalidate,
     "purge_kv": _purge_kv,
@@ -288,6 +263,6 @@ _RUNS = {
     "drop_index": _drop_index,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
-    **dict.fromkeys(actions_pgmq.ACTS, _done_to_pgmq),
+    **dict.fromkeys(_JOB_ACTS, _done_to_jobs),
     **dict.fromkeys(crons.NAMES, _cron),
 }

@@ -1,13 +1,14 @@
-"""What is done to jobs and queues beside requeue and pause: cancel, discard, edit, settings.
+"""What is done to jobs and queues: start dead letters over, cancel, discard, edit, settings.
 
 Floor 3, under actions.py. Each commits together with its audit row and says (matched, changed, audit id, message).
 """
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from pgops.database import AsyncPool
 from pgops.ops import audit
-from pgops.ops.acting import Action
+from pgops.ops.acting import Action, ActionName
 from pgops.ops.previews_jobs import LIMITS, current, payload_of, settings, settings_of
 from pgops.ops.wording import many
 from pgops.services.models import DeadMatch, JsonValue
@@ -35,6 +36,16 @@ async def cancel_jobs(db: AsyncPool, action: Action) -> Done:
     told = f"; the {'worker' if found.requested == 1 else 'workers'} of {many(found.requested, 'running one')} are told"
     said = f"cancelled {many(found.cancelled, 'job')} of {action.target}{told if found.requested else ''}"
     return Done(changed, changed, audit_id, said)
+
+
+async def requeue_dead(db: AsyncPool, action: Action) -> Done:
+    async with db.transaction() as tx:
+        changed = await AsyncQueue(tx).requeue_dead(action.target, action.ids, match=unresolved(action))
+        audit_id = await audit.record(
+            tx, action.name, action.target, matched=changed, changed=changed, detail=narrowed(action)
+        )
+    verb = "starts" if changed == 1 else "start"
+    return Done(changed, changed, audit_id, f"{many(changed, 'dead letter')} of {action.target} {verb} over")
 
 
 async def discard_dead(db: AsyncPool, action: Action) -> Done:
@@ -92,3 +103,12 @@ def narrowed(action: Action) -> dict[str, JsonValue]:
     if action.ids:
         found["ids"] = [*action.ids[:KEPT_IDS]]
     return found
+
+
+ACTS: Mapping[ActionName, Callable[[AsyncPool, Action], Awaitable[Done]]] = {
+    "requeue_dead": requeue_dead,
+    "cancel_jobs": cancel_jobs,
+    "discard_dead": discard_dead,
+    "edit_job": edit_job,
+    "set_queue": set_queue,
+}
