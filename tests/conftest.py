@@ -41,14 +41,24 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(len(os.sched_getaffinity(0)) + 1, 8)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a server without pgvector a test that needs it must fail, and with the error that says so: a mark that hides
-    more than that turns the run red."""
+    more than that turns the run red. A dashboard over literal snapshots is the same beside every server: it is not
+    looked at again on another one."""
+    if not this_server.EMBEDDED:
+        same = [item for item in items if item.path.stem.startswith("test_tui_") and not asks_for_a_server(item)]
+        config.hook.pytest_deselected(items=same)
+        left_out = set(same)
+        items[:] = [item for item in items if item not in left_out]
     if not this_server.has_pgvector():
         without = pytest.mark.xfail(raises=UnavailableError, strict=True, reason="the server has no pgvector")
         for item in items:
             if item.get_closest_marker("vectors"):
                 item.add_marker(without)
+
+
+def asks_for_a_server(item: pytest.Item) -> bool:
+    return "server_dsn" in getattr(item, "fixturenames", ())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

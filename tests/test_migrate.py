@@ -243,8 +243,9 @@ def test_an_installed_wheel_migrates_from_an_empty_folder(empty_dsn: str, tmp_pa
     )
     (wheel,) = tmp_path.glob("*.whl")
     home = tmp_path / "env"
-    venv.create(home, with_pip=True)
-    subprocess.run([home / "bin/pip", "install", "-q", wheel], check=True, capture_output=True)
+    venv.create(home)
+    pip = [sys.executable, "-m", "pip", "--python", home / "bin/python"]
+    subprocess.run([*pip, "install", "-q", "--no-compile", wheel], check=True, capture_output=True)
     empty = tmp_path / "empty"
     empty.mkdir()
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
