@@ -55,8 +55,7 @@ class Maintenance:
 
     async def tick(self, leases: AsyncQueue) -> None:
         """One round of everything that is due; recurring jobs as each second begins. The net reads what a forgotten
-        transaction keeps dead; where that is
-        much, it comes less often."""
+        transaction keeps dead; where that is much, it comes less often."""
         began = monotonic()
         net = self._is_due("net", NET_EVERY_S)
         fold = self._is_due("fold", FOLD_EVERY_S)
