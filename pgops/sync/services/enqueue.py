@@ -61,8 +61,8 @@ class Producers:
         of `unique_states`, but for at most `unique_for_s` seconds, none is added and that job's id is returned.
 
         Workers that wait are told at once, or else find the job when they look next: within 50 ms, or 100 after ten
-        quiet seconds. In a caller's own transaction only `hint=True` tells them, since it makes his commit take its turn
-        with everybody's NOTIFY.
+        quiet seconds. In a caller's own transaction only `hint=True` tells them, since it makes his commit take its
+        turn with everybody's NOTIFY.
 
         Raises UsageError for a bad name, key, priority, delay, a naive `run_at`, or a payload that is no
         JSON or over 1 MB.
