@@ -133,7 +133,7 @@ order by alive desc, id limit 500
 -- Beyond the cap an estimate: the ids from the first of these to the newest, by the share that is behind.
 with cursors as materialized (
   select p.subscription, p.part, p.after_id, p.target is not null as is_open, p.relayed,
-         pg_snapshot_xmax(p.seen) as seen_xmax,
+         p.since, p.since_seen, pg_snapshot_xmax(p.seen) as seen_xmax,
          array(select xid from pg_snapshot_xip(p.seen) xid where pg_visible_in_snapshot(xid, now.snapshot)) as ended
   from pgops.subscription_parts p cross join (select pg_current_snapshot() as snapshot) now
 ), standing as materialized (
@@ -154,19 +154,23 @@ cross join (
 ) newest
 cross join lateral (
   with fresh as materialized (
-    select part, xid, id, topic, created_at from pgops.event_log
+    select part, xid, id, topic, type, created_at from pgops.event_log
     where xid >= c.seen_xmax and xid < pg_snapshot_xmax(pg_current_snapshot())
     order by xid, part, id limit %(cap)s::bigint + 1
   ), late as materialized (
-    select part, xid, id, topic, created_at from pgops.event_log
+    select part, xid, id, topic, type, created_at from pgops.event_log
     where xid = any(array(select unnest(ended) from cursors where subscription = s.name))
     limit %(cap)s::bigint + 1
   ), behind as (
     select e.id, e.created_at from fresh e join cursors p on p.part = e.part and p.subscription = s.name
     where e.xid >= p.seen_xmax and e.id > p.after_id and (s.topics is null or e.topic = any(s.topics))
+      and (s.types is null or e.type = any(s.types))
+      and (p.since is null or e.created_at >= p.since or not pg_visible_in_snapshot(e.xid, p.since_seen))
     union all
     select e.id, e.created_at from late e join cursors p on p.part = e.part and p.subscription = s.name
     where e.xid = any(p.ended) and e.id > p.after_id and (s.topics is null or e.topic = any(s.topics))
+      and (s.types is null or e.type = any(s.types))
+      and (p.since is null or e.created_at >= p.since or not pg_visible_in_snapshot(e.xid, p.since_seen))
   )
   select count(*) as events, min(id) as lowest,
          greatest(extract(epoch from statement_timestamp() - min(created_at)), 0)::float8 as age_s,

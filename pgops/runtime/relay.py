@@ -18,7 +18,7 @@ from time import monotonic
 
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, UnreachableError, UsageError
-from pgops.runtime.delivery import Delivery, RelayStats
+from pgops.runtime.delivery import Delivery, Policy, RelayStats
 from pgops.runtime.sinks import Sink
 from pgops.services.events import PARTS, AsyncEvents
 from pgops.services.models import Batch, Rejected
@@ -34,7 +34,7 @@ RECONNECT_S = 1.0
 
 class Relay:
     """Hands the events of `subscription` to `sink`. `batch` is the most events of one part at a time; an event that
-    failed `attempts` times is parked. `owner` names this relay to people, by default host and process."""
+    failed `attempts` times (None: as the subscription says) is parked. `owner` names this relay to people, by default host and process."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class Relay:
         max_parts: int = PARTS,
         batch: int = 100,
         lease_s: float = 15.0,
-        attempts: int = 5,
+        attempts: int | None = None,
         backoff_s: float = 0.1,
         backoff_max_s: float = 5.0,
     ) -> None:
-        if batch < 1 or attempts < 1 or lease_s <= 0 or not 1 <= max_parts <= PARTS:
+        if batch < 1 or (attempts is not None and attempts < 1) or lease_s <= 0 or not 1 <= max_parts <= PARTS:
             raise UsageError(
                 f"batch and attempts are 1 or more, a lease is longer than 0 s, and parts are 1 to {PARTS}",
                 "leave them out for the defaults",
@@ -65,6 +65,7 @@ class Relay:
         self._batch = batch
         self._lease_s = lease_s
         self._attempts = attempts
+        self._policy = Policy()
         self._backoff = (backoff_s, backoff_max_s)
         self._stopping = asyncio.Event()
         self._unsaved: tuple[Batch, list[Rejected]] | None = None
@@ -121,6 +122,7 @@ class Relay:
             self._subscription, owner=self.owner, token=self.token, lease_s=self._lease_s, max_parts=self._max_parts
         )
         self.stats.parts = len(leased.parts)
+        self._policy = Policy(self._attempts or leased.attempts, *self._backoff, skip=leased.poison == "skip")
 
     async def _retry_parked(self, events: AsyncEvents) -> None:
         batch = await events.fetch_parked(self._subscription, self.token)
@@ -132,7 +134,7 @@ class Relay:
                 await events.settle(batch, delivery.delivered(), delivery.rejected)
 
     def _delivery(self, batch: Batch) -> Delivery:
-        return Delivery(batch, self._sink, self._stopping, self.stats, self._attempts, *self._backoff)
+        return Delivery(batch, self._sink, self._stopping, self.stats, self._policy)
 
     async def _deliver(self, events: AsyncEvents, batch: Batch) -> None:
         delivery = self._delivery(batch)
