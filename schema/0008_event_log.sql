@@ -68,13 +68,12 @@ create index inbox_at on pgops.inbox (at);
 
 -- The youngest snapshot that shows no event made since then. What still runs may have made one.
 create function pgops.snapshot_before(since timestamptz) returns pg_snapshot
-language sql stable
-begin atomic
+language sql stable as $$
   select format('%s:%1$s:', least(pg_snapshot_xmin(pg_current_snapshot()), (
     select min(xid) from pgops.event_log
     where created_at >= since and slot = any(array(
       select day % 32 from generate_series(
         extract(epoch from greatest(since, statement_timestamp() - interval '32 days'))::bigint / 86400,
         extract(epoch from statement_timestamp())::bigint / 86400 + 1) as day))
-  )))::pg_snapshot;
-end;
+  )))::pg_snapshot
+$$;

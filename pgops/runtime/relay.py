@@ -34,7 +34,8 @@ RECONNECT_S = 1.0
 
 class Relay:
     """Hands the events of `subscription` to `sink`. `batch` is the most events of one part at a time; an event that
-    failed `attempts` times (None: as the subscription says) is parked. `owner` names this relay to people, by default host and process."""
+    failed `attempts` times (None: as the subscription says) is parked. `owner` names this relay to people, by default
+    host and process."""
 
     def __init__(
         self,

@@ -117,7 +117,7 @@ with ranked as materialized (
   from pgops.subscription_parts
 )
 update pgops.subscription_parts p
-set seen = format('%%s:%%1$s:', 3 + r.rank)::pg_snapshot, passed_to = (select last_value from pgops.event_id),
+set seen = ((3 + r.rank) || ':' || (3 + r.rank) || ':')::pg_snapshot, passed_to = (select last_value from pgops.event_id),
     since_seen = null, since = null, replayed = false,
     target = null, after_id = 0, fresh_from = null, fresh_to = null, late_from = null, late_to = null,
     owner = null, token = null, lease_until = null

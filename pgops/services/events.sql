@@ -69,7 +69,7 @@ with start as materialized (
   select pg_snapshot_xmin(pgops.snapshot_before(%(since)s)) as xid
 )
 update pgops.subscription_parts p
-set seen = format('%%s:%%1$s:', least(start.xid, pg_snapshot_xmin(p.seen)))::pg_snapshot,
+set seen = (least(start.xid, pg_snapshot_xmin(p.seen)) || ':' || least(start.xid, pg_snapshot_xmin(p.seen)) || ':')::pg_snapshot,
     since_seen = coalesce(p.since_seen, p.seen), since = %(since)s, replayed = p.since_seen is null or p.replayed,
     target = null, after_id = 0, fresh_from = null, fresh_to = null, late_from = null, late_to = null,
     owner = null, token = null, lease_until = null
