@@ -41,7 +41,8 @@ LOOKS = {
     "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "queue history",
     "queue cron list", "queue cron next", "queue pgmq list", "queue pgmq metrics", "queue pgmq peek", "cache get",
     "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find", "vector list",
-    "vector search", "outbox list", "outbox parked", "pubsub channels", "audit list", "sessions list", "locks list",
+    "vector search", "outbox list", "outbox parked",
+    "outbox show", "outbox lag", "outbox events", "pubsub channels", "audit list", "sessions list", "locks list",
 }  # fmt: skip
 ACTS = {
     "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",
@@ -53,6 +54,8 @@ ACTS = {
     "doc create", "doc put", "doc patch", "doc delete", "doc index",
     "doc drop", "vector create", "vector add", "vector set-embedder", "vector recall", "vector build",
     "vector rebuild", "vector drop", "outbox append", "outbox subscribe", "outbox unsubscribe", "outbox relay",
+    "outbox pause", "outbox resume", "outbox replay", "outbox park", "outbox unpark", "outbox discard", "outbox keep",
+    "outbox purge", "outbox rebase",
     "pubsub publish", "sessions cancel", "sessions terminate",
 }  # fmt: skip
 OF_NO_DATABASE = {

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, UsageError
-from pgops.ops import backends, crons, previews_jobs, previews_pgmq
+from pgops.ops import backends, crons, outbox_acts, previews_jobs, previews_pgmq
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.previews_documents import drop_documents, drop_index
 from pgops.ops.previews_vectors import build_index, drop_collection, rebuild_index, search
@@ -205,5 +205,6 @@ _PREVIEWS = {
     "cancel_backend": backend,
     "terminate_backend": backend,
     **previews_pgmq.PREVIEWS,
+    **outbox_acts.PREVIEWS,
     **dict.fromkeys(crons.NAMES, crons.preview),
 }
