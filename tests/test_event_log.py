@@ -130,6 +130,19 @@ async def test_a_replay_from_later_than_the_cursor_skips_nothing(events: AsyncEv
     assert [(e.payload, e.replayed) for e in await drain(events)] == [(1, False)]
 
 
+async def test_a_replay_before_the_start_was_gone_through_skips_nothing_of_it(
+    events: AsyncEvents, db: AsyncPool
+) -> None:
+    start = await db.one(b"select clock_timestamp()")
+    await events.append("t", "from the start")
+    later = await db.one(b"select clock_timestamp()")
+    assert start is not None and later is not None
+    await leased(events, start=start[0])
+    await events.replay("s", later[0])
+    await events.lease_parts("s", owner="a", token=1, lease_s=30)
+    assert payloads(await drain(events)) == ["from the start"]
+
+
 async def test_a_second_replay_while_the_first_is_under_way_counts(events: AsyncEvents) -> None:
     began = datetime.now(UTC) - timedelta(minutes=1)
     await leased(events)

@@ -63,14 +63,15 @@ select p.part, case when p.lease_until >= statement_timestamp() then p.owner end
 from pgops.subscription_parts p where p.subscription = %(name)s order by p.part
 
 -- name: replay
--- Back to before what was made since then; never forward over what is still to come. The leases go, so that what is
--- under way cannot move the cursor on.
+-- Back to before what was made since then; never forward over what is still to come, nor over the moment of a start that
+-- has not been gone through. The leases go, so that what is under way cannot move the cursor on.
 with start as materialized (
   select pg_snapshot_xmin(pgops.snapshot_before(%(since)s)) as xid
 )
 update pgops.subscription_parts p
 set seen = (least(start.xid, pg_snapshot_xmin(p.seen)) || ':' || least(start.xid, pg_snapshot_xmin(p.seen)) || ':')::pg_snapshot,
-    since_seen = coalesce(p.since_seen, p.seen), since = %(since)s, replayed = p.since_seen is null or p.replayed,
+    since_seen = coalesce(p.since_seen, p.seen), replayed = p.since_seen is null or p.replayed,
+    since = case when p.since_seen is null or p.replayed then %(since)s else least(p.since, %(since)s) end,
     target = null, after_id = 0, fresh_from = null, fresh_to = null, late_from = null, late_to = null,
     owner = null, token = null, lease_until = null
 from start where p.subscription = %(name)s
