@@ -3,6 +3,7 @@ inbox; how long events are kept; and a log that was restored elsewhere."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psycopg
@@ -468,3 +469,26 @@ async def test_a_rebase_waits_for_nobody_for_long_and_changes_nothing_then(
             await events.rebase()
         with pytest.raises(SchemaError):
             await events.lease_parts("s", owner="a", token=1, lease_s=30)
+
+
+async def test_whoever_leases_renews_advances_and_sets_back_at_once_never_deadlocks(
+    events: AsyncEvents, db: AsyncPool
+) -> None:
+    await events.subscribe("s")
+    await db.execute(b"update pgops.subscription_parts set relayed = 1 where part % 3 = 0")
+    until = asyncio.get_running_loop().time() + 1.5
+
+    async def again(act: Callable[[], Awaitable[object]]) -> None:
+        while asyncio.get_running_loop().time() < until:
+            await act()
+
+    async def go_on(token: int) -> None:
+        await events.lease_parts("s", owner=str(token), token=token, lease_s=0.005)
+        await events.advance(await events.fetch("s", token), idle=True)
+
+    await asyncio.gather(
+        again(lambda: go_on(1)), again(lambda: go_on(2)),
+        again(lambda: events.renew("s", token=1, lease_s=0.005)), again(lambda: events.renew("s", token=2, lease_s=0.005)),
+        again(lambda: events.replay("s", datetime.now(UTC))),
+        again(lambda: events.release("s", owner="2", token=2)),
+    )  # fmt: skip
