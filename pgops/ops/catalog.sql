@@ -132,12 +132,13 @@ order by alive desc, id limit 500
 -- A capped look at what each subscription's slowest part has not seen, oldest first, and at what was committed late.
 -- Beyond the cap an estimate: the ids from the first of these to the newest, by the share that is behind.
 with cursors as materialized (
-  select p.subscription, p.part, p.after_id, p.target is not null as is_open, p.relayed,
+  select p.subscription, p.part, p.after_id, p.target is not null as is_open, p.relayed, p.replayed,
          p.since, p.since_seen, pg_snapshot_xmax(p.seen) as seen_xmax,
          array(select xid from pg_snapshot_xip(p.seen) xid where pg_visible_in_snapshot(xid, now.snapshot)) as ended
   from pgops.subscription_parts p cross join (select pg_current_snapshot() as snapshot) now
 ), standing as materialized (
-  select subscription, min(seen_xmax) as seen_xmax, bool_or(is_open) as is_open, sum(relayed)::bigint as relayed
+  select subscription, min(seen_xmax) as seen_xmax, bool_or(is_open) as is_open, sum(relayed)::bigint as relayed,
+         bool_or(replayed) as replaying
   from cursors group by subscription
 )
 select s.name, s.sink, s.paused, c.relayed,
@@ -146,7 +147,8 @@ select s.name, s.sink, s.paused, c.relayed,
                               limit %(cap)s::bigint + 1) as capped),
        case when lag.capped then greatest(lag.events, (newest.id - lag.lowest) * lag.events / greatest(lag.seen, 1))
             else lag.events end,
-       lag.age_s, c.is_open or lag.capped
+       lag.age_s, c.is_open or lag.capped,
+       (select count(*) from pgops.parked_keys h where h.subscription = s.name), c.replaying
 from pgops.subscriptions s
 join standing c on c.subscription = s.name
 cross join (

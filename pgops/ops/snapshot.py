@@ -96,7 +96,8 @@ class LockBackend:
 
 @dataclass(frozen=True, slots=True)
 class OutboxSubscription:
-    """`relays` is how many live; `lag_s` the age of the oldest event that is not delivered."""
+    """`relays` is how many live; `lag_s` the age of the oldest event that is not delivered; `held_keys` are the
+    keys held back by hand; `replaying`: it goes through events again."""
 
     name: str
     sink: str
@@ -107,6 +108,8 @@ class OutboxSubscription:
     relayed_per_s: float | None = None
     paused: bool = False
     relays: int | None = None
+    held_keys: int = 0
+    replaying: bool = False
     exact: Mapping[str, bool] = field(default_factory=dict)
 
 

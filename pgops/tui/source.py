@@ -1,10 +1,31 @@
 """All that the screens know of a database: `Source`. live.py has the one over a real one."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.snapshot import Snapshot
-from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage
+from pgops.services.models import (
+    CronEntry,
+    DocumentIndex,
+    JobRow,
+    JobState,
+    ParkedEvent,
+    ParkedKey,
+    PartState,
+    PgmqMessage,
+    Subscription,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionView:
+    """A subscription with all that is to be seen of it."""
+
+    subscription: Subscription
+    parts: tuple[PartState, ...]
+    parked: tuple[ParkedEvent, ...]
+    held: tuple[ParkedKey, ...]
 
 
 class Source(Protocol):
@@ -35,6 +56,9 @@ class Source(Protocol):
     async def pgmq_messages(self, queue: str, limit: int) -> list[PgmqMessage]:
         """The first messages of a queue of pgmq, none of them read. Raises NotFoundError, and RefusedError without the
         privilege."""
+
+    async def subscription(self, name: str, limit: int) -> SubscriptionView:
+        """A subscription, its parts, and what is put aside for it. Raises NotFoundError."""
 
     async def crons(self) -> tuple[CronEntry, ...]:
         """Every recurring job, by name."""
