@@ -61,7 +61,8 @@ REACHED: dict[str, tuple[str, set[str]]] = {
     "remove_cron": ("Remove a recurring job", {"cron_remove"}),
 }
 # What one opens first, since the snapshot does not hold it.
-OF_OTHERS = {"build_index"}  # of a collection without an index, of which WITH_PGMQ has none
+# Of a collection without an index and of a paused subscription; WITH_PGMQ has neither.
+OF_OTHERS = {"build_index", "outbox_resume"}
 IN_THEIR_ROOM = {"drop_index", "edit_job", *CRON_ACTS, *PARKED_ACTS}
 
 
