@@ -93,5 +93,13 @@ def peek_command(queue: str) -> str:
     return f"pgops queue pgmq peek {shlex.quote(queue)}"
 
 
+def probe_command(channel: str | None) -> str:
+    return "pgops pubsub probe" + (f" {shlex.quote(channel)}" if channel else "")
+
+
+def channels_command() -> str:
+    return "pgops pubsub channels"
+
+
 def find_command(collection: str) -> str:
     return f"pgops doc find {shlex.quote(collection)}"

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.snapshot import Snapshot
-from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage
+from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PubsubProbe
 
 
 class Source(Protocol):
@@ -41,6 +41,9 @@ class Source(Protocol):
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         """The indexes of a document collection. Raises NotFoundError."""
+
+    async def probe(self, channel: str | None) -> PubsubProbe:
+        """Try whether messages arrive, and whether somebody hears `channel`."""
 
     async def close(self) -> None:
         """Let go of every connection."""

@@ -34,7 +34,16 @@ from pgops.services.models.jsonvalue import JsonValue, read_json
 from pgops.services.models.kv import KvEntry, KvPage
 from pgops.services.models.limits import Algorithm, Decision
 from pgops.services.models.pgmq import PgmqMessage, PgmqQueue
-from pgops.services.models.pubsub import Channel, Message, Missed
+from pgops.services.models.pubsub import (
+    Channel,
+    Listener,
+    Message,
+    Missed,
+    ProbeCause,
+    PubsubProbe,
+    QueueHolder,
+    Trouble,
+)
 from pgops.services.models.queue import (
     Cancelled,
     CancelRequest,
@@ -106,6 +115,7 @@ __all__ = [
     "KvPage",
     "Lag",
     "Leased",
+    "Listener",
     "Mark",
     "Match",
     "Message",
@@ -122,7 +132,10 @@ __all__ = [
     "Path",
     "PgmqMessage",
     "PgmqQueue",
+    "ProbeCause",
+    "PubsubProbe",
     "Purged",
+    "QueueHolder",
     "QueueSettings",
     "Reaped",
     "RebuildResult",
@@ -131,6 +144,7 @@ __all__ = [
     "Subscription",
     "TextRow",
     "Ticked",
+    "Trouble",
     "Turn",
     "VectorIndex",
     "VectorRow",

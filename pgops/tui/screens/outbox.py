@@ -12,6 +12,8 @@ from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room
+from pgops.tui.screens.channels import ChannelsRoom
+from pgops.tui.screens.probe import ProbeNote
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.faces import series_of
 from pgops.tui.widgets.filter import Filter
@@ -96,7 +98,7 @@ def trend_face(view: View, name: str, label: str, one: OutboxSubscription) -> Fa
 class OutboxRoom(Room):
     """The trend and the words are of the subscription under the cursor."""
 
-    BINDINGS = keys("filter", "unsubscribe")
+    BINDINGS = keys("filter", "channels", "probe", "unsubscribe")
     room = "outbox"
 
     def furniture(self) -> ComposeResult:
@@ -151,6 +153,12 @@ class OutboxRoom(Room):
 
     def action_unsubscribe(self) -> None:
         self.helm.offer("unsubscribe", self.filtered.current)
+
+    def action_channels(self) -> None:
+        self.app.push_screen(ChannelsRoom(self.helm))
+
+    def action_probe(self) -> None:
+        self.app.push_screen(ProbeNote(self.helm.source))
 
     def as_command(self) -> str:
         return "pgops outbox list"
