@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -16,7 +17,7 @@ from pgops.errors import UsageError
 from pgops.ops.collector import collect
 from pgops.ops.snapshot import PubsubPart
 from pgops.services.client import AsyncPgops
-from pgops.services.models import Listener, PubsubProbe, QueueHolder
+from pgops.services.models import ChannelListener, PubsubProbe, QueueHolder
 from pgops.services.probe_rules import of_queue
 from pgops.sync.services.client import Pgops
 
@@ -118,7 +119,9 @@ async def test_a_listener_that_never_committed_its_listen_hears_nothing(pg: Asyn
         (channel,) = await pg.pubsub.channels()
         assert (channel.pids, channel.listeners[0].pid) == ((), deaf.info.backend_pid)
         deaf.commit()
-        assert (await pg.pubsub.probe("orders")).ok
+        unseen = await pg.pubsub.probe("orders")
+        assert unseen.cause == "no_listener", "PostgreSQL tells what a session said last, and that is COMMIT"
+        assert "COMMIT, is not seen" in unseen.troubles[0].remedy
 
 
 @contextmanager
@@ -249,8 +252,8 @@ async def test_a_snapshot_says_who_listens_to_what_and_what_that_costs(pg: Async
         part = snapshot.pubsub
         assert isinstance(part, PubsubPart)
         pid, user = other.info.backend_pid, other.info.user
-        seen = [Listener(one.channel, one.pid, one.application, one.user, one.state, 0.0) for one in part.listening]
-        assert seen == [Listener(name, pid, "billing", user, "idle", 0.0) for name in ("Two words", "orders")]
+        seen = [replace(one, state_s=0.0) for one in part.listening]
+        assert seen == [ChannelListener(name, pid, "billing", user, "idle", 0.0) for name in ("Two words", "orders")]
         assert (part.listeners, part.channels, part.pooled) == (1, 2, ())
         assert all(0 <= one.state_s < 60 for one in part.listening)
         assert 0 < snapshot.cost.parts_ms["pubsub"] <= snapshot.cost.duration_ms

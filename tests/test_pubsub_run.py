@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,11 +30,21 @@ async def pg(dsn: str) -> AsyncIterator[AsyncPgops]:
         yield pg
 
 
-async def listening(pg: AsyncPgops, channel: str = "orders") -> None:
-    """Until somebody does."""
-    async with asyncio.timeout(10):
-        while channel not in {one.name for one in await pg.pubsub.channels()}:
-            await asyncio.sleep(0.02)
+async def until(true: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    """Wait until it is so."""
+    end = time.monotonic() + seconds
+    while not await true():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+async def listening(pg: AsyncPgops, there: bool = True) -> None:
+    """Until somebody does, or nobody any more."""
+
+    async def seen() -> bool:
+        return bool(await pg.pubsub.channels()) is there
+
+    await until(seen)
 
 
 # --- by callback -------------------------------------------------------------------------------------------------
@@ -55,23 +65,23 @@ async def test_a_handler_gets_each_message_until_it_is_told_to_stop(pg: AsyncPgo
         await pg.pubsub.publish(channel, payload)
     assert await asyncio.wait_for(running, 5) == 3
     assert heard == [1, {"to": "a"}, "last"]
-    assert await pg.pubsub.channels() == [], "it listens no more"
+    await listening(pg, there=False)
 
 
 async def test_a_plain_function_runs_in_a_thread_and_the_loop_goes_on(pg: AsyncPgops) -> None:
-    stop, release = asyncio.Event(), threading.Event()
+    stop, called, release = asyncio.Event(), threading.Event(), threading.Event()
     threads: list[int] = []
 
     def handle(message: Message) -> None:
         threads.append(threading.get_ident())
+        called.set()
         assert release.wait(5)
         stop.set()
 
     running = asyncio.create_task(pg.pubsub.run(handle, "orders", stop=stop))
     await listening(pg)
     await pg.pubsub.publish("orders", 1)
-    while not threads:
-        await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(called.wait, 5)
     release.set()
     assert await asyncio.wait_for(running, 5) == 1
     assert threads != [threading.get_ident()]
@@ -106,12 +116,14 @@ async def test_what_a_handler_raises_is_logged_and_told_and_the_next_message_is_
 async def test_a_gap_is_told_and_the_handler_goes_on(pg: AsyncPgops, dsn: str) -> None:
     stop = asyncio.Event()
     gaps: list[Missed] = []
+    told = asyncio.Event()
 
     async def handle(message: Message) -> None:
         stop.set()
 
     async def missed(gap: Missed) -> None:
         gaps.append(gap)
+        told.set()
 
     running = asyncio.create_task(pg.pubsub.run(handle, "orders", stop=stop, missed=missed))
     await listening(pg)
@@ -121,9 +133,7 @@ async def test_a_gap_is_told_and_the_handler_goes_on(pg: AsyncPgops, dsn: str) -
             "where query ~ '^listen' and datname = current_database()"
         )
         assert len(ended.fetchall()) == 1
-    async with asyncio.timeout(10):
-        while not gaps:
-            await asyncio.sleep(0.02)
+    await asyncio.wait_for(told.wait(), 10)
     await pg.pubsub.publish("orders", 1)
     assert await asyncio.wait_for(running, 5) == 1
     assert gaps[0].channels == ("orders",)
@@ -135,9 +145,7 @@ async def test_cancelling_ends_it_and_lets_the_connection_go(pg: AsyncPgops) -> 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    async with asyncio.timeout(5):
-        while await pg.pubsub.channels():
-            await asyncio.sleep(0.01)
+    await listening(pg, there=False)
     with pytest.raises(UsageError, match="channel"):
         await pg.pubsub.run(print)
 
@@ -245,9 +253,11 @@ async def shares(pg: AsyncPgops) -> list[int]:
 
 
 async def until_shared(pg: AsyncPgops, listeners: int, at_least: int) -> None:
-    async with asyncio.timeout(20):
-        while len(found := await shares(pg)) < listeners or found[0] < at_least:
-            await asyncio.sleep(0.05)
+    async def shared() -> bool:
+        found = await shares(pg)
+        return len(found) >= listeners and found[0] >= at_least
+
+    await until(shared, 20)
 
 
 async def send(pg: AsyncPgops) -> None:

@@ -1,4 +1,4 @@
-"""Pub/sub on a server of its own: one that is restarted, one whose notification queue is full, one that is a standby."""
+"""Pub/sub on a server of its own: restarted, with a full notification queue, as a standby."""
 
 import asyncio
 import os
@@ -36,6 +36,14 @@ def server() -> Iterator[Server]:
 async def migrated(dsn: str) -> None:
     async with AsyncPool.open(dsn) as db:
         await migrate.apply(db)
+
+
+def demote(server: Server) -> None:
+    """Have it come back as a standby that follows nobody."""
+    data = Path(server.status().data_dir)
+    mark = data / "standby.signal"
+    mark.touch()
+    os.chown(mark, data.stat().st_uid, data.stat().st_gid)
 
 
 async def test_a_listener_outlives_a_restart_of_the_server_and_says_what_it_may_have_missed(server: Server) -> None:
@@ -84,15 +92,16 @@ async def test_a_full_notification_queue_fails_commits_and_the_probe_names_who_h
             assert (finding.action, finding.target) == ("terminate_backend", str(holder.info.backend_pid))
             holder.rollback()
             assert len([*holder.notifies(timeout=1)]) > 50, "the holder gets all of it"
-        assert (await pg.pubsub.probe()).ok
+            with pytest.raises(PgopsError, match="too many notifications"):
+                await pg.pubsub.publish("orders", 1)
+            assert (await pg.pubsub.probe()).ok, "it asks how full the queue is, which frees what all have read"
+            await pg.pubsub.publish("orders", 1)
 
 
 async def test_a_standby_neither_listens_nor_publishes_and_says_so(server: Server) -> None:
     await migrated(server.url)
     await asyncio.to_thread(server.stop, force=True)
-    data = Path(server.status().data_dir)
-    (data / "standby.signal").touch()
-    os.chown(data / "standby.signal", data.stat().st_uid, data.stat().st_gid)
+    await asyncio.to_thread(demote, server)
     await asyncio.to_thread(server.start, pin=True)
     async with AsyncPgops.open(server.url) as pg:
         found = await pg.pubsub.probe("orders")

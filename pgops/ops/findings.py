@@ -17,9 +17,7 @@ _ORDER = {"critical": 0, "warning": 1, "info": 2}
 
 Rule = Callable[[Snapshot, Snapshot | None, Thresholds], Iterator[Finding]]
 
-RULES: tuple[Rule, ...] = (
-    *rules_queue.RULES, *rules_locks.RULES, *rules_rest.RULES, *rules_pubsub.RULES
-)
+RULES: tuple[Rule, ...] = (*rules_queue.RULES, *rules_locks.RULES, *rules_rest.RULES, *rules_pubsub.RULES)
 
 
 def judge(

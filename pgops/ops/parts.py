@@ -26,7 +26,7 @@ from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.queries import load
 from pgops.services.cache_upkeep import NAMESPACES, cache_namespace
 from pgops.services.cache_upkeep import Q as CACHE
-from pgops.services.models import CacheNamespace, Listener, QueueHolder
+from pgops.services.models import CacheNamespace, ChannelListener, QueueHolder
 from pgops.services.probe_rules import USUAL_PAGES
 
 Q = load("pgops.ops", "catalog.sql")
@@ -177,7 +177,7 @@ async def pubsub(session: Session, look: Look) -> PubsubPart:
     row = await session.one(Q["pubsub"], {"cap": PAYLOAD_CAP})
     usage, pages, payloads, oldest_s, size, pooled = row
     seen = await session.all(PUBSUB["list_listeners"], {"limit": LISTENERS_CAP + 1})
-    listening = tuple(Listener(*row) for row in seen[:LISTENERS_CAP])
+    listening = tuple(ChannelListener(*row) for row in seen[:LISTENERS_CAP])
     holders = await session.all(PUBSUB["queue_holders"]) if pages > USUAL_PAGES else ()
     all_seen = look.may_read_stats and len(seen) <= LISTENERS_CAP
     rough = {"payloads": payloads <= PAYLOAD_CAP, "listeners": all_seen, "channels": all_seen, "listening": all_seen}

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace, Listener, PgmqQueue, QueueHolder
+from pgops.services.models import CacheNamespace, ChannelListener, PgmqQueue, QueueHolder
 
 T = TypeVar("T")
 Severity = Literal["critical", "warning", "info"]
@@ -125,7 +125,7 @@ class PubsubPart:
     oldest_payload_s: float | None
     payload_bytes: int
     exact: Mapping[str, bool] = field(default_factory=dict)
-    listening: tuple[Listener, ...] = ()
+    listening: tuple[ChannelListener, ...] = ()
     holders: tuple[QueueHolder, ...] = ()
     pooled: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ from pgops.database import AsyncPool
 from pgops.errors import PgopsError
 from pgops.listener import PING_PREFIX, AsyncListener
 from pgops.queries import load
-from pgops.services.models import Listener, PubsubProbe, QueueHolder, Trouble
+from pgops.services.models import ChannelListener, PubsubProbe, QueueHolder, Trouble
 from pgops.services.probe_rules import USUAL_PAGES, of_channel, of_queue, refusal, silence
 
 Q = load("pgops.services", "pubsub.sql")
@@ -37,10 +37,10 @@ class AsyncProbe:
 
     async def run(self) -> PubsubProbe:
         """Listen, publish, and look around. Raises UnreachableError."""
-        await self._try()
         row = await self._db.one(Q["notify_queue"])
         assert row is not None
         usage, pages, sees_all = row
+        await self._try()
         listeners = await self._listeners()
         if self._channel is not None:
             self._troubles += of_channel(self._channel, listeners, sees_all=sees_all)
@@ -90,11 +90,11 @@ class AsyncProbe:
                 return
             self._took_ms.append(_since_ms(began))
 
-    async def _listeners(self) -> list[Listener]:
+    async def _listeners(self) -> list[ChannelListener]:
         if self._channel is None:
             return []
         rows = await self._db.all(Q["list_listeners"], {"limit": LISTENERS_CAP})
-        return [one for one in (Listener(*row) for row in rows) if one.channel == self._channel]
+        return [one for one in (ChannelListener(*row) for row in rows) if one.channel == self._channel]
 
     async def _look_at_the_queue(self, usage: float, pages: int) -> None:
         full = next((one for one in self._troubles if one.cause == "queue_full"), None)

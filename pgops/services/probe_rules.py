@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from shlex import quote
 
 from pgops.errors import PgopsError, PoolerError, RefusedError
-from pgops.services.models import Listener, ProbeCause, QueueHolder, Trouble
+from pgops.services.models import ChannelListener, ProbeCause, QueueHolder, Trouble
 
 PAGE_BYTES = 8_192
 # The tail moves on after so many pages, so that less waits for nobody in particular.
@@ -43,24 +43,14 @@ _REMEDIES: dict[ProbeCause, str] = {
 
 def silence(waited_s: float) -> Trouble:
     """A message that was sent and did not come."""
-    return Trouble("silent", f"a message was sent and did not arrive within {waited_s:g} s", "is the server overloaded?")
+    told = f"a message was sent and did not arrive within {waited_s:g} s"
+    return Trouble("silent", told, "is the server overloaded, or does something on the way swallow it?")
 
 
-def of_channel(channel: str, listeners: Sequence[Listener], *, sees_all: bool) -> list[Trouble]:
+def of_channel(channel: str, listeners: Sequence[ChannelListener], *, sees_all: bool) -> list[Trouble]:
     """Who is there to hear a channel."""
     if not listeners:
-        return [
-            Trouble(
-                "no_listener",
-                f"nobody is seen to listen to {channel}"
-                + ("" if sees_all else ", but this role sees its own sessions only"),
-                f"start a listener: pgops pubsub listen {quote(channel)} (with --durable NAME nothing is lost meanwhile); one "
-                "that has said anything after its LISTEN is not seen"
-                if sees_all
-                else "grant pg_monitor to this role to see the others'",
-                blocking=sees_all,
-            )
-        ]
+        return [_nobody(channel, sees_all=sees_all)]
     deaf = [one for one in listeners if not one.hears]
     if not deaf:
         return []
@@ -74,6 +64,18 @@ def of_channel(channel: str, listeners: Sequence[Listener], *, sees_all: bool) -
             blocking=len(deaf) == len(listeners),
         )
     ]
+
+
+def _nobody(channel: str, *, sees_all: bool) -> Trouble:
+    told = f"nobody is seen to listen to {channel}"
+    if not sees_all:
+        told += ", but this role sees its own sessions only"
+        return Trouble("no_listener", told, "grant pg_monitor to this role to see the others'", blocking=False)
+    remedy = (
+        f"start one: pgops pubsub listen {quote(channel)} (with --durable NAME nothing is lost meanwhile); a session "
+        "that has said anything since its LISTEN, be it COMMIT, is not seen"
+    )
+    return Trouble("no_listener", told, remedy)
 
 
 def of_queue(usage: float, pages: int, holders: Sequence[QueueHolder], full: Trouble | None) -> list[Trouble]:

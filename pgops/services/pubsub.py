@@ -30,7 +30,7 @@ from pgops.services.durable import AsyncDurableMessages
 from pgops.services.events import AsyncEvents
 from pgops.services.live import KEEP_PAYLOADS_S, PURGE_BATCH, PURGE_EVERY_S, AsyncLiveMessages, AsyncMessages
 from pgops.services.messages import body_of, check_channel, check_channels, fits
-from pgops.services.models import Channel, JsonValue, Listener, Message, Missed, PubsubProbe
+from pgops.services.models import Channel, ChannelListener, JsonValue, Message, Missed, PubsubProbe
 from pgops.services.probe import LISTENERS_CAP, AsyncProbe
 
 Q = load("pgops.services", "pubsub.sql")
@@ -160,7 +160,7 @@ class AsyncPubsub:
     async def channels(self) -> list[Channel]:
         """The channels that sessions of this database are seen to listen to, by name: of the sessions that this role
         may see (its own; with pg_monitor all)."""
-        seen = [Listener(*row) for row in await self._db.all(Q["list_listeners"], {"limit": LISTENERS_CAP})]
+        seen = [ChannelListener(*row) for row in await self._db.all(Q["list_listeners"], {"limit": LISTENERS_CAP})]
         by_name = [(name, tuple(group)) for name, group in groupby(seen, key=lambda one: one.channel)]
         return [Channel(name, tuple(one.pid for one in group if one.hears), group) for name, group in by_name]
 

@@ -42,7 +42,8 @@ order by name, pid
 limit %(limit)s
 
 -- name: notify_queue
--- How full the whole server's queue is, as a share and in pages of 8 kB, and whether this role sees what others do.
+-- How full the whole server's queue is, as a share and in pages of 8 kB, and whether this role sees what others do. To
+-- be asked before publishing: it also frees what all have read, which a queue that was full does not do by itself.
 select usage, (usage * coalesce(current_setting('max_notify_queue_pages', true)::float8, 1048576))::bigint,
        pg_has_role('pg_read_all_stats', 'usage')
 from pg_notification_queue_usage() as usage

@@ -36,7 +36,7 @@ from pgops.services.models.limits import Algorithm, Decision
 from pgops.services.models.pgmq import PgmqMessage, PgmqQueue
 from pgops.services.models.pubsub import (
     Channel,
-    Listener,
+    ChannelListener,
     Message,
     Missed,
     ProbeCause,
@@ -87,6 +87,7 @@ __all__ = [
     "CancelRequest",
     "Cancelled",
     "Channel",
+    "ChannelListener",
     "Claim",
     "Collection",
     "Counted",
@@ -115,7 +116,6 @@ __all__ = [
     "KvPage",
     "Lag",
     "Leased",
-    "Listener",
     "Mark",
     "Match",
     "Message",

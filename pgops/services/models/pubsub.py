@@ -35,7 +35,7 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class ChannelListener:
     """A session of this database that is seen to listen to `channel`. Its `state` is PostgreSQL's, for `state_s`
     seconds: idle, it waits for messages; idle in transaction, it hears nothing until the transaction ends."""
 
@@ -59,7 +59,7 @@ class Channel:
 
     name: str
     pids: tuple[int, ...]
-    listeners: tuple[Listener, ...] = ()
+    listeners: tuple[ChannelListener, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class PubsubProbe:
     p50_ms: float | None
     max_ms: float | None
     queue_usage: float
-    listeners: tuple[Listener, ...]
+    listeners: tuple[ChannelListener, ...]
     troubles: tuple[Trouble, ...]
 
     @property

@@ -5,7 +5,7 @@ from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
 from pgops.ops.snapshot import Snapshot, Unavailable
-from pgops.services.models import Listener
+from pgops.services.models import ChannelListener
 from pgops.tui import formats
 from pgops.tui.commands import channels_command
 from pgops.tui.feed import View
@@ -27,7 +27,7 @@ LISTENERS = (
 )
 
 
-def listener_line(one: Listener) -> Line:
+def listener_line(one: ChannelListener) -> Line:
     """A channel and a session that listens to it, as a row."""
     channel, application = formats.clean(one.channel, 80), formats.clean(one.application, 80) or formats.UNKNOWN
     user = formats.clean(one.user or formats.UNKNOWN, 60)
@@ -40,7 +40,7 @@ def listener_line(one: Listener) -> Line:
     return Line(f"{one.pid} {one.channel}", cells, order, one.channel)
 
 
-def about(one: Listener) -> Text:
+def about(one: ChannelListener) -> Text:
     """A listener in two lines."""
     first = ink(formats.clean(one.channel, 63), ("  pid ", "quiet"), str(one.pid), ("  ", "quiet"),
                 formats.clean(one.application, 60))  # fmt: skip
@@ -93,7 +93,7 @@ class ChannelsRoom(Room):
         return self.query_one("#listeners-table", Ledger)
 
     @property
-    def _listener(self) -> Listener | None:
+    def _listener(self) -> ChannelListener | None:
         part = self.view.snapshot.pubsub if self.view and self.view.snapshot else None
         known = () if part is None or isinstance(part, Unavailable) else part.listening
         return next((one for one in known if f"{one.pid} {one.channel}" == self.filtered.current), None)
