@@ -25,7 +25,18 @@ from pgops.ops.snapshot import (
     items,
 )
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace, CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PgmqQueue
+from pgops.services.models import (
+    CacheNamespace,
+    ChannelListener,
+    CronEntry,
+    DocumentIndex,
+    JobRow,
+    JobState,
+    PgmqMessage,
+    PgmqQueue,
+    PubsubProbe,
+    Trouble,
+)
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -164,6 +175,12 @@ BUSY = Snapshot(
     ),
     pubsub=PubsubPart(
         listeners=3, channels=2, queue_usage=0.0, payloads=4, oldest_payload_s=912.0, payload_bytes=122_880,
+        listening=(
+            ChannelListener("invoices", 4_411, "billing", "app", "idle", 302.0),
+            ChannelListener("orders", 4_411, "billing", "app", "idle", 302.0),
+            ChannelListener("orders", 4_420, "shop web 1", "app", "idle", 41.5),
+            ChannelListener("orders", 4_433, "", "report", "idle in transaction", 95.0),
+        ),
     ),
     cache=CachePart(
         hits=912_004, misses=41_220, hit_ratio=0.9567, window_s=None, buffer_hit_ratio=0.9991, entries=518_000,
@@ -347,6 +364,30 @@ MESSAGES = (
 )
 
 
+PROBED = PubsubProbe(
+    channel=None,
+    ok=True,
+    connect_ms=12.4,
+    sent=5,
+    received=5,
+    p50_ms=0.42,
+    max_ms=1.3,
+    queue_usage=0.0,
+    listeners=(),
+    troubles=(),
+)
+UNPROBED = PubsubProbe(
+    channel=None, ok=False, connect_ms=None, sent=0, received=0, p50_ms=None, max_ms=None, queue_usage=0.0,
+    listeners=(),
+    troubles=(
+        Trouble(
+            "pooler", "a connection pooler stands between, and keeps notifications back (transaction pooling)",
+            "listen over a direct DSN: PostgreSQL's own host and port instead of the pooler's",
+        ),
+    ),
+)  # fmt: skip
+
+
 class LiteralSource:
     """A Source that gives what it was given, and notes what is asked of it. An error in its script is raised."""
 
@@ -363,6 +404,8 @@ class LiteralSource:
         self.crons_held = CRONS
         self.messages_held = MESSAGES
         self.fails: PgopsError | None = None
+        self.probed: list[str | None] = []
+        self.probe_gives = PROBED
 
     async def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -406,6 +449,12 @@ class LiteralSource:
         if self.fails is not None:
             raise self.fails
         return self.crons_held
+
+    async def probe(self, channel: str | None) -> PubsubProbe:
+        self.probed.append(channel)
+        if self.fails is not None:
+            raise self.fails
+        return replace(self.probe_gives, channel=channel)
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         return tuple(one for one in DOCUMENT_INDEXES if one.collection == collection)
