@@ -176,8 +176,8 @@ BUSY = Snapshot(
     pubsub=PubsubPart(
         listeners=3, channels=2, queue_usage=0.0, payloads=4, oldest_payload_s=912.0, payload_bytes=122_880,
         listening=(
-            ChannelListener("invoices", 4_411, "billing", "app", "idle", 302.0),
-            ChannelListener("orders", 4_411, "billing", "app", "idle", 302.0),
+            ChannelListener("invoices", 4_715, "billing", "app", "idle", 302.0),
+            ChannelListener("orders", 4_715, "billing", "app", "idle", 302.0),
             ChannelListener("orders", 4_420, "shop web 1", "app", "idle", 41.5),
             ChannelListener("orders", 4_433, "", "report", "idle in transaction", 95.0),
         ),

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 
 import psycopg
@@ -112,6 +112,11 @@ async def test_a_listener_that_never_committed_its_listen_hears_nothing(pg: Asyn
             beside = await pg.pubsub.probe("orders")
             assert beside.ok, "one of the two hears"
             assert [one.hears for one in beside.listeners].count(False) == 1
+        await asyncio.sleep(1.0)
+        at_large = await pg.pubsub.probe()
+        assert (at_large.ok, [(one.cause, one.pids) for one in at_large.troubles]) == (
+            True, [("idle_listener", (deaf.info.backend_pid,))],
+        )  # fmt: skip
         part = (await collect(pg.db)).pubsub
         assert isinstance(part, PubsubPart)
         assert [(one.pid, one.hears) for one in part.listening] == [(deaf.info.backend_pid, False)]
@@ -208,19 +213,20 @@ async def test_a_role_that_may_not_publish_is_told_what_grants_it(dsn: str) -> N
 async def swallowing(dsn: str) -> AsyncIterator[str]:
     """The same database behind something that hands everything on but the notifications of a probe."""
     given = conninfo_to_dict(dsn)
-    links: set[asyncio.Task[None]] = set()
+    links: list[asyncio.Task[None]] = []
+    ends: list[asyncio.StreamWriter] = []
 
     async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, drop: bytes | None) -> None:
         while chunk := await source.read(65_536):
             if drop is None or drop not in chunk:
                 target.write(chunk)
-        target.close()
 
     async def link(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         port = given.get("port", 5432)
         up_reader, up_writer = await asyncio.open_unix_connection(f"{given['host']}/.s.PGSQL.{port}")
         for task in (pump(reader, up_writer, None), pump(up_reader, writer, b"pgops_ping_probe_")):
-            links.add(asyncio.create_task(task))
+            links.append(asyncio.create_task(task))
+        ends.extend((writer, up_writer))
 
     server = await asyncio.start_server(link, "127.0.0.1", 0)
     try:
@@ -231,6 +237,11 @@ async def swallowing(dsn: str) -> AsyncIterator[str]:
         for task in links:
             task.cancel()
         await asyncio.gather(*links, return_exceptions=True)
+        for end in ends:
+            end.close()
+            with suppress(OSError):
+                await end.wait_closed()
+        await server.wait_closed()
 
 
 async def test_messages_that_vanish_on_the_way_are_told(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,13 +295,14 @@ def test_the_command_says_yes_and_how_fast(dsn: str, command: Run) -> None:
     assert done.document["p50_ms"] <= done.document["max_ms"]
     plain = command("pubsub", "probe", "--dsn", dsn)
     assert plain.code == 0
+    assert "result    messages arrive\n" in plain.out
     assert "5 of 5 arrived, p50" in plain.out
 
 
 def test_the_command_says_no_with_the_cause_and_an_exit_code(dsn: str, pooled_dsn: str, command: Run) -> None:
     silent = command("pubsub", "probe", "orders", "--dsn", dsn)
     assert silent.code == 5
-    assert "no listener" in silent.out
+    assert "messages arrive, but nobody is seen to listen" in silent.out
     assert "pgops pubsub listen orders" in silent.out
     for argv, cause in ((("--dsn", pooled_dsn), "pooler"), (("--dsn", dsn, "--read-only"), "read_only")):
         done = command("pubsub", "probe", "--json", *argv)

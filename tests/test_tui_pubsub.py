@@ -82,7 +82,7 @@ async def test_channels_tell_who_listens_with_pid_and_application(size: tuple[in
         await pilot.press("5", "l")
         await until(pilot, lambda: isinstance(pilot.app.screen, ChannelsRoom) and "4420" in screen(pilot))
         seen = screen(pilot)
-        for words in ("› channels", "invoices", "orders", "4411", "billing", "shop web 1", "4433", "◆ transaction",
+        for words in ("› channels", "invoices", "orders", "4715", "billing", "shop web 1", "4433", "◆ transaction",
                       "● waits", "1m 35s", "● it waits for messages"):  # fmt: skip
             assert words in seen, words
         await pilot.press("down", "down", "down")
@@ -95,6 +95,11 @@ async def test_channels_tell_who_listens_with_pid_and_application(size: tuple[in
         await until(pilot, lambda: pilot.app.clipboard == "pgops pubsub channels")
         await pilot.press("slash", *"billing", "enter")
         await until(pilot, lambda: "shop web 1" not in screen(pilot))
+        await pilot.press("K")
+        await until(pilot, lambda: "pgops sessions terminate 4715" in screen(pilot))
+        assert [one.target for one in source.previewed] == ["4715"]
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChannelsRoom))
         await pilot.press("escape", "escape")
         await until(pilot, lambda: not isinstance(pilot.app.screen, ChannelsRoom))
 

@@ -151,13 +151,15 @@ def _facts(found: "PubsubProbe") -> dict[str, object]:
 
 def _told(found: "PubsubProbe") -> list[tuple[str, object]]:
     """The same for a person: what was measured, then each trouble with its remedy."""
-    lines: list[tuple[str, object]] = [("arrives", found.ok)]
+    from pgops.services.probe_rules import verdict
+
+    lines: list[tuple[str, object]] = [("result", verdict(found))]
     if found.connect_ms is not None:
         lines.append(("connect", f"{found.connect_ms:,.1f} ms until it was proven to listen"))
     if found.sent:
         times = "" if found.p50_ms is None else f", p50 {found.p50_ms:,.2f} ms, max {found.max_ms:,.2f} ms"
         lines.append(("messages", f"{found.received} of {found.sent} arrived{times}"))
-    lines.append(("queue", f"{found.queue_usage:.1%} filled"))
+    lines.append(("queue", "< 0.1% filled" if 0 < found.queue_usage < 0.001 else f"{found.queue_usage:.1%} filled"))
     for one in found.listeners:
         lines.append(("listener", f"pid {one.pid} ({one.application or 'no name'}), {one.state}"))
     for each in found.troubles:

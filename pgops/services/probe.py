@@ -13,7 +13,7 @@ from pgops.errors import PgopsError
 from pgops.listener import PING_PREFIX, AsyncListener
 from pgops.queries import load
 from pgops.services.models import ChannelListener, PubsubProbe, QueueHolder, Trouble
-from pgops.services.probe_rules import USUAL_PAGES, of_channel, of_queue, refusal, silence
+from pgops.services.probe_rules import USUAL_PAGES, of_all_channels, of_channel, of_queue, refusal, silence
 
 Q = load("pgops.services", "pubsub.sql")
 
@@ -41,9 +41,7 @@ class AsyncProbe:
         assert row is not None
         usage, pages, sees_all = row
         await self._try()
-        listeners = await self._listeners()
-        if self._channel is not None:
-            self._troubles += of_channel(self._channel, listeners, sees_all=sees_all)
+        listeners = await self._look_at_listeners(sees_all)
         await self._look_at_the_queue(usage, pages)
         took = self._took_ms
         return PubsubProbe(
@@ -52,7 +50,7 @@ class AsyncProbe:
             connect_ms=self._connect_ms,
             sent=self._sent,
             received=len(took),
-            p50_ms=median(took) if took else None,
+            p50_ms=round(median(took), 3) if took else None,
             max_ms=max(took, default=None),
             queue_usage=usage,
             listeners=tuple(listeners),
@@ -90,11 +88,16 @@ class AsyncProbe:
                 return
             self._took_ms.append(_since_ms(began))
 
-    async def _listeners(self) -> list[ChannelListener]:
-        if self._channel is None:
-            return []
+    async def _look_at_listeners(self, sees_all: bool) -> list[ChannelListener]:
+        """Those of the channel; without one all are looked at, and none is told of that is well."""
         rows = await self._db.all(Q["list_listeners"], {"limit": LISTENERS_CAP})
-        return [one for one in (ChannelListener(*row) for row in rows) if one.channel == self._channel]
+        seen = [ChannelListener(*row) for row in rows]
+        if self._channel is None:
+            self._troubles += of_all_channels(seen)
+            return []
+        there = [one for one in seen if one.channel == self._channel]
+        self._troubles += of_channel(self._channel, there, sees_all=sees_all)
+        return there
 
     async def _look_at_the_queue(self, usage: float, pages: int) -> None:
         full = next((one for one in self._troubles if one.cause == "queue_full"), None)
@@ -113,4 +116,4 @@ class AsyncProbe:
 
 
 def _since_ms(began: float) -> float:
-    return (perf_counter() - began) * 1000
+    return round((perf_counter() - began) * 1000, 3)

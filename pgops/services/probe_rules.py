@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from shlex import quote
 
 from pgops.errors import PgopsError, PoolerError, RefusedError
-from pgops.services.models import ChannelListener, ProbeCause, QueueHolder, Trouble
+from pgops.services.models import ChannelListener, ProbeCause, PubsubProbe, QueueHolder, Trouble
 
 PAGE_BYTES = 8_192
 # The tail moves on after so many pages, so that less waits for nobody in particular.
 USUAL_PAGES = 4
 FILLING = 0.25
+DEAF_AFTER_S = 1.0
 _QUEUE_FULL = "54000"
 
 
@@ -47,23 +48,40 @@ def silence(waited_s: float) -> Trouble:
     return Trouble("silent", told, "is the server overloaded, or does something on the way swallow it?")
 
 
+def verdict(found: PubsubProbe) -> str:
+    """The probe's answer in a few words."""
+    return "messages arrive" if found.cause is None else _VERDICTS.get(found.cause, "messages do not arrive")
+
+
+_VERDICTS: dict[ProbeCause, str] = {
+    "read_only": "messages arrive, but this session may not publish",
+    "denied": "messages arrive, but this role may not publish",
+    "queue_full": "nobody can publish",
+    "no_listener": "messages arrive, but nobody is seen to listen",
+    "idle_listener": "messages arrive, but who listens hears nothing",
+}
+
+
 def of_channel(channel: str, listeners: Sequence[ChannelListener], *, sees_all: bool) -> list[Trouble]:
     """Who is there to hear a channel."""
     if not listeners:
         return [_nobody(channel, sees_all=sees_all)]
     deaf = [one for one in listeners if not one.hears]
-    if not deaf:
-        return []
-    who = ", ".join(_session(one.pid, one.application, one.state_s) for one in deaf)
-    return [
-        Trouble(
-            "idle_listener",
-            f"listening inside an open transaction, and so hearing nothing: {who}",
-            f"commit after LISTEN, or listen on an autocommit connection; {_terminate([one.pid for one in deaf])}",
-            tuple(one.pid for one in deaf),
-            blocking=len(deaf) == len(listeners),
-        )
-    ]
+    return [_deaf(deaf, blocking=len(deaf) == len(listeners))] if deaf else []
+
+
+def of_all_channels(listeners: Sequence[ChannelListener]) -> list[Trouble]:
+    """Who listens to anything and hears nothing, for longer than a commit takes."""
+    deaf = [one for one in listeners if not one.hears and one.state_s >= DEAF_AFTER_S]
+    return [_deaf(deaf, blocking=False)] if deaf else []
+
+
+def _deaf(deaf: Sequence[ChannelListener], *, blocking: bool) -> Trouble:
+    sessions = {one.pid: one for one in deaf}
+    who = ", ".join(_session(one.pid, one.application, one.state_s) for one in sessions.values())
+    remedy = f"commit after LISTEN, or listen on an autocommit connection; {_terminate([*sessions])}"
+    told = f"listening inside an open transaction, and so hearing nothing: {who}"
+    return Trouble("idle_listener", told, remedy, tuple(sessions), blocking=blocking)
 
 
 def _nobody(channel: str, *, sees_all: bool) -> Trouble:

@@ -12,7 +12,7 @@ from time import perf_counter
 from pgops.errors import PgopsError
 from pgops.queries import load
 from pgops.services.models import ChannelListener, PubsubProbe, QueueHolder, Trouble
-from pgops.services.probe_rules import USUAL_PAGES, of_channel, of_queue, refusal, silence
+from pgops.services.probe_rules import USUAL_PAGES, of_all_channels, of_channel, of_queue, refusal, silence
 from pgops.sync.database import Pool
 from pgops.sync.listener import PING_PREFIX, Listener
 
@@ -42,9 +42,7 @@ class Probe:
         assert row is not None
         usage, pages, sees_all = row
         self._try()
-        listeners = self._listeners()
-        if self._channel is not None:
-            self._troubles += of_channel(self._channel, listeners, sees_all=sees_all)
+        listeners = self._look_at_listeners(sees_all)
         self._look_at_the_queue(usage, pages)
         took = self._took_ms
         return PubsubProbe(
@@ -53,7 +51,7 @@ class Probe:
             connect_ms=self._connect_ms,
             sent=self._sent,
             received=len(took),
-            p50_ms=median(took) if took else None,
+            p50_ms=round(median(took), 3) if took else None,
             max_ms=max(took, default=None),
             queue_usage=usage,
             listeners=tuple(listeners),
@@ -91,11 +89,16 @@ class Probe:
                 return
             self._took_ms.append(_since_ms(began))
 
-    def _listeners(self) -> list[ChannelListener]:
-        if self._channel is None:
-            return []
+    def _look_at_listeners(self, sees_all: bool) -> list[ChannelListener]:
+        """Those of the channel; without one all are looked at, and none is told of that is well."""
         rows = self._db.all(Q["list_listeners"], {"limit": LISTENERS_CAP})
-        return [one for one in (ChannelListener(*row) for row in rows) if one.channel == self._channel]
+        seen = [ChannelListener(*row) for row in rows]
+        if self._channel is None:
+            self._troubles += of_all_channels(seen)
+            return []
+        there = [one for one in seen if one.channel == self._channel]
+        self._troubles += of_channel(self._channel, there, sees_all=sees_all)
+        return there
 
     def _look_at_the_queue(self, usage: float, pages: int) -> None:
         full = next((one for one in self._troubles if one.cause == "queue_full"), None)
@@ -114,4 +117,4 @@ class Probe:
 
 
 def _since_ms(began: float) -> float:
-    return (perf_counter() - began) * 1000
+    return round((perf_counter() - began) * 1000, 3)

@@ -54,7 +54,7 @@ def about(one: ChannelListener) -> Text:
 class ChannelsRoom(Room):
     """Of the latest View. The probe is of the channel under the cursor."""
 
-    BINDINGS = keys("filter", "probe")
+    BINDINGS = keys("filter", "probe", "terminate")
     room = "outbox"
 
     def __init__(self, helm: Helm) -> None:
@@ -107,6 +107,10 @@ class ChannelsRoom(Room):
     def action_probe(self) -> None:
         one = self._listener
         self.app.push_screen(ProbeNote(self.helm.source, None if one is None else one.channel))
+
+    def action_terminate(self) -> None:
+        one = self._listener
+        self.helm.offer("terminate", None if one is None else str(one.pid))
 
     def as_command(self) -> str:
         return channels_command()

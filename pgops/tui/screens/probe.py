@@ -7,6 +7,7 @@ from textual.widgets import Static
 
 from pgops.errors import PgopsError
 from pgops.services.models import PubsubProbe
+from pgops.services.probe_rules import verdict
 from pgops.tui import formats
 from pgops.tui.commands import probe_command
 from pgops.tui.keymap import keys
@@ -19,15 +20,14 @@ from pgops.tui.theme import ACCENT, BAD, GOOD, INK, QUIET, WARN
 def told(found: PubsubProbe) -> Text:
     """What came of it, the verdict first."""
     text = Text()
-    verdict = ("● messages arrive\n\n", f"bold {GOOD}") if found.ok else ("▲ messages do not arrive\n\n", f"bold {BAD}")
-    text.append(*verdict)
+    text.append(f"{'●' if found.ok else '▲'} {verdict(found)}\n\n", f"bold {GOOD if found.ok else BAD}")
     arrived = f"{found.received} of {found.sent}"
     p50 = formats.milliseconds(found.p50_ms)
     times = "" if found.p50_ms is None else f", p50 {p50}, max {formats.milliseconds(found.max_ms)}"
     facts = (
         ("listening", found.connect_ms is not None and f"after {formats.milliseconds(found.connect_ms)}"),
         ("commit → here", found.sent and f"{arrived}{times}"),
-        ("queue", f"{formats.ratio(found.queue_usage)} filled"),
+        ("queue", f"{'< 0.1%' if 0 < found.queue_usage < 0.001 else formats.ratio(found.queue_usage)} filled"),
     )
     for name, value in facts:
         if value:
