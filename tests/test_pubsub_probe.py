@@ -17,7 +17,7 @@ from pgops.errors import UsageError
 from pgops.ops.collector import collect
 from pgops.ops.snapshot import PubsubPart
 from pgops.services.client import AsyncPgops
-from pgops.services.models import ChannelListener, PubsubProbe, QueueHolder
+from pgops.services.models import ChannelListener, PubsubProbe, QueueHolder, Trouble
 from pgops.services.probe_rules import of_queue
 from pgops.sync.services.client import Pgops
 
@@ -38,6 +38,11 @@ def check_measured(found: PubsubProbe) -> None:
     assert found.connect_ms is not None and found.p50_ms is not None and found.max_ms is not None
     assert 0 < found.p50_ms <= found.max_ms < 2_000
     assert 0 < found.connect_ms < 10_000
+
+
+def troubles(found: PubsubProbe) -> list[Trouble]:
+    """But for the notification queue, which is the whole server's and may be held by another test."""
+    return [one for one in found.troubles if one.cause != "queue_held"]
 
 
 async def test_it_measures_from_commit_to_receipt_and_nobody_else_hears_of_it(pg: AsyncPgops) -> None:
@@ -92,11 +97,11 @@ async def test_a_role_that_does_not_see_others_says_so_and_blames_nobody(pg: Asy
             async with AsyncPgops.open(mine) as plain:
                 found = await plain.pubsub.probe("orders")
                 assert found.ok
-                assert [one.cause for one in found.troubles] == ["no_listener"]
+                assert [one.cause for one in troubles(found)] == ["no_listener"]
                 assert "grant pg_monitor" in found.troubles[0].remedy
         with role(dsn, (SCHEMA, TABLES, draws, MONITOR)) as mine:
             async with AsyncPgops.open(mine) as seeing:
-                assert (await seeing.pubsub.probe("orders")).troubles == ()
+                assert troubles(await seeing.pubsub.probe("orders")) == []
 
 
 async def test_a_listener_that_never_committed_its_listen_hears_nothing(pg: AsyncPgops, dsn: str) -> None:
@@ -104,7 +109,7 @@ async def test_a_listener_that_never_committed_its_listen_hears_nothing(pg: Asyn
         deaf.execute("listen orders")
         found = await pg.pubsub.probe("orders")
         assert (found.ok, found.cause) == (False, "idle_listener")
-        (trouble,) = found.troubles
+        (trouble,) = troubles(found)
         assert trouble.pids == (deaf.info.backend_pid,)
         assert f"pid {deaf.info.backend_pid} (billing)" in trouble.told
         assert f"pgops sessions terminate {deaf.info.backend_pid}" in trouble.remedy
@@ -114,7 +119,7 @@ async def test_a_listener_that_never_committed_its_listen_hears_nothing(pg: Asyn
             assert [one.hears for one in beside.listeners].count(False) == 1
         await asyncio.sleep(1.0)
         at_large = await pg.pubsub.probe()
-        assert (at_large.ok, [(one.cause, one.pids) for one in at_large.troubles]) == (
+        assert (at_large.ok, [(one.cause, one.pids) for one in troubles(at_large)]) == (
             True, [("idle_listener", (deaf.info.backend_pid,))],
         )  # fmt: skip
         part = (await collect(pg.db)).pubsub
@@ -149,8 +154,8 @@ async def test_a_listener_that_is_idle_in_transaction_holds_the_queue_and_is_nam
     check_measured(found)
     assert found.ok, "messages still arrive"
     assert found.queue_usage > 0
-    (trouble,) = found.troubles
-    assert (trouble.cause, trouble.blocking) == ("queue_held", False)
+    (trouble,) = [one for one in found.troubles if one.cause == "queue_held"]
+    assert trouble.blocking is False
     assert pid in trouble.pids
     assert f"pid {pid} (billing)" in trouble.told
     assert "pgops sessions terminate" in trouble.remedy

@@ -77,8 +77,9 @@ async def test_a_full_notification_queue_fails_commits_and_the_probe_names_who_h
                 with pytest.raises(psycopg.errors.ProgramLimitExceeded):
                     for _ in range(100):
                         sender.execute("select pg_notify('orders', repeat('x', 7900))")
-            with pytest.raises(PgopsError, match="too many notifications"):
+            with pytest.raises(PgopsError, match="too many notifications") as caught:
                 await pg.pubsub.publish("orders", 1)
+            assert "pgops pubsub probe" in caught.value.hint
             await asyncio.sleep(1.1)
             found = await pg.pubsub.probe()
             assert (found.ok, found.cause) == (False, "queue_full")
