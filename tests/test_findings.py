@@ -347,6 +347,7 @@ def test_whoever_may_hold_the_notification_queue_is_named(usage: float, transact
         assert found[0].command == "pgops sessions terminate 4433"
         two = judge(replace(WELL, pubsub=replace(PUBSUB, queue_usage=usage, holders=(holder, replace(holder, pid=7)))))
         assert (found[0].action, two[0].action) == ("terminate_backend", None), "of two nobody knows which"
+        assert two[0].command is None
 
 
 @pytest.mark.parametrize(("pooled", "codes"), [((), []), (("orders",), ["pubsub.pooler"])])

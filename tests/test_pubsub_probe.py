@@ -158,10 +158,17 @@ async def test_a_listener_that_is_idle_in_transaction_holds_the_queue_and_is_nam
     assert trouble.blocking is False
     assert pid in trouble.pids
     assert f"pid {pid} (billing)" in trouble.told
-    assert "pgops sessions terminate" in trouble.remedy
     assert isinstance(snapshot.pubsub, PubsubPart)
     assert [one.application for one in snapshot.pubsub.holders if one.pid == pid] == ["billing"]
     assert snapshot.pubsub.queue_usage > 0
+
+
+def test_of_several_in_a_transaction_nobody_is_to_be_ended_unseen() -> None:
+    one = QueueHolder(7, "billing", "app", "shop", "idle in transaction", 40.0)
+    (alone,), (several,) = of_queue(0.1, 9, [one], None), of_queue(0.1, 9, [one, replace(one, pid=8)], None)
+    assert alone.remedy == "end its transaction: pgops sessions terminate 7"
+    assert several.pids == (7, 8)
+    assert "terminate" not in several.remedy
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def _queue(part: PubsubPart, lines: Thresholds) -> Iterator[Finding]:
         remedy="end the oldest transaction of a session that listens",
         action=None if only is None else "terminate_backend",
         target=None if only is None else str(only.pid),
-        command=None if longest is None else f"pgops sessions terminate {longest.pid}",
+        command=None if only is None else f"pgops sessions terminate {only.pid}",
     )
 
 

@@ -118,10 +118,13 @@ def _session(pid: int, application: str, seconds: float) -> str:
 
 
 def _end(pids: Sequence[int]) -> str:
+    """One session is to blame; of several only what they do tells which, and the others' work is not to be undone."""
     if not pids:
         return "grant pg_monitor to this role to see who is in a transaction, and end that of the listener"
-    return f"end the transaction of whichever listens: {_terminate(pids)}"
+    if len(pids) > 1:
+        return "end the transaction of whichever of them listens: pgops sessions list shows what they do"
+    return f"end its transaction: {_terminate(pids)}"
 
 
 def _terminate(pids: Sequence[int]) -> str:
-    return f"pgops sessions terminate {pids[0]}"
+    return "; ".join(f"pgops sessions terminate {pid}" for pid in pids[:3])
