@@ -28,6 +28,7 @@ from pgops.ops.snapshot import (
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import (
     CacheNamespace,
+    ChannelListener,
     CronEntry,
     DocumentIndex,
     Event,
@@ -38,7 +39,9 @@ from pgops.services.models import (
     PartState,
     PgmqMessage,
     PgmqQueue,
+    PubsubProbe,
     Subscription,
+    Trouble,
 )
 from pgops.tui.source import SubscriptionView
 
@@ -179,6 +182,12 @@ BUSY = Snapshot(
     ),
     pubsub=PubsubPart(
         listeners=3, channels=2, queue_usage=0.0, payloads=4, oldest_payload_s=912.0, payload_bytes=122_880,
+        listening=(
+            ChannelListener("invoices", 4_715, "billing", "app", "idle", 302.0),
+            ChannelListener("orders", 4_715, "billing", "app", "idle", 302.0),
+            ChannelListener("orders", 4_420, "shop web 1", "app", "idle", 41.5),
+            ChannelListener("orders", 4_433, "", "report", "idle in transaction", 95.0),
+        ),
     ),
     cache=CachePart(
         hits=912_004, misses=41_220, hit_ratio=0.9567, window_s=None, buffer_hit_ratio=0.9991, entries=518_000,
@@ -389,6 +398,30 @@ SUBSCRIBED = SubscriptionView(
 )
 
 
+PROBED = PubsubProbe(
+    channel=None,
+    ok=True,
+    connect_ms=12.4,
+    sent=5,
+    received=5,
+    p50_ms=0.42,
+    max_ms=1.3,
+    queue_usage=0.0,
+    listeners=(),
+    troubles=(),
+)
+UNPROBED = PubsubProbe(
+    channel=None, ok=False, connect_ms=None, sent=0, received=0, p50_ms=None, max_ms=None, queue_usage=0.0,
+    listeners=(),
+    troubles=(
+        Trouble(
+            "pooler", "a connection pooler stands between, and keeps notifications back (transaction pooling)",
+            "listen over a direct DSN: PostgreSQL's own host and port instead of the pooler's",
+        ),
+    ),
+)  # fmt: skip
+
+
 class LiteralSource:
     """A Source that gives what it was given, and notes what is asked of it. An error in its script is raised."""
 
@@ -406,6 +439,8 @@ class LiteralSource:
         self.crons_held = CRONS
         self.messages_held = MESSAGES
         self.fails: PgopsError | None = None
+        self.probed: list[str | None] = []
+        self.probe_gives = PROBED
 
     async def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -454,6 +489,12 @@ class LiteralSource:
         if self.fails is not None:
             raise self.fails
         return self.crons_held
+
+    async def probe(self, channel: str | None) -> PubsubProbe:
+        self.probed.append(channel)
+        if self.fails is not None:
+            raise self.fails
+        return replace(self.probe_gives, channel=channel)
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         return tuple(one for one in DOCUMENT_INDEXES if one.collection == collection)

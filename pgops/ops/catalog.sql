@@ -183,20 +183,19 @@ cross join lateral (
 order by s.name
 
 -- name: pubsub
--- Who waits after a LISTEN, as pubsub.sql tells it; a capped look at the payloads sent by reference.
-with listening as materialized (
-  select distinct a.pid, case when starts_with(m[1], '"') then m[1] else lower(m[1]) end as name
-  from pg_stat_activity a
-  cross join lateral regexp_matches(a.query, '\mlisten\s+("(?:[^"]|"")+"|[[:alpha:]_][\w$]*)', 'gi') as m
-  where a.datname = current_database() and a.state = 'idle' and a.query ~* '^\s*listen\s'
-), kept as (
+-- The notification queue, in shares and in pages of 8 kB, and a capped look at the payloads sent by reference. A session
+-- that looks listens to nothing, unless a pooler lends it and somebody said LISTEN through that.
+with kept as (
   select created_at from pgops.pubsub_payloads limit %(cap)s::bigint + 1
+), queue as materialized (
+  select pg_notification_queue_usage() as usage
 )
-select (select count(distinct pid) from listening),
-       (select count(distinct name) from listening where not starts_with(name, '"pgops_ping_')),
-       pg_notification_queue_usage(), (select count(*) from kept),
+select usage, (usage * coalesce(current_setting('max_notify_queue_pages', true)::float8, 1048576))::bigint,
+       (select count(*) from kept),
        (select extract(epoch from statement_timestamp() - min(created_at))::float8 from kept),
-       pg_total_relation_size('pgops.pubsub_payloads')
+       pg_total_relation_size('pgops.pubsub_payloads'),
+       array(select c from pg_listening_channels() c where not starts_with(c, 'pgops_ping_') order by c limit 20)
+from queue
 
 -- name: cache
 -- Entries and those that wait for the purge (expired, or invalidated with their namespace) are counted in a small

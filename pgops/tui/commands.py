@@ -110,5 +110,13 @@ def subscription_command(name: str) -> str:
     return f"pgops outbox show {shlex.quote(name)}"
 
 
+def probe_command(channel: str | None) -> str:
+    return "pgops pubsub probe" + (f" {shlex.quote(channel)}" if channel else "")
+
+
+def channels_command() -> str:
+    return "pgops pubsub channels"
+
+
 def find_command(collection: str) -> str:
     return f"pgops doc find {shlex.quote(collection)}"

@@ -14,7 +14,7 @@ from pgops.ops.collector import Collector
 from pgops.ops.previews import given
 from pgops.ops.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
-from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage
+from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PubsubProbe
 from pgops.tui.source import SubscriptionView
 from pgops.tui.starting import embedded_server
 
@@ -90,6 +90,10 @@ class LiveSource:
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         pg, _ = await self._connected()
         return await pg.documents.list_indexes(collection)
+
+    async def probe(self, channel: str | None) -> PubsubProbe:
+        pg, _ = await self._connected()
+        return await pg.pubsub.probe(channel)
 
     async def close(self) -> None:
         self._open = None

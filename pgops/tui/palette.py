@@ -10,10 +10,12 @@ from pgops.tui import formats
 from pgops.tui.keymap import KEYS
 from pgops.tui.offers import OFFERS
 from pgops.tui.screens.base import Helm, Room
+from pgops.tui.screens.channels import ChannelsRoom
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.pgmq_messages import MessagesRoom
+from pgops.tui.screens.probe import ProbeNote
 from pgops.tui.screens.subscription import SubscriptionRoom
 
 # What is done to an event that was put aside, in the room of its subscription.
@@ -71,6 +73,8 @@ class Palette(Provider):
             found[id] = (title, KEYS[id].tooltip, partial(self._parked, helm))
         for id, title in CRON_ACTS.items():
             found[id] = (title, KEYS[id].tooltip, partial(self._crons, helm))
+        found["channels"] = ("Channels and who listens", KEYS["channels"].tooltip, partial(self._channels, helm))
+        found["probe"] = ("Probe pub/sub", KEYS["probe"].tooltip, partial(self._probe, helm))
         found["prompt"] = ("Search by likeness", KEYS["prompt"].tooltip, self._prompt)
         return found
 
@@ -121,6 +125,13 @@ class Palette(Provider):
         await self.app.switch_mode("outbox")
         words = "Open a subscription: D gives up, K holds a key." if names else "There is no subscription."
         self.app.notify(words, markup=False, timeout=6)
+
+    async def _channels(self, helm: Helm) -> None:
+        await self.app.switch_mode("outbox")
+        await self.app.push_screen(ChannelsRoom(helm))
+
+    async def _probe(self, helm: Helm) -> None:
+        await self.app.push_screen(ProbeNote(helm.source))
 
     async def _indexes(self, helm: Helm) -> None:
         """Where they are: in the one collection that there is, or in one of several."""

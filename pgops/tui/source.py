@@ -14,6 +14,7 @@ from pgops.services.models import (
     ParkedKey,
     PartState,
     PgmqMessage,
+    PubsubProbe,
     Subscription,
 )
 
@@ -65,6 +66,9 @@ class Source(Protocol):
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         """The indexes of a document collection. Raises NotFoundError."""
+
+    async def probe(self, channel: str | None) -> PubsubProbe:
+        """Try whether messages arrive, and whether somebody hears `channel`."""
 
     async def close(self) -> None:
         """Let go of every connection."""

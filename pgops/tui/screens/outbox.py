@@ -12,6 +12,8 @@ from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room
+from pgops.tui.screens.channels import ChannelsRoom
+from pgops.tui.screens.probe import ProbeNote
 from pgops.tui.screens.subscription import SubscriptionRoom
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.faces import series_of
@@ -101,7 +103,7 @@ def trend_face(view: View, name: str, label: str, one: OutboxSubscription) -> Fa
 class OutboxRoom(Room):
     """The trend and the words are of the subscription under the cursor."""
 
-    BINDINGS = keys("filter", "hold_events", "replay", "keep", "purge_events", "unsubscribe")
+    BINDINGS = keys("filter", "channels", "probe", "hold_events", "replay", "keep", "purge_events", "unsubscribe")
     room = "outbox"
 
     def furniture(self) -> ComposeResult:
@@ -172,6 +174,12 @@ class OutboxRoom(Room):
 
     def action_unsubscribe(self) -> None:
         self.helm.offer("unsubscribe", self.filtered.current)
+
+    def action_channels(self) -> None:
+        self.app.push_screen(ChannelsRoom(self.helm))
+
+    def action_probe(self) -> None:
+        self.app.push_screen(ProbeNote(self.helm.source))
 
     def as_command(self) -> str:
         return "pgops outbox list"
