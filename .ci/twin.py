@@ -23,7 +23,7 @@ TWINNED = ["listener", "aside", "database", "services/leases", "services/enqueue
            "services/limits", "services/document_index", "services/document_find", "services/documents",
            "services/vector_register", "services/vector_recall", "services/vector_index",
            "services/embedder_http", "services/embedding", "services/vectors", "services/live", "services/durable",
-           "services/pubsub", "services/pgmq_tables", "services/pgmq", "services/client"]  # fmt: skip
+           "services/probe", "services/pubsub", "services/pgmq_tables", "services/pgmq", "services/client"]  # fmt: skip
 NAMES = {
     "AsyncConnection": "Connection",
     "AsyncConnectionPool": "ConnectionPool",

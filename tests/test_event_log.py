@@ -387,6 +387,20 @@ async def test_a_retention_out_of_bounds_is_refused(events: AsyncEvents, given: 
     assert await events.retention() == before
 
 
+async def test_where_a_relay_runs_old_events_go_and_who_loses_is_said(
+    events: AsyncEvents, db: AsyncPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pgops.runtime.tidying.EVERY_S", 0.2)
+    await events.subscribe("s")
+    await events.subscribe("slow", start="beginning")
+    await older(db, 20)
+    await events.set_retention(keep_s=DAY, force_after_s=2 * DAY)
+    with caplog.at_level("WARNING", "pgops.tidying"):
+        async with running(db, Memory()):
+            await until(lambda: "slow has lost 10 events" in caplog.text)
+    assert await events.events() == []
+
+
 # --- restored elsewhere --------------------------------------------------------------------------------------
 
 

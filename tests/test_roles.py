@@ -56,7 +56,7 @@ ACTS = {
     "vector rebuild", "vector drop", "outbox append", "outbox subscribe", "outbox unsubscribe", "outbox relay",
     "outbox pause", "outbox resume", "outbox replay", "outbox park", "outbox unpark", "outbox discard", "outbox keep",
     "outbox purge", "outbox rebase",
-    "pubsub publish", "sessions cancel", "sessions terminate",
+    "pubsub publish", "pubsub probe", "sessions cancel", "sessions terminate",
 }  # fmt: skip
 OF_NO_DATABASE = {
     "server start", "server stop", "server status", "server url", "server psql", "server reset", "demo",
@@ -282,9 +282,9 @@ def test_who_may_look_changes_nothing(dsn: str, watcher: str, command: Run) -> N
 
 
 def acts() -> list[Example]:
-    """Examples of commands that act, as this server can run them; a NOTIFY needs no right."""
+    """Examples of commands that act, as this server can run them; a NOTIFY needs no right, and a probe answers."""
     quick = {param.values[0].path for param in QUICK}
-    known = [one for one in EXAMPLES if one.path in ACTS & quick and one.path != "pubsub publish"]
+    known = [one for one in EXAMPLES if one.path in ACTS & quick and one.path not in ("pubsub publish", "pubsub probe")]
     return [one for one in known if this_server.has_pgvector() or not one.path.startswith("vector ")]
 
 

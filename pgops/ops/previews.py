@@ -37,6 +37,13 @@ async def preview(db: AsyncPool, action: Action) -> Preview:
     return await _PREVIEWS[action.name](db, action)
 
 
+async def given(db: AsyncPool, action: Action) -> str:
+    """What an act that is given a text would find there now, as a person would edit it. Raises NotFoundError."""
+    if action.name == "outbox_keep":
+        return await outbox_acts.given(db)
+    return await previews_jobs.given(db, action)
+
+
 async def requeue_stuck(db: AsyncPool, action: Action) -> Preview:
     await AsyncQueue(db).require(action.target)
     params = requeue_params(action)

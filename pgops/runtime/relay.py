@@ -20,6 +20,7 @@ from pgops.database import AsyncPool
 from pgops.errors import PgopsError, UnreachableError, UsageError
 from pgops.runtime.delivery import Delivery, Policy, RelayStats
 from pgops.runtime.sinks import Sink
+from pgops.runtime.tidying import Tidying
 from pgops.services.events import PARTS, AsyncEvents
 from pgops.services.models import Batch, Rejected
 
@@ -82,7 +83,7 @@ class Relay:
 
         Raises NotFoundError for an unknown subscription, SchemaError for one of another database, SinkClosedError.
         """
-        pulse = asyncio.create_task(self._pulse())
+        beside = [asyncio.create_task(task) for task in (self._pulse(), self._tidy())]
         try:
             while not self._stopping.is_set():
                 try:
@@ -94,8 +95,9 @@ class Relay:
                     self._next_lease = 0.0
                     await self._rest(RECONNECT_S)
         finally:
-            pulse.cancel()
-            await asyncio.gather(pulse, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             with suppress(PgopsError):
                 await self._save(AsyncEvents(self._db))
                 await AsyncEvents(self._db).release(self._subscription, owner=self.owner, token=self.token)
@@ -167,6 +169,15 @@ class Relay:
             await asyncio.sleep(self._lease_s / 3)
             with suppress(PgopsError):
                 await AsyncEvents(self._db).renew(self._subscription, token=self.token, lease_s=self._lease_s)
+
+    async def _tidy(self) -> None:
+        tidying = Tidying(self._db, cache=False)
+        while True:
+            try:
+                await tidying.run(self._stopping)
+                return
+            except PgopsError as error:
+                log.warning("old events cannot be let go: %s", error)
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -40,7 +40,16 @@ from pgops.services.models.jsonvalue import JsonValue, read_json
 from pgops.services.models.kv import KvEntry, KvPage
 from pgops.services.models.limits import Algorithm, Decision
 from pgops.services.models.pgmq import PgmqMessage, PgmqQueue
-from pgops.services.models.pubsub import Channel, Message, Missed
+from pgops.services.models.pubsub import (
+    Channel,
+    ChannelListener,
+    Message,
+    Missed,
+    ProbeCause,
+    PubsubProbe,
+    QueueHolder,
+    Trouble,
+)
 from pgops.services.models.queue import (
     Cancelled,
     CancelRequest,
@@ -84,6 +93,7 @@ __all__ = [
     "CancelRequest",
     "Cancelled",
     "Channel",
+    "ChannelListener",
     "Claim",
     "Collection",
     "Counted",
@@ -131,8 +141,11 @@ __all__ = [
     "Path",
     "PgmqMessage",
     "PgmqQueue",
+    "ProbeCause",
+    "PubsubProbe",
     "Purged",
     "PurgedEvents",
+    "QueueHolder",
     "QueueSettings",
     "Reaped",
     "Rebased",
@@ -143,6 +156,7 @@ __all__ = [
     "Subscription",
     "TextRow",
     "Ticked",
+    "Trouble",
     "Turn",
     "VectorIndex",
     "VectorRow",
