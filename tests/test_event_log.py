@@ -2,8 +2,8 @@
 inbox; how long events are kept; and a log that was restored elsewhere."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -502,7 +502,7 @@ async def test_whoever_leases_renews_advances_and_sets_back_at_once_never_deadlo
 
     await asyncio.gather(
         again(lambda: go_on(1)), again(lambda: go_on(2)),
-        again(lambda: events.renew("s", token=1, lease_s=0.005)), again(lambda: events.renew("s", token=2, lease_s=0.005)),
-        again(lambda: events.replay("s", datetime.now(UTC))),
-        again(lambda: events.release("s", owner="2", token=2)),
+        again(lambda: events.renew("s", token=1, lease_s=0.005)),
+        again(lambda: events.renew("s", token=2, lease_s=0.005)),
+        again(lambda: events.replay("s", datetime.now(UTC))), again(lambda: events.release("s", owner="2", token=2)),
     )  # fmt: skip
