@@ -12,11 +12,13 @@ import random
 import signal
 import sys
 import time
+import traceback
 from typing import Any
 
 import psycopg
 
 from pgops.database import AsyncBound, AsyncPool
+from pgops.errors import PgopsError
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import FunctionSink
 from pgops.services.inbox import AsyncInbox
@@ -65,10 +67,14 @@ class Once:
 async def main(dsn: str, path: str, lease_s: str) -> None:
     async with AsyncPool.open(dsn) as db:
         sinks = {"heard": FunctionSink(Heard(path).__call__), "once": FunctionSink(Once(dsn).__call__)}
-        relays = [Relay(db, name, sink, lease_s=float(lease_s), backoff_max_s=0.5) for name, sink in sinks.items()]
+        relays = [Relay(db, name, sink, batch=2, lease_s=float(lease_s)) for name, sink in sinks.items()]
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: [relay.stop() for relay in relays])
         await asyncio.gather(*(relay.run() for relay in relays))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except PgopsError as error:
+        traceback.print_exc()
+        sys.exit(error.exit_code)

@@ -16,7 +16,7 @@ import psycopg
 from pgops import Pgops
 
 Conn = psycopg.Connection[Any]
-KEYS = 40
+KEYS = 16
 LOST = (psycopg.OperationalError, psycopg.errors.DeadlockDetected)
 
 
@@ -49,7 +49,7 @@ def transact(pg: Pgops, conn: Conn, dice: random.Random) -> None:
             conn.execute("rollback to savepoint aside")
         append(pg, conn, f"k{key}", dice)
         time.sleep(dice.uniform(0, 0.01))
-    time.sleep(dice.uniform(0.5, 2) if dice.random() < 0.02 else 0)
+    time.sleep(dice.uniform(0.5, 2) if dice.random() < 0.01 else 0)
     if dice.random() < 0.1:
         conn.rollback()
     else:
