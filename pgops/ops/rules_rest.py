@@ -29,7 +29,7 @@ def outbox(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterato
             code="outbox.away",
             severity="critical",
             title="the event log belongs to another cluster",
-            evidence=f"{many(len(items(now.outbox)), 'subscription')} with cursors of another: it was restored or copied",
+            evidence=f"{many(len(items(now.outbox)), 'subscription')} with cursors of another: restored or copied",
             why="Relays deliver nothing, since cursors mean nothing here; events wait in the log.",
             remedy="pgops outbox rebase: nothing is skipped, and what was under way may come twice",
         )
