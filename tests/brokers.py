@@ -1,15 +1,18 @@
-"""Real brokers of one's own, as long as a block lasts: nothing of a Redis or RabbitMQ that runs on the machine is used.
+"""Real brokers of one's own, as long as a block lasts: nothing of a Redis, RabbitMQ or NATS that runs on the machine is
+used. Those that can be killed and started again keep what they hold in a folder.
 
-Needs Debian's redis-server and rabbitmq-server; `requires` says so where one is missing.
+Needs Debian's redis-server, rabbitmq-server and nats-server; `requires` says so where one is missing.
 """
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -21,23 +24,91 @@ RABBITMQ_CONFIG = """
            {disk_free_limit, 50000000}]},
  {kernel, [{inet_dist_use_interface, {127, 0, 0, 1}}]}].
 """
+NATS_CONFIG = """
+host: 127.0.0.1, port: PORT
+jetstream { store_dir: "FOLDER", max_mem: 32MB, max_file: 512MB }
+authorization { users = [{ user: app, password: "s3cret-word" }] }
+"""
+
+
+@dataclass
+class Broker:
+    """A broker in a process group of its own. `where` is a socket's path, or a port on 127.0.0.1."""
+
+    name: str
+    argv: list[str]
+    folder: Path
+    where: "str | int"
+    environment: dict[str, str] | None = None
+    _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """It answers when this returns."""
+        with (self.folder / "output").open("a") as said:
+            self._process = subprocess.Popen(
+                self.argv, stdout=said, stderr=said, cwd=self.folder, env=self.environment, start_new_session=True
+            )
+        _await(self._answers, self.name, self.folder)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _answers(self) -> bool:
+        if isinstance(self.where, str):
+            return _answers(socket.AF_UNIX, self.where)
+        return _answers(socket.AF_INET, ("127.0.0.1", self.where))
 
 
 @contextmanager
 def redis_server(*arguments: str) -> Iterator[str]:
     """The path of the Unix socket of a Redis without persistence; `arguments` are its own (`--appendonly yes`)."""
+    with redis_broker(*arguments) as broker:
+        yield str(broker.where)
+
+
+@contextmanager
+def redis_broker(*arguments: str) -> Iterator[Broker]:
     program = requires("redis-server")
     with _folder("redis") as folder:
         path = folder / "redis.sock"
         argv = [program, "--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", "", *arguments]
-        with _running(argv, folder):
-            _await(lambda: _answers(socket.AF_UNIX, str(path)), "Redis", folder)
-            yield str(path)
+        with _running(Broker("Redis", argv, folder, str(path))) as broker:
+            yield broker
+
+
+@contextmanager
+def nats_server() -> Iterator[Broker]:
+    """A NATS with JetStream in files, for the user app with the password s3cret-word."""
+    program = requires("nats-server")
+    with _folder("nats") as folder:
+        port = _free_port()
+        config = folder / "nats.conf"
+        config.write_text(NATS_CONFIG.replace("PORT", str(port)).replace("FOLDER", str(folder / "data")))
+        with _running(Broker("NATS", [program, "-c", str(config)], folder, port)) as broker:
+            yield broker
 
 
 @contextmanager
 def rabbitmq_server() -> Iterator[int]:
     """The port on 127.0.0.1 of a RabbitMQ with the user guest."""
+    with rabbitmq_broker() as broker:
+        yield int(broker.where)
+
+
+@contextmanager
+def rabbitmq_broker() -> Iterator[Broker]:
     program = requires("rabbitmq-server", folder=RABBITMQ_BIN)
     with _folder("rabbitmq") as folder:
         port, names, peers = _free_port(), _free_port(), _free_port()
@@ -56,10 +127,10 @@ def rabbitmq_server() -> Iterator[int]:
             "RABBITMQ_LOG_BASE": str(folder / "logs"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
         }
-        with _running([requires("epmd"), "-port", str(names), "-address", "127.0.0.1"], folder, environment):
-            with _running([program], folder, environment):
-                _await(lambda: _answers(socket.AF_INET, ("127.0.0.1", port)), "RabbitMQ", folder)
-                yield port
+        peer_names = [requires("epmd"), "-port", str(names), "-address", "127.0.0.1"]
+        with _running(Broker("epmd", peer_names, folder, names, environment)):
+            with _running(Broker("RabbitMQ", [program], folder, port, environment)) as broker:
+                yield broker
 
 
 @contextmanager
@@ -72,19 +143,12 @@ def _folder(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(argv: list[str], folder: Path, environment: dict[str, str] | None = None) -> Iterator[None]:
-    """A program in a process group of its own, all of which ends with the block."""
-    with (folder / "output").open("a") as said:
-        process = subprocess.Popen(argv, stdout=said, stderr=said, cwd=folder, env=environment, start_new_session=True)
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def _running(broker: Broker) -> Iterator[Broker]:
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.stop()
 
 
 def _await(ready: Callable[[], bool], name: str, folder: Path) -> None:
