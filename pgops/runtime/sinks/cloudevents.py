@@ -48,6 +48,12 @@ def context(event: Event) -> dict[str, str]:
     return {**found, "traceparent": traceparent} if isinstance(traceparent, str) else found
 
 
+def headers(event: Event) -> dict[str, str]:
+    """`context` as the headers of a message, named as the bindings for RabbitMQ, NATS and HTTP do; the trace as tracing
+    libraries look for it."""
+    return {name if name == "traceparent" else f"ce-{name}": value for name, value in context(event).items()}
+
+
 def header_value(text: str) -> str:
     """An attribute as a header's value: what is not printable ASCII, and blank, quote and percent, percent-encoded
     (http-protocol-binding.md of 1.0.2, 3.1.3.2)."""

@@ -17,10 +17,11 @@ import nats.aio.client
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
+from nats.js.api import PubAck
 
 from pgops.errors import PgopsError, UnreachableError
 from pgops.runtime.sinks.address import parse, template
-from pgops.runtime.sinks.cloudevents import CONTENT_TYPE, cloudevent, context, header_value
+from pgops.runtime.sinks.cloudevents import CONTENT_TYPE, cloudevent, header_value, headers
 from pgops.runtime.sinks.contract import not_as_set_up
 from pgops.runtime.sinks.lanes import Refusal, in_lanes
 from pgops.services.models import Event
@@ -49,6 +50,8 @@ class NatsSink:
         self._subject = template(prefix if "{" in prefix else f"{prefix}.{{topic}}".lstrip("."), address.shown)
         self._expected = {"Nats-Expected-Stream": address.options["stream"]} if "stream" in address.options else {}
         self._client: nats.aio.client.Client | None = None
+        self._stream: JetStreamContext | None = None
+        self._under_way: set[asyncio.Future[PubAck]] = set()
         self._heard = ""
         self._worked = False
 
@@ -57,28 +60,36 @@ class NatsSink:
         await in_lanes(events, lambda event: self._publish(stream, event), at_once=AT_ONCE)
 
     async def close(self) -> None:
-        client, self._client = self._client, None
+        client, self._client, self._stream = self._client, None, None
         if client is not None:
             with suppress(Exception):
                 async with asyncio.timeout(CLOSE_S):
                     await client.close()
 
     async def _open(self) -> JetStreamContext:
-        if self._client is None or not self._client.is_connected:
+        if self._client is not None and self._stream is not None and self._client.is_connected:
+            return self._stream
+        await self.close()
+        self._client = client = nats.aio.client.Client()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await client.connect(
+                    self._server, name="pgops", allow_reconnect=False, connect_timeout=CONNECT_S, ping_interval=10,
+                    max_outstanding_pings=2, error_cb=self._hear, disconnected_cb=self._give_up, user=self._user,
+                    password=self._password, token=self._token, user_credentials=self._credentials,
+                )  # fmt: skip
+        except (nats.errors.Error, OSError, ValueError) as error:
             await self.close()
-            self._client = client = nats.aio.client.Client()
-            try:
-                async with asyncio.timeout(CONNECT_S):
-                    await client.connect(
-                        self._server, name="pgops", allow_reconnect=False, connect_timeout=CONNECT_S,
-                        ping_interval=10, max_outstanding_pings=2, error_cb=self._hear, user=self._user,
-                        password=self._password, token=self._token, user_credentials=self._credentials,
-                    )  # fmt: skip
-            except (nats.errors.Error, OSError, ValueError) as error:
-                await self.close()
-                raise self._unreachable(error) from error
-            self._worked = True
-        return self._client.jetstream(timeout=ACK_S)
+            raise self._unreachable(error) from error
+        self._worked = True
+        self._stream = client.jetstream(timeout=ACK_S)
+        return self._stream
+
+    async def _give_up(self) -> None:
+        """The connection is lost: no ack will come for what is under way."""
+        for ack in list(self._under_way):
+            if not ack.done():
+                ack.set_exception(ConnectionError("the connection was lost"))
 
     async def _publish(self, stream: JetStreamContext, event: Event) -> None:
         """Returns when a stream has stored it."""
@@ -86,9 +97,14 @@ class NatsSink:
         if ".." in f".{subject}.":
             raise Refusal(f"{subject!r} is no subject: a part of it is empty", poison=True)
         subject = _NO_TOKEN.sub(lambda found: quote(found[0], safe=""), subject)
-        headers = {"Nats-Msg-Id": str(event.event_id), **self._expected, **_headers(event)}
+        beside = {name: header_value(value) for name, value in headers(event).items()}
+        beside |= {"Nats-Msg-Id": str(event.event_id), "Content-Type": CONTENT_TYPE, **self._expected}
         try:
-            await stream.publish(subject, cloudevent(event).encode(), timeout=ACK_S, headers=headers)
+            ack = await stream.publish_async(subject, cloudevent(event).encode(), headers=beside)
+            self._under_way.add(ack)
+            ack.add_done_callback(self._under_way.discard)
+            async with asyncio.timeout(ACK_S):
+                await ack
         except nats.errors.MaxPayloadError as error:
             raise Refusal("it is larger than max_payload of the NATS server", poison=True) from error
         except nats.js.errors.NoStreamResponseError as error:
@@ -130,10 +146,3 @@ class NatsSink:
             hint = "check user, password, token or credentials file, and what the user may publish to"
             return not_as_set_up(f"{self._shown} refuses this user: {said}", hint, worked=self._worked)
         return UnreachableError(f"{self._shown} cannot be reached: {said}")
-
-
-def _headers(event: Event) -> dict[str, str]:
-    found = {
-        name if name == "traceparent" else f"ce-{name}": header_value(value) for name, value in context(event).items()
-    }
-    return {**found, "Content-Type": CONTENT_TYPE}

@@ -31,7 +31,7 @@ from pamqp.commands import Basic
 
 from pgops.errors import PgopsError, UnreachableError
 from pgops.runtime.sinks.address import parse, template
-from pgops.runtime.sinks.cloudevents import CONTENT_TYPE, cloudevent, context
+from pgops.runtime.sinks.cloudevents import CONTENT_TYPE, cloudevent, headers
 from pgops.runtime.sinks.contract import not_as_set_up
 from pgops.runtime.sinks.lanes import Refusal, in_lanes
 from pgops.runtime.sinks.rabbitmq_publisher import Publisher
@@ -137,8 +137,7 @@ class RabbitSink:
 def _properties(event: Event) -> Basic.Properties:
     return Basic.Properties(
         content_type=CONTENT_TYPE, delivery_mode=2, message_id=str(event.event_id), timestamp=event.created_at,
-        headers={f"cloudEvents_{name}" if name != "traceparent" else name: value
-                 for name, value in context(event).items()},
+        headers={**headers(event)},
     )  # fmt: skip
 
 

@@ -107,10 +107,10 @@ class RedisSink:
             pipeline.xadd(stream, _fields(event), maxlen=self._maxlen, approximate=True)
         try:
             answers = await pipeline.execute(raise_on_error=False)
-        except SETUP_ERRORS as error:
-            hint = "check user and password, and what the user may do: it needs XADD, MULTI and EXEC on the stream"
-            raise not_as_set_up(f"{self._shown} refuses this user: {error}", hint, worked=self._worked) from error
         except (RedisError, OSError) as error:
+            if any(isinstance(one, SETUP_ERRORS) for one in (error, error.__cause__, error.__context__)):
+                hint = "check user and password, and what the user may do: it needs XADD, MULTI and EXEC on the stream"
+                raise not_as_set_up(f"{self._shown} refuses this user: {error}", hint, worked=self._worked) from error
             raise UnreachableError(f"{self._shown} took nothing: {str(error) or type(error).__name__}") from error
         self._worked = True
         return {

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from pgops.errors import UnreachableError, UsageError
 from pgops.runtime.sinks.address import parse
-from pgops.runtime.sinks.cloudevents import CONTENT_TYPE, cloudevent, context
+from pgops.runtime.sinks.cloudevents import CONTENT_TYPE, cloudevent, headers
 from pgops.runtime.sinks.contract import not_as_set_up
 from pgops.runtime.sinks.lanes import Refusal, in_lanes
 from pgops.services.models import Event
@@ -110,8 +110,5 @@ def _group(event: Event) -> str:
 
 
 def _attributes(event: Event) -> dict[str, dict[str, str]]:
-    values = {f"ce-{name}" if name != "traceparent" else name: value for name, value in context(event).items()}
-    return {
-        name: {"DataType": "String", "StringValue": value}
-        for name, value in {**values, "content-type": CONTENT_TYPE}.items()
-    }
+    values = {**headers(event), "content-type": CONTENT_TYPE}
+    return {name: {"DataType": "String", "StringValue": value} for name, value in values.items()}
