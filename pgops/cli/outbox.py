@@ -88,9 +88,11 @@ async def subscribe(
     sink: Annotated[str, typer.Option("--sink", help="A note of where its events go.")] = "",
 ) -> None:
     """Make a subscription; one that exists with the same settings is left as it is."""
+    from pgops.runtime.sinks.address import shown
+
     async with cli.connect() as pg:
         known = {one.name for one in await pg.events.subscriptions()}
-        made = await pg.events.subscribe(name, topics=topic or None, start=start, sink=sink)
+        made = await pg.events.subscribe(name, topics=topic or None, start=start, sink=shown(sink))
     changed = int(name not in known)
     message = f"subscribed {name}" if changed else f"{name} is subscribed already"
     cli.done("subscribe", message, changed=changed, more={"subscription": made})

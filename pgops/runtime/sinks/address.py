@@ -107,14 +107,14 @@ def taken_out(url: str, options: Collection[str]) -> tuple[str, dict[str, str]]:
 
 
 def shown(name: str) -> str:
-    """The name of a sink without its secrets: a web address down to its host, of any other URL all but the password
-    and options that may be one."""
+    """The name of a sink without its secrets: a web address down to its host, of any other URL all but the password,
+    a user who has none (it may be a token), and options that may be one."""
     scheme, there, rest = name.partition("://")
     if not there:
         return name
     rest, _, query = rest.partition("?") if "@" not in rest.partition("?")[2] else (rest, "", "")
     credentials, at, place = rest.rpartition("@")
-    user = f"{credentials.partition(':')[0]}:{HIDDEN}@" if ":" in credentials else f"{credentials}{at}"
+    user = f"{credentials.partition(':')[0]}:{HIDDEN}@" if ":" in credentials else f"{HIDDEN}@" if at else ""
     if scheme in ("http", "https"):
         host, slash, path = place.partition("/")
         return f"{scheme}://{_host(host)}{'/…' if path or query else slash}"

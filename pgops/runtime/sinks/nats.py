@@ -28,7 +28,7 @@ from pgops.services.models import Event
 
 EXAMPLE = "nats://localhost:4222/events?stream=EVENTS"
 AT_ONCE = 500
-CONNECT_S, ACK_S, CLOSE_S = 5, 5.0, 2.0
+CONNECT_S, ACK_S, CLOSE_S, LOOK_S = 5, 5.0, 2.0, 0.05
 TOO_LARGE = 10054
 DENIED = re.compile(r"authorization violation|authentication|permissions violation|nkey|signature", re.IGNORECASE)
 _NO_TOKEN = re.compile(r"[\s*>\x00-\x1f\x7f]")
@@ -57,7 +57,11 @@ class NatsSink:
 
     async def deliver(self, events: Sequence[Event]) -> None:
         stream = await self._open()
-        await in_lanes(events, lambda event: self._publish(stream, event), at_once=AT_ONCE)
+        watching = asyncio.create_task(self._watch())
+        try:
+            await in_lanes(events, lambda event: self._publish(stream, event), at_once=AT_ONCE)
+        finally:
+            watching.cancel()
 
     async def close(self) -> None:
         client, self._client, self._stream = self._client, None, None
@@ -74,8 +78,8 @@ class NatsSink:
         try:
             async with asyncio.timeout(CONNECT_S):
                 await client.connect(
-                    self._server, name="pgops", allow_reconnect=False, connect_timeout=CONNECT_S, ping_interval=10,
-                    max_outstanding_pings=2, error_cb=self._hear, disconnected_cb=self._give_up, user=self._user,
+                    self._server, name="pgops", allow_reconnect=False, reconnect_time_wait=0, ping_interval=10,
+                    max_outstanding_pings=2, connect_timeout=CONNECT_S, error_cb=self._hear, user=self._user,
                     password=self._password, token=self._token, user_credentials=self._credentials,
                 )  # fmt: skip
         except (nats.errors.Error, OSError, ValueError) as error:
@@ -85,8 +89,12 @@ class NatsSink:
         self._stream = client.jetstream(timeout=ACK_S)
         return self._stream
 
-    async def _give_up(self) -> None:
-        """The connection is lost: no ack will come for what is under way."""
+    async def _watch(self) -> None:
+        """Once the connection is lost no ack will come for what is under way. The client's own callback says so only
+        after it has cleaned up, which may take longer than an ack."""
+        client = self._client
+        while client is not None and client.is_connected:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)
         for ack in list(self._under_way):
             if not ack.done():
                 ack.set_exception(ConnectionError("the connection was lost"))

@@ -36,7 +36,7 @@ EXAMPLE = "https://example.com/hooks/orders?secret_env=ORDERS_SECRET"
 OPTIONS = ("secret_env", "timeout", "concurrency", "allow_private")
 SECRET_ENV = "PGOPS_WEBHOOK_SECRET"
 CONNECT_S, LOOK_UP_S, KNOWN_FOR_S, CLOSE_S = 5.0, 5.0, 30.0, 2.0
-HOLD_S, LONGEST_HOLD_S = 2.0, 3_600.0
+HOLD_S, LONGEST_HOLD_S = 1.0, 3_600.0
 PATIENCE = 5
 PRIVATE = "is an address of this machine or of a private network"
 ALLOW = "add allow_private=1 to the URL if that is meant"
