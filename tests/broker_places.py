@@ -2,6 +2,8 @@
 arrived there, in order.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -52,26 +54,29 @@ class Rabbit(Place):
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker)
-        self._server = f"amqp://guest:guest@127.0.0.1:{broker.where}/"
+        self.server = f"amqp://guest:guest@127.0.0.1:{broker.where}/"
         place = f"127.0.0.1:{broker.where}/"
         self.url = f"rabbitmq://guest:guest@{place}?routing_key={self.name}"
         self.nowhere = f"amqp://{place}?routing_key=nowhere"
         self.denied = f"rabbitmq://guest:{PASSWORD}@{place}"
 
     async def open(self) -> None:
-        async with aiormq.connect(self._server) as connection:
-            channel = await connection.channel()
+        async with self.channel() as channel:
             await channel.queue_declare(self.name, durable=True)
 
     async def arrived(self) -> list[Arrived]:
         found = []
-        async with aiormq.connect(self._server) as connection:  # without an ack all of it goes back
-            channel = await connection.channel()
+        async with self.channel() as channel:  # without an ack all of it goes back
             while (got := await channel.basic_get(self.name)).delivery_tag is not None:
                 properties = got.header.properties
                 assert (properties.delivery_mode, properties.content_type) == (2, "application/cloudevents+json")
                 found.append(Arrived(got.body, properties.message_id, properties.headers))
         return found
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[Any]:
+        async with aiormq.connect(self.server) as connection:
+            yield await connection.channel()
 
 
 class Nats(Place):
@@ -87,12 +92,11 @@ class Nats(Place):
         self.denied = f"nats://{USER}:wrong-{PASSWORD}@{place}/{self.name}"
 
     async def open(self) -> None:
-        async with await nats.connect(self._server) as client:
-            await client.jetstream().add_stream(name=self.name, subjects=[f"{self.name}.>"])
+        async with self.stream() as stream:
+            await stream.add_stream(name=self.name, subjects=[f"{self.name}.>"])
 
     async def arrived(self) -> list[Arrived]:
-        async with await nats.connect(self._server) as client:
-            stream = client.jetstream()
+        async with self.stream() as stream:
             there = (await stream.stream_info(self.name)).state.messages
             found: list[Arrived] = []
             if there:
@@ -105,6 +109,11 @@ class Nats(Place):
                         assert got.headers is not None and got.headers["Content-Type"] == "application/cloudevents+json"
                         found.append(Arrived(got.data, got.headers["Nats-Msg-Id"], got.headers))
             return found
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[Any]:
+        async with await nats.connect(self._server) as client:
+            yield client.jetstream()
 
 
 class RedisStream(Place):

@@ -93,7 +93,7 @@ def nats_server() -> Iterator[Broker]:
     """A NATS with JetStream in files, for the user app with the password s3cret-word."""
     program = requires("nats-server")
     with _folder("nats") as folder:
-        port = _free_port()
+        port = free_port()
         config = folder / "nats.conf"
         config.write_text(NATS_CONFIG.replace("PORT", str(port)).replace("FOLDER", str(folder / "data")))
         with _running(Broker("NATS", [program, "-c", str(config)], folder, port)) as broker:
@@ -111,7 +111,7 @@ def rabbitmq_server() -> Iterator[int]:
 def rabbitmq_broker() -> Iterator[Broker]:
     program = requires("rabbitmq-server", folder=RABBITMQ_BIN)
     with _folder("rabbitmq") as folder:
-        port, names, peers = _free_port(), _free_port(), _free_port()
+        port, names, peers = free_port(), free_port(), free_port()
         (folder / "advanced.config").write_text(RABBITMQ_CONFIG.replace("PORT", str(port)))
         (folder / "enabled_plugins").write_text("[].")
         environment = {
@@ -164,7 +164,8 @@ def _answers(family: int, address: "str | tuple[str, int]") -> bool:
         return probe.connect_ex(address) == 0
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on 127.0.0.1 that nobody has at the moment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -51,6 +51,15 @@ async def relayed(db: AsyncPool, url: str, count: int, **options: Any) -> Relay:
     return relay
 
 
+async def ended(db: AsyncPool, url: str) -> None:
+    """A relay that ends by itself."""
+    sink = open_sink(url)
+    try:
+        await Relay(db, "s", sink).run()
+    finally:
+        await sink.close()
+
+
 def numbers(posted: list[Posted]) -> list[Any]:
     return [json.loads(one.body)["data"] for one in posted]
 
@@ -179,7 +188,7 @@ async def test_what_is_no_answer_of_the_endpoint_ends_a_relay_that_never_got_thr
     await events.append("t", 1)
     hook.answer = status(code, Location=f"http://127.0.0.1:{hook.port}/elsewhere")
     with pytest.raises(SinkClosedError, match=f"answers {code}") as caught:
-        await Relay(db, "s", open_sink(hook.url)).run()
+        await ended(db, hook.url)
     assert "redirects are not followed" in caught.value.hint
     assert [one.path for one in hook.posted] == ["/hook"]
     hook.script = [status(200), status(code)]
@@ -224,7 +233,7 @@ async def test_a_name_is_judged_by_where_it_leads_and_only_that_address_is_calle
     await events.append("t", 1)
     url = f"http://hooks.example.com:{hook.port}/hook"
     with pytest.raises(SinkClosedError, match=r"private network \(127.0.0.1\)"):
-        await Relay(db, "s", open_sink(url)).run()
+        await ended(db, url)
     assert hook.posted == []
     asked.clear()
     await relayed(db, f"{url}?allow_private=1", 1)
@@ -268,8 +277,10 @@ async def test_the_relay_stops_while_it_is_asked_to_wait(hook: Endpoint, events:
     hook.answer = status(429, Retry_After="600")
     await events.append("t", 1)
     began = time.monotonic()
-    async with running(db, open_sink(hook.url)) as relay:
+    sink = open_sink(hook.url)
+    async with running(db, sink) as relay:
         await until(lambda: relay.stats.outages)
+    await sink.close()
     assert time.monotonic() - began < 5
     assert (await events.lag("s")).events == 1
     assert len(hook.posted) == 1

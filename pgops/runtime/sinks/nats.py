@@ -17,13 +17,13 @@ import nats.aio.client
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import PubAck
 
 from pgops.errors import PgopsError, UnreachableError
 from pgops.runtime.sinks.address import parse, template
 from pgops.runtime.sinks.cloudevents import CONTENT_TYPE, cloudevent, header_value, headers
 from pgops.runtime.sinks.contract import not_as_set_up
 from pgops.runtime.sinks.lanes import Refusal, in_lanes
+from pgops.runtime.sinks.nats_acks import Acks
 from pgops.services.models import Event
 
 EXAMPLE = "nats://localhost:4222/events?stream=EVENTS"
@@ -50,29 +50,28 @@ class NatsSink:
         self._subject = template(prefix if "{" in prefix else f"{prefix}.{{topic}}".lstrip("."), address.shown)
         self._expected = {"Nats-Expected-Stream": address.options["stream"]} if "stream" in address.options else {}
         self._client: nats.aio.client.Client | None = None
-        self._stream: JetStreamContext | None = None
-        self._under_way: set[asyncio.Future[PubAck]] = set()
+        self._acks: Acks | None = None
         self._heard = ""
         self._worked = False
 
     async def deliver(self, events: Sequence[Event]) -> None:
-        stream = await self._open()
+        acks = await self._open()
         watching = asyncio.create_task(self._watch())
         try:
-            await in_lanes(events, lambda event: self._publish(stream, event), at_once=AT_ONCE)
+            await in_lanes(events, lambda event: self._publish(acks, event), at_once=AT_ONCE)
         finally:
             watching.cancel()
 
     async def close(self) -> None:
-        client, self._client, self._stream = self._client, None, None
+        client, self._client, self._acks = self._client, None, None
         if client is not None:
             with suppress(Exception):
                 async with asyncio.timeout(CLOSE_S):
                     await client.close()
 
-    async def _open(self) -> JetStreamContext:
-        if self._client is not None and self._stream is not None and self._client.is_connected:
-            return self._stream
+    async def _open(self) -> Acks:
+        if self._client is not None and self._acks is not None and self._client.is_connected:
+            return self._acks
         await self.close()
         self._client = client = nats.aio.client.Client()
         try:
@@ -82,12 +81,13 @@ class NatsSink:
                     max_outstanding_pings=2, connect_timeout=CONNECT_S, error_cb=self._hear, user=self._user,
                     password=self._password, token=self._token, user_credentials=self._credentials,
                 )  # fmt: skip
+                acks = await Acks.open(client, ACK_S)
         except (nats.errors.Error, OSError, ValueError) as error:
             await self.close()
             raise self._unreachable(error) from error
         self._worked = True
-        self._stream = client.jetstream(timeout=ACK_S)
-        return self._stream
+        self._acks = acks
+        return acks
 
     async def _watch(self) -> None:
         """Once the connection is lost no ack will come for what is under way. The client's own callback says so only
@@ -95,11 +95,10 @@ class NatsSink:
         client = self._client
         while client is not None and client.is_connected:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)
-        for ack in list(self._under_way):
-            if not ack.done():
-                ack.set_exception(ConnectionError("the connection was lost"))
+        if self._acks is not None:
+            self._acks.give_up()
 
-    async def _publish(self, stream: JetStreamContext, event: Event) -> None:
+    async def _publish(self, acks: Acks, event: Event) -> None:
         """Returns when a stream has stored it."""
         subject = self._subject(event)
         if ".." in f".{subject}.":
@@ -108,15 +107,11 @@ class NatsSink:
         beside = {name: header_value(value) for name, value in headers(event).items()}
         beside |= {"Nats-Msg-Id": str(event.event_id), "Content-Type": CONTENT_TYPE, **self._expected}
         try:
-            ack = await stream.publish_async(subject, cloudevent(event).encode(), headers=beside)
-            self._under_way.add(ack)
-            ack.add_done_callback(self._under_way.discard)
-            async with asyncio.timeout(ACK_S):
-                await ack
+            await acks.publish(subject, cloudevent(event).encode(), beside)
         except nats.errors.MaxPayloadError as error:
             raise Refusal("it is larger than max_payload of the NATS server", poison=True) from error
         except nats.js.errors.NoStreamResponseError as error:
-            raise await self._no_stream(stream, subject) from error
+            raise await self._no_stream(acks.stream, subject) from error
         except nats.js.errors.APIError as error:
             raise self._refused(error) from error
         except (nats.errors.Error, OSError, ValueError) as error:

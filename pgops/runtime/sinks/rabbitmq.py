@@ -22,7 +22,7 @@ from aiormq.exceptions import (
     ChannelInvalidStateError,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
-    ConnectionNotAllowed,
+    InvalidFrameError,
     ProbableAuthenticationError,
     PublishError,
 )
@@ -42,7 +42,7 @@ AT_ONCE = 1_000
 CONNECT_S, CONFIRM_S, CLOSE_S = 5.0, 15.0, 2.0
 MOST_BYTES_OF_A_KEY = 255
 SETUP_ERRORS = (
-    AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed, ChannelNotFoundEntity, ChannelAccessRefused,
+    AuthenticationError, ProbableAuthenticationError, InvalidFrameError, ChannelNotFoundEntity, ChannelAccessRefused,
 )  # fmt: skip
 
 
@@ -129,9 +129,12 @@ class RabbitSink:
         if isinstance(error, ChannelNotFoundEntity):
             hint = "declare the exchange, or leave it out for the default one"
             return not_as_set_up(f"{self._shown} has no exchange {self._exchange!r}", hint, worked=self._worked)
-        what = "knows no such vhost" if isinstance(error, ConnectionNotAllowed) else "refuses this user"
         hint = "check user, password, vhost, and the user's permissions there"
-        return not_as_set_up(f"{self._shown} {what}: {_reason(error)}", hint, worked=self._worked)
+        if isinstance(
+            error, InvalidFrameError
+        ):  # a Connection.Close in place of OpenOk, whose text aiormq keeps to itself
+            return not_as_set_up(f"{self._shown} knows no such vhost, or not for this user", hint, worked=self._worked)
+        return not_as_set_up(f"{self._shown} refuses this user: {_reason(error)}", hint, worked=self._worked)
 
 
 def _properties(event: Event) -> Basic.Properties:
