@@ -5,13 +5,14 @@ Needs Debian's redis-server, rabbitmq-server and nats-server; `requires` says so
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -48,7 +49,11 @@ class Broker:
             self._process = subprocess.Popen(
                 self.argv, stdout=said, stderr=said, cwd=self.folder, env=self.environment, start_new_session=True
             )
-        _await(self._answers, self.name, self.folder)
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError(f"{self.name} does not answer: {(self.folder / 'output').read_text()[-2000:]}")
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """As a power cut would."""
@@ -151,21 +156,16 @@ def _running(broker: Broker) -> Iterator[Broker]:
         broker.stop()
 
 
-def _await(ready: Callable[[], bool], name: str, folder: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not ready():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{name} does not answer: {(folder / 'output').read_text()[-2000:]}")
-        time.sleep(0.05)
-
-
 def _answers(family: int, address: "str | tuple[str, int]") -> bool:
     with socket.socket(family) as probe:
         return probe.connect_ex(address) == 0
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that nobody has at the moment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port on 127.0.0.1 that nobody has, and that no connection is given for its own end: that one would keep a
+    broker from coming back to it, and who knocks at it might meet himself."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port

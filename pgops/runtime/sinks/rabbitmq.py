@@ -8,6 +8,7 @@ its event is tried again and then parked.
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -50,6 +51,7 @@ class RabbitSink:
     """Publishes to one exchange. It connects when the first event comes, and again after an outage."""
 
     def __init__(self, name: str) -> None:
+        logging.getLogger("aiormq").addHandler(logging.NullHandler())  # what it has to say is raised too
         address = parse(name, EXAMPLE, ("exchange", "routing_key"))
         secure = address.scheme == "amqps"
         user, password = quote(address.user or "guest", safe=""), quote(address.password or "guest", safe="")
