@@ -56,10 +56,14 @@ class Broker:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """As a power cut would. Nothing of it is left when this returns, so that it can be started again."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        with suppress(ProcessLookupError):
+            for _ in range(200):
+                os.killpg(self._process.pid, 0)
+                time.sleep(0.02)
 
     def stop(self) -> None:
         if self._process is None or self._process.poll() is not None:
