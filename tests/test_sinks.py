@@ -332,3 +332,11 @@ def test_a_relay_says_where_it_relayed_to_without_the_password(dsn: str, pgops: 
     document = json.loads(out)
     assert (document["sink"], document["delivered"]) == ("http://127.0.0.1:9/…", 0)
     assert document["outages"] >= 1 and "cannot be reached" in document["last_error"]
+
+
+def test_a_bad_sink_is_told_before_anybody_is_called(pgops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGOPS_DSN", "host=127.0.0.1 port=1")
+    done = pgops("outbox", "relay", "--subscription", "s", "--to", "kafka://broker", "--json")
+    assert (done.code, done.error["message"]) == (2, "there is no sink 'kafka://broker'")
+    assert "rabbitmq://" in done.error["hint"]
+    assert pgops("outbox", "relay", "--subscription", "s", "--to", "queue:email", "--json").code == 3

@@ -41,10 +41,11 @@ def demo(
         ask(f"write demo content into {cli.target.display}", yes=yes)
     else:
         cli.target = Target(None, "embedded")
-    if to and not to.startswith(("queue:", "notify:")):
-        from pgops.runtime.sinks import open_sink
+    if to:
+        from pgops.runtime.sinks import in_database, open_sink
 
-        open_sink(to)
+        if not in_database(to):
+            open_sink(to)
     if headless or not at_terminal(sys.stdin, sys.stdout):
         status.show(cli, asyncio.run(run_headless(seconds, cli.target, to)))
         return

@@ -37,10 +37,11 @@ async def relay(
 ) -> None:
     """Hand a subscription's events to a sink, in the order of each key; several relays share the work."""
     from pgops.runtime.relay import Relay
-    from pgops.runtime.sinks import SinkClosedError, open_sink, shown
+    from pgops.runtime.sinks import SinkClosedError, in_database, open_sink, shown
 
+    found = None if in_database(to) else open_sink(to)
     async with cli.database() as db:
-        sink = open_sink(to, db)
+        sink = found or open_sink(to, db)
         relay = Relay(db, subscription, sink, batch=batch, attempts=attempts)
         try:
             async with told_to_stop(relay.stop), reporting(lambda: counts(asdict(relay.stats))):

@@ -22,7 +22,16 @@ from pgops.runtime.sinks.contract import DeliveryError, Sink, SinkClosedError
 from pgops.runtime.sinks.function import FunctionSink, load_function
 from pgops.runtime.sinks.stdout import StdoutSink
 
-__all__ = ["DeliveryError", "FunctionSink", "Sink", "SinkClosedError", "StdoutSink", "open_sink", "shown"]
+__all__ = [
+    "DeliveryError",
+    "FunctionSink",
+    "Sink",
+    "SinkClosedError",
+    "StdoutSink",
+    "in_database",
+    "open_sink",
+    "shown",
+]
 
 KINDS = (
     "stdout, module:function, queue:NAME, notify:CHANNEL, or a URL: rabbitmq://, nats://, redis://, https:// "
@@ -47,11 +56,16 @@ def open_sink(name: str, db: AsyncPool | None = None) -> Sink:
         return StdoutSink()
     if "://" in name:
         return _broker(name, kind.lower())
-    if kind in ("queue", "notify"):
-        return _in_database(name, kind, db)
+    if in_database(name):
+        return _of_database(name, kind, db)
     if ":" in name:
         return FunctionSink(load_function(name))
     raise _unknown(name)
+
+
+def in_database(name: str) -> bool:
+    """Whether it is a sink of the relay's own database, which `open_sink` then needs."""
+    return name.startswith(("queue:", "notify:")) and "://" not in name
 
 
 def _broker(name: str, scheme: str) -> Sink:
@@ -67,7 +81,7 @@ def _broker(name: str, scheme: str) -> Sink:
     return cast(Sink, getattr(module, sink)(name))
 
 
-def _in_database(name: str, kind: str, db: AsyncPool | None) -> Sink:
+def _of_database(name: str, kind: str, db: AsyncPool | None) -> Sink:
     if db is None:
         raise UsageError(f"{name} is a sink of the relay's own database", "hand it over: open_sink(name, db)")
     if kind == "queue":

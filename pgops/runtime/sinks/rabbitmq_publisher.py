@@ -15,7 +15,7 @@ from pamqp.commands import Basic
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
-FRAME_OVERHEAD = 8
+FRAME_OVERHEAD, FRAME_BYTES = 8, 131_072
 FULL_QUEUE_S = 0.001
 
 
@@ -25,7 +25,7 @@ class Publisher:
     def __init__(self, channel: aiormq.Channel, exchange: str) -> None:
         self.channel = channel
         self._loop = asyncio.get_running_loop()
-        self._most = channel.connection.connection_tune.frame_max - FRAME_OVERHEAD
+        self._most = (channel.connection.connection_tune.frame_max or FRAME_BYTES) - FRAME_OVERHEAD
         self._corked: deque[bytes] = deque()
 
         @lru_cache(maxsize=1_000)

@@ -142,7 +142,8 @@ class WebhookSink:
                     break
         finally:
             await response.aclose()
-        return response.status_code, retry_after(response.headers.get("retry-after"))
+        after = response.headers.get("retry-after")
+        return response.status_code, retry_after(after) if after else None
 
     def _judge(self, status: int, after_s: float | None) -> None:
         answer = meaning(status)
