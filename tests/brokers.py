@@ -28,7 +28,10 @@ RABBITMQ_CONFIG = """
 NATS_CONFIG = """
 host: 127.0.0.1, port: PORT
 jetstream { store_dir: "FOLDER", max_mem: 32MB, max_file: 512MB }
-authorization { users = [{ user: app, password: "s3cret-word" }] }
+authorization { users = [
+  { user: app, password: "s3cret-word" },
+  { user: narrow, password: "s3cret-word", permissions: { publish: ["$JS.API.>", "*.allowed"] } }
+] }
 """
 
 
@@ -99,7 +102,8 @@ def redis_broker(*arguments: str) -> Iterator[Broker]:
 
 @contextmanager
 def nats_server() -> Iterator[Broker]:
-    """A NATS with JetStream in files, for the user app with the password s3cret-word."""
+    """A NATS with JetStream in files, for the user app with the password s3cret-word; narrow, with the same one, may
+    publish to little."""
     program = requires("nats-server")
     with _folder("nats") as folder:
         port = free_port()

@@ -278,6 +278,23 @@ async def test_nats_a_full_stream_is_waited_for_and_a_message_too_large_is_poiso
     assert by_key(await place.arrived()) == {"k": list(range(5))}
 
 
+@only("nats")
+async def test_nats_a_subject_that_may_not_be_published_to_ends_a_new_relay_and_is_an_events_own_failure_later(
+    place: Nats, events: AsyncEvents, db: AsyncPool
+) -> None:
+    sink = open_sink(place.url.replace("nats://app:", "nats://narrow:"))
+    await events.append("secret", 1, key="k")
+    with pytest.raises(SinkClosedError, match=r"refuses this user.*(?i:permissions violation)"):
+        await Relay(db, "s", sink).run()
+    assert await events.parked("s") == []
+    await events.append("allowed", 2, key="j")
+    async with running(db, sink, attempts=2) as relay:
+        await until(lambda: relay.stats.delivered == 1 and relay.stats.parked == 1)
+    await sink.close()
+    (parked,) = await events.parked("s")
+    assert (parked.event.topic, parked.attempts) == ("secret", 2)
+
+
 @only("redis")
 async def test_redis_a_stream_is_trimmed_and_a_key_does_not_overtake_itself_between_streams(
     place: RedisStream, events: AsyncEvents, db: AsyncPool

@@ -29,8 +29,9 @@ from pgops.services.models import Event
 EXAMPLE = "nats://localhost:4222/events?stream=EVENTS"
 AT_ONCE = 500
 CONNECT_S, ACK_S, CLOSE_S, LOOK_S = 5, 5.0, 2.0, 0.05
-TOO_LARGE = 10054
+TOO_LARGE, OTHER_STREAM = 10054, 10060
 DENIED = re.compile(r"authorization violation|authentication|permissions violation|nkey|signature", re.IGNORECASE)
+_DROPPED = re.compile(r'permissions violation for publish to "([^"]*)"', re.IGNORECASE)
 _NO_TOKEN = re.compile(r"[\s*>\x00-\x1f\x7f]")
 
 
@@ -55,6 +56,7 @@ class NatsSink:
         self._worked = False
 
     async def deliver(self, events: Sequence[Event]) -> None:
+        self._heard = ""
         acks = await self._open()
         watching = asyncio.create_task(self._watch())
         try:
@@ -85,7 +87,6 @@ class NatsSink:
         except (nats.errors.Error, OSError, ValueError) as error:
             await self.close()
             raise self._unreachable(error) from error
-        self._worked = True
         self._acks = acks
         return acks
 
@@ -108,6 +109,9 @@ class NatsSink:
         beside |= {"Nats-Msg-Id": str(event.event_id), "Content-Type": CONTENT_TYPE, **self._expected}
         try:
             await acks.publish(subject, cloudevent(event).encode(), beside)
+            self._worked = True
+        except PermissionError as error:
+            raise Refusal(f"{self._shown} refuses it: {error}") if self._worked else self._denied(error) from error
         except nats.errors.MaxPayloadError as error:
             raise Refusal("it is larger than max_payload of the NATS server", poison=True) from error
         except nats.js.errors.NoStreamResponseError as error:
@@ -135,6 +139,9 @@ class NatsSink:
         said = error.description or str(error)
         if error.err_code == TOO_LARGE:
             return Refusal(f"the stream will not have it: {said}", poison=True)
+        if error.err_code == OTHER_STREAM:
+            hint = "name the stream that has these subjects, or leave stream out"
+            return not_as_set_up(f"{self._shown} stores nothing: {said}", hint, worked=self._worked)
         if (error.code or 500) >= 500:
             return UnreachableError(f"{self._shown} stored nothing: {said}")
         return Refusal(f"the stream will not have it: {said}")
@@ -142,10 +149,15 @@ class NatsSink:
     async def _hear(self, error: Exception) -> None:
         """What the server says without being asked; whoever waits for an answer finds it."""
         self._heard = str(error)
+        if self._acks is not None and (dropped := _DROPPED.search(self._heard)):
+            self._acks.deny(dropped[1], self._heard)
 
     def _unreachable(self, error: Exception) -> PgopsError:
-        said, self._heard = self._heard or str(error) or type(error).__name__, ""
+        said = self._heard or str(error) or type(error).__name__
         if DENIED.search(said) or isinstance(error, FileNotFoundError):
-            hint = "check user, password, token or credentials file, and what the user may publish to"
-            return not_as_set_up(f"{self._shown} refuses this user: {said}", hint, worked=self._worked)
+            return self._denied(said)
         return UnreachableError(f"{self._shown} cannot be reached: {said}")
+
+    def _denied(self, said: object) -> PgopsError:
+        hint = "check user, password, token or credentials file, and what the user may publish to"
+        return not_as_set_up(f"{self._shown} refuses this user: {said}", hint, worked=self._worked)

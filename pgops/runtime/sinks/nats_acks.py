@@ -26,7 +26,7 @@ class Acks:
         self._timeout_s = timeout_s
         self._inbox = client.new_inbox()
         self._numbers = count()
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, tuple[str, asyncio.Future[None]]] = {}
 
     @classmethod
     async def open(cls, client: Client, timeout_s: float) -> "Acks":
@@ -36,9 +36,11 @@ class Acks:
         return acks
 
     async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
-        """Returns when a stream has it. Raises NoStreamResponseError, APIError, ConnectionError, TimeoutError."""
+        """Returns when a stream has it. Raises NoStreamResponseError, APIError, PermissionError, ConnectionError,
+        TimeoutError."""
         reply = f"{self._inbox}.{next(self._numbers)}"
-        ack = self._waiting[reply] = asyncio.get_running_loop().create_future()
+        ack = asyncio.get_running_loop().create_future()
+        self._waiting[reply] = (subject, ack)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.publish(subject, body, reply=reply, headers=headers)
@@ -48,12 +50,18 @@ class Acks:
 
     def give_up(self) -> None:
         """No ack will come any more."""
-        for ack in self._waiting.values():
+        for _, ack in self._waiting.values():
             if not ack.done():
                 ack.set_exception(ConnectionError("the connection was lost"))
 
+    def deny(self, subject: str, said: str) -> None:
+        """The server has dropped what goes to `subject`."""
+        for wanted, ack in self._waiting.values():
+            if wanted == subject and not ack.done():
+                ack.set_exception(PermissionError(said))
+
     async def _hear(self, message: Msg) -> None:
-        ack = self._waiting.get(message.subject)
+        _, ack = self._waiting.get(message.subject, ("", None))
         if ack is None or ack.done():
             return
         if message.headers and message.headers.get("Status") == NO_RESPONDERS:

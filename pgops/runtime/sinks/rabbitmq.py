@@ -97,7 +97,7 @@ class RabbitSink:
             raise self._not_as_set_up(error) from error
         except (AMQPError, ChannelInvalidStateError, OSError, EOFError) as error:
             raise UnreachableError(f"{self._shown} cannot be reached: {_reason(error)}") from error
-        self._publisher, self._worked = Publisher(channel, self._exchange), True
+        self._publisher = Publisher(channel, self._exchange)
         return self._publisher
 
     async def _publish(self, publisher: Publisher, event: Event, *, alone: bool) -> None:
@@ -110,6 +110,7 @@ class RabbitSink:
                 raise ChannelInvalidStateError("the channel is closed")
             async with asyncio.timeout(CONFIRM_S):
                 await publisher.publish(cloudevent(event).encode(), routing_key, _properties(event))
+            self._worked = True
         except PublishError as error:
             raise Refusal(_unroutable(self._exchange, routing_key)) from error
         except NackError as error:

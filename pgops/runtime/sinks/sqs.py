@@ -66,7 +66,6 @@ class SqsSink:
     async def deliver(self, events: Sequence[Event]) -> None:
         if not self._url:
             self._url = (await self._call("get_queue_url", QueueName=self._queue))["QueueUrl"]
-            self._worked = True
         await in_lanes(events, self._send, at_once=AT_ONCE)
 
     async def close(self) -> None:
@@ -78,6 +77,7 @@ class SqsSink:
         if self._fifo:
             values |= {"MessageGroupId": _group(event), "MessageDeduplicationId": str(event.event_id)}
         await self._call("send_message", QueueUrl=self._url, **values)
+        self._worked = True
 
     async def _call(self, method: str, **values: Any) -> Any:
         try:
