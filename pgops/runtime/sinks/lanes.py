@@ -68,7 +68,7 @@ class _Batch:
         return False
 
     def finish(self) -> None:
-        if isinstance(self._away, SinkClosedError):
+        if isinstance(self._away, SinkClosedError) and not self._delivered:
             raise self._away
         if self._failed or self._poison or (self._away is not None and self._delivered):
             raise DeliveryError(
