@@ -55,7 +55,7 @@ BREAKS = [
     ),
     Break(
         "cursor: what committed late is read later",
-        "pgops/services/events.sql",
+        "pgops/services/event_cursors.sql",
         "and case when true then e.xid = any(a.ended) end",
         "and false and e.xid = any(a.ended)",
         "tests/test_events.py::test_an_event_that_commits_after_a_later_one_was_read_is_not_lost",

@@ -17,12 +17,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TWINNED = ["listener", "aside", "database", "services/leases", "services/enqueue", "services/cron",
-           "services/queue", "services/events",
+           "services/queue", "services/event_log", "services/event_cursors", "services/event_upkeep",
+           "services/events", "services/inbox",
            "services/cache_upkeep", "services/cache_flights", "services/cache", "services/purging", "services/kv",
            "services/limits", "services/document_index", "services/document_find", "services/documents",
            "services/vector_register", "services/vector_recall", "services/vector_index",
            "services/embedder_http", "services/embedding", "services/vectors", "services/live", "services/durable",
-           "services/pubsub", "services/pgmq_tables", "services/pgmq", "services/client"]  # fmt: skip
+           "services/probe", "services/pubsub", "services/pgmq_tables", "services/pgmq", "services/client"]  # fmt: skip
 NAMES = {
     "AsyncConnection": "Connection",
     "AsyncConnectionPool": "ConnectionPool",

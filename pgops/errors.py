@@ -47,6 +47,10 @@ class RefusedError(PgopsError):
     exit_code = ExitCode.REFUSED
 
 
+class PoolerError(RefusedError):
+    """A pooler that lends sessions for one transaction stands between, and that cannot be done through it."""
+
+
 class NotFoundError(PgopsError):
     """A well-formed no: the named thing does not exist."""
 

@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
-from pgops.errors import RefusedError, UnreachableError
+from pgops.errors import PoolerError, UnreachableError
 from pgops.translation import translate
 
 Connection = psycopg.AsyncConnection[Any]
@@ -52,8 +52,8 @@ class AsyncListener:
 
     @classmethod
     async def open(cls, dsn: str, kwargs: dict[str, Any], channels: Sequence[str]) -> "AsyncListener":
-        """Connect, prove that notifications arrive, and listen. Raises UnreachableError, and RefusedError where a
-        pooler keeps them back."""
+        """Connect, prove that notifications arrive, and listen. Raises UnreachableError, PoolerError where a pooler
+        keeps them back, and RefusedError on a standby."""
         given = conninfo_to_dict(dsn)
         alive = {name: value for name, value in KEEPALIVE.items() if name not in given}
         kwargs = {**kwargs, **alive, "prepare_threshold": None}
@@ -125,7 +125,7 @@ class AsyncListener:
         if not pooled:
             raise UnreachableError("notifications do not arrive on this connection", "is the server overloaded?")
         await self._take_back(backend)
-        raise RefusedError(
+        raise PoolerError(
             "a connection pooler stands between, and keeps notifications back (transaction pooling)",
             "listen over a direct DSN: PostgreSQL's own host and port instead of the pooler's",
         )

@@ -46,6 +46,8 @@ def translate(error: Exception) -> PgopsError:
         return RefusedError("this session is read-only", "leave out --read-only to change data")
     if state == "57014":
         return PgopsError(message, "it took longer than the statement timeout allows, or was cancelled")
+    if state == "54000" and "NOTIFY" in message:
+        return PgopsError(message, "a session keeps it from being emptied; pgops pubsub probe names it")
     if state == "0A000":
         return UnavailableError(message)
     if state == "P0002":

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import cos, sin
+from uuid import UUID
 
 from pgops.errors import NotFoundError, PgopsError
 from pgops.ops.actions import Action, Preview, Result
@@ -25,7 +26,24 @@ from pgops.ops.snapshot import (
     items,
 )
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace, CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PgmqQueue
+from pgops.services.models import (
+    CacheNamespace,
+    ChannelListener,
+    CronEntry,
+    DocumentIndex,
+    Event,
+    JobRow,
+    JobState,
+    ParkedEvent,
+    ParkedKey,
+    PartState,
+    PgmqMessage,
+    PgmqQueue,
+    PubsubProbe,
+    Subscription,
+    Trouble,
+)
+from pgops.tui.source import SubscriptionView
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -164,6 +182,12 @@ BUSY = Snapshot(
     ),
     pubsub=PubsubPart(
         listeners=3, channels=2, queue_usage=0.0, payloads=4, oldest_payload_s=912.0, payload_bytes=122_880,
+        listening=(
+            ChannelListener("invoices", 4_715, "billing", "app", "idle", 302.0),
+            ChannelListener("orders", 4_715, "billing", "app", "idle", 302.0),
+            ChannelListener("orders", 4_420, "shop web 1", "app", "idle", 41.5),
+            ChannelListener("orders", 4_433, "", "report", "idle in transaction", 95.0),
+        ),
     ),
     cache=CachePart(
         hits=912_004, misses=41_220, hit_ratio=0.9567, window_s=None, buffer_hit_ratio=0.9991, entries=518_000,
@@ -347,6 +371,57 @@ MESSAGES = (
 )
 
 
+def parked(id: int, key: str | None, attempts: int, error: str = "HTTP 500: no such customer") -> ParkedEvent:
+    """An event that was put aside."""
+    event = Event(
+        7, id, UUID(int=id), "orders", key, "order.paid", f'{{"order":{id}}}', "{}", NOW - timedelta(minutes=6)
+    )
+    return ParkedEvent(event, attempts, error, NOW - timedelta(minutes=5))
+
+
+SUBSCRIPTION = Subscription(
+    "billing", ("orders",), None, "https://billing.internal/hook", "park", 5, False, NOW, 1_204_551,
+    NOW - timedelta(seconds=1), 3, 1, True, ("relay-1:77", "relay-2:78"),
+)  # fmt: skip
+SUBSCRIBED = SubscriptionView(
+    SUBSCRIPTION,
+    tuple(
+        PartState(part, "relay-1:77" if part < 30 else "relay-2:78" if part < 60 else None, NOW, False, True, 9, NOW, 0)
+        for part in range(64)
+    ),
+    (
+        parked(101, "customer-7", 5),
+        parked(102, "customer-7", 0, "waits behind an earlier event of its key"),
+        parked(103, "customer-9", 0, "waits behind an earlier event of its key"),
+    ),
+    (ParkedKey(7, "customer-9", "asked for by support", NOW - timedelta(hours=2), 1),),
+)
+
+
+PROBED = PubsubProbe(
+    channel=None,
+    ok=True,
+    connect_ms=12.4,
+    sent=5,
+    received=5,
+    p50_ms=0.42,
+    max_ms=1.3,
+    queue_usage=0.0,
+    listeners=(),
+    troubles=(),
+)
+UNPROBED = PubsubProbe(
+    channel=None, ok=False, connect_ms=None, sent=0, received=0, p50_ms=None, max_ms=None, queue_usage=0.0,
+    listeners=(),
+    troubles=(
+        Trouble(
+            "pooler", "a connection pooler stands between, and keeps notifications back (transaction pooling)",
+            "listen over a direct DSN: PostgreSQL's own host and port instead of the pooler's",
+        ),
+    ),
+)  # fmt: skip
+
+
 class LiteralSource:
     """A Source that gives what it was given, and notes what is asked of it. An error in its script is raised."""
 
@@ -360,9 +435,12 @@ class LiteralSource:
         self.matched = 41
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
+        self.subscription_held = SUBSCRIBED
         self.crons_held = CRONS
         self.messages_held = MESSAGES
         self.fails: PgopsError | None = None
+        self.probed: list[str | None] = []
+        self.probe_gives = PROBED
 
     async def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -402,10 +480,21 @@ class LiteralSource:
             raise self.fails
         return [replace(one, queue=queue) for one in self.messages_held][:limit]
 
+    async def subscription(self, name: str, limit: int) -> SubscriptionView:
+        if self.fails is not None:
+            raise self.fails
+        return replace(self.subscription_held, subscription=replace(SUBSCRIPTION, name=name))
+
     async def crons(self) -> tuple[CronEntry, ...]:
         if self.fails is not None:
             raise self.fails
         return self.crons_held
+
+    async def probe(self, channel: str | None) -> PubsubProbe:
+        self.probed.append(channel)
+        if self.fails is not None:
+            raise self.fails
+        return replace(self.probe_gives, channel=channel)
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         return tuple(one for one in DOCUMENT_INDEXES if one.collection == collection)

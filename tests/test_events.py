@@ -245,8 +245,8 @@ async def test_a_topic_filter_takes_its_topics_only(events: AsyncEvents) -> None
 async def test_subscribing_again_finds_the_same_and_refuses_other_settings(events: AsyncEvents) -> None:
     first = await events.subscribe("s", topics=["b", "a"], sink="stdout")
     assert await events.subscribe("s", topics=["a", "b"], sink="stdout") == first
-    with pytest.raises(UsageError, match="exists with other settings: topics a, b, sink 'stdout'"):
-        await events.subscribe("s", sink="stdout")
+    with pytest.raises(UsageError, match="exists with other settings: topics a, b; sink 'stdout'"):
+        await events.subscribe("s", sink="elsewhere")
     assert [found.name for found in await events.subscriptions()] == ["s"]
 
 
@@ -300,7 +300,7 @@ async def test_a_restored_database_is_told_and_nothing_is_leased(
     events: AsyncEvents, db: AsyncPool, column: str, value: int
 ) -> None:
     await events.subscribe("s")
-    other = sql.SQL("update pgops.subscriptions set {} = {}").format(sql.Identifier(column), sql.Literal(value))
+    other = sql.SQL("update pgops.event_home set {} = {}").format(sql.Identifier(column), sql.Literal(value))
     await db.execute(other)
     with pytest.raises(SchemaError, match="was restored or copied"):
         await events.lease_parts("s", owner="a", token=1, lease_s=30)
@@ -448,7 +448,7 @@ async def test_an_idle_fetch_and_one_event_cost_no_more_with_a_long_history(even
     """Pages touched by the generic plan, which relays run: history, bulk inserts and statistics must not matter."""
 
     async def pages() -> int:
-        fetch = load("pgops.services", "events.sql")["fetch"].decode()
+        fetch = load("pgops.services", "event_cursors.sql")["fetch"].decode()
         for name, place in (("subscription", "$1"), ("token", "$2"), ("limit", "$3")):
             fetch = fetch.replace(f"%({name})s", place)
         async with db.transaction() as tx:

@@ -22,7 +22,7 @@ from pgops.ops.snapshot import (
     VectorIndexPart,
 )
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace
+from pgops.services.models import CacheNamespace, ChannelListener, QueueHolder
 
 QUEUE = Queue(
     name="email", paused=False, available=0, scheduled=0, running=0, stuck=0, dead=0, oldest_age_s=None,
@@ -317,3 +317,43 @@ def test_a_missing_part_is_no_finding(make: Callable[[], Snapshot]) -> None:
 def test_a_notification_queue_that_fills_is_told_before_it_is_full(usage: float, severities: list[str]) -> None:
     found = judge(replace(WELL, pubsub=replace(PUBSUB, queue_usage=usage)))
     assert [one.severity for one in found if one.code == "pubsub.queue"] == severities
+
+
+@pytest.mark.parametrize(
+    ("state", "state_s", "codes"),
+    [("idle", 900.0, []), ("idle in transaction", 4.9, []), ("idle in transaction", 5.0, ["pubsub.idle_listener"])],
+)
+def test_a_listener_that_sits_in_a_transaction_is_told(state: str, state_s: float, codes: list[str]) -> None:
+    deaf = ChannelListener("orders", 4_433, "report", "app", state, state_s)
+    found = judge(replace(WELL, pubsub=replace(PUBSUB, listening=(deaf,))))
+    assert [one.code for one in found] == codes
+    if found:
+        assert (found[0].action, found[0].target) == ("terminate_backend", "4433")
+        assert "pid 4433 (report) on orders" in found[0].evidence
+        assert "autocommit" in found[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("usage", "transaction_s", "codes"),
+    [(0.01, 59.9, []), (0.01, 60.0, ["pubsub.held"]), (0.24, 60.0, ["pubsub.held"]), (0.25, 60.0, ["pubsub.queue"]),
+     (0.25, 2.0, ["pubsub.queue"])],
+)  # fmt: skip
+def test_whoever_may_hold_the_notification_queue_is_named(usage: float, transaction_s: float, codes: list[str]) -> None:
+    holder = QueueHolder(4_433, "report", "app", "shop", "idle in transaction", transaction_s)
+    found = judge(replace(WELL, pubsub=replace(PUBSUB, queue_usage=usage, holders=(holder,))))
+    assert [one.code for one in found] == codes
+    if found:
+        assert "pid 4433 (report)" in found[0].evidence
+        assert found[0].command == "pgops sessions terminate 4433"
+        two = judge(replace(WELL, pubsub=replace(PUBSUB, queue_usage=usage, holders=(holder, replace(holder, pid=7)))))
+        assert (found[0].action, two[0].action) == ("terminate_backend", None), "of two nobody knows which"
+        assert two[0].command is None
+
+
+@pytest.mark.parametrize(("pooled", "codes"), [((), []), (("orders",), ["pubsub.pooler"])])
+def test_a_listen_through_a_pooler_is_told(pooled: tuple[str, ...], codes: list[str]) -> None:
+    found = judge(replace(WELL, pubsub=replace(PUBSUB, pooled=pooled)))
+    assert [one.code for one in found] == codes
+    if found:
+        assert "orders" in found[0].evidence
+        assert "direct DSN" in found[0].remedy

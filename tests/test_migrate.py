@@ -28,6 +28,7 @@ TABLES = {
     "0005_kv": ["kv_store", "kv_ephemeral"],
     "0006_documents": ["collections"],
     "0007_vectors": ["vector_collections"],
+    "0008_event_log": ["event_home", "event_retention", "parked_keys"],
 }
 POSSIBLE = [name for name in TABLES if name != "0007_vectors" or this_server.has_pgvector()]
 

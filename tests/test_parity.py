@@ -27,7 +27,7 @@ from pgops.ops.actions import Action, ActionName, Preview, Result
 from pgops.services.client import AsyncPgops
 from pgops.services.document_query import index_name
 from pgops.services.embedders import HashingEmbedder
-from pgops.services.models import FailedJob, VectorRow
+from pgops.services.models import FailedJob, NewEvent, Rejected, VectorRow
 from pgops.tui.app import PgopsApp
 from pgops.tui.commands import act_command
 from pgops.tui.live import LiveSource
@@ -36,7 +36,7 @@ from pgops.tui.screens.ask import Choose, Question
 Seed = Callable[[AsyncPgops], Awaitable[object]]
 # What differs though the same was done: ages, sizes of indexes, how long it took, a session's process and its database.
 PASSING = re.compile(
-    r"\b\d+(\.\d+)? (s|min|h)\b|\b[\d,]+ bytes|\d{4}-\d\d-\d\d [\d:.+]+|(?<=pid )\d+|(?<=session )\d+"
+    r"\b\d+(\.\d+)? (s|min|h)\b|\b[\d,]+ bytes|\d{4}-\d\d-\d\d[ T][\d:.+]+|(?<=pid )\d+|(?<=session )\d+"
     r"|\bpid = \d+|pgops_parity_\d+_\d+"
 )
 
@@ -84,6 +84,41 @@ async def expired(pg: AsyncPgops) -> None:
 async def subscription(pg: AsyncPgops) -> None:
     await pg.events.subscribe("billing", start="beginning", sink="stdout")
     await pg.events.append("orders", {"id": 7})
+
+
+async def paused_subscription(pg: AsyncPgops) -> None:
+    await subscription(pg)
+    await pg.events.pause("billing")
+
+
+async def refused(pg: AsyncPgops) -> None:
+    """An event that its sink would not take, and one behind it; their ids are the first."""
+    await pg.events.subscribe("billing", start="beginning", sink="stdout")
+    await pg.events.append_many(NewEvent("orders", {"id": n}, key="k") for n in (1, 2))
+    await pg.events.lease_parts("billing", owner="a", token=1, lease_s=30)
+    batch = await pg.events.fetch("billing", 1)
+    first, second = batch.events
+    await pg.events.advance(batch, rejected=[Rejected(first, 5, "no such customer"), Rejected(second, 0, "waits")])
+    await pg.events.release("billing", owner="a", token=1)
+
+
+async def delivered(pg: AsyncPgops) -> None:
+    await refused(pg)
+    await pg.events.discard_parked("billing", [1, 2])
+
+
+async def old(pg: AsyncPgops) -> None:
+    """Events of twenty days ago that everybody has."""
+    await pg.db.execute(
+        b"insert into pgops.event_log (slot, payload, created_at) select (extract(epoch from at)::bigint / 86400"
+        b" %% 32)::smallint, '{}', at from (select statement_timestamp() - interval '20 days' as at) then_",
+        {},
+    )
+
+
+async def restored(pg: AsyncPgops) -> None:
+    await subscription(pg)
+    await pg.db.execute(b"update pgops.event_home set system_identifier = 1")
 
 
 async def unindexed(pg: AsyncPgops) -> None:
@@ -159,6 +194,19 @@ WAYS: dict[ActionName, Way] = {
     "pgmq_purge": Way(messages, "2 X", "pgops queue pgmq purge orders"),
     "pgmq_dead": Way(messages, "2 R", "pgops queue pgmq dead orders --more-than 5", "orders: set aside"),
     "pgmq_redrive": Way(messages, "2 R", "pgops queue pgmq redrive orders", "orders: let"),
+    "outbox_pause": Way(subscription, "5 P", "pgops outbox pause billing"),
+    "outbox_resume": Way(paused_subscription, "5 P", "pgops outbox resume billing"),
+    "outbox_replay": Way(
+        delivered, "5 B", "pgops outbox replay billing --since 1h", "billing: again what was made in the last hour"
+    ),
+    "outbox_unpark": Way(refused, "5 enter R", "pgops outbox unpark billing", "all that"),
+    "outbox_discard": Way(refused, "5 enter D", "pgops outbox discard billing 1"),
+    "outbox_park": Way(refused, "5 enter K", "pgops outbox park billing k"),
+    "outbox_keep": Way(
+        nothing, '5 E f7 { " k e e p _ s " : 8 6 4 0 0 } ctrl+s', "pgops outbox keep '{\"keep_s\":86400}'"
+    ),
+    "outbox_purge": Way(old, "5 X", "pgops outbox purge", "let old"),
+    "outbox_rebase": Way(restored, "5 X", "pgops outbox rebase", "after a restore"),
 }
 # What is new has to be typed: by its command alone.
 TYPED = {"cron_add"}

@@ -271,6 +271,56 @@ def test_the_blocking_twin_listens_durably(dsn: str) -> None:
             assert list(messages) == []
 
 
+# --- the article, sentence by sentence, in plain SQL; and ours in its place ------------------------------------
+
+
+async def test_the_seeds_notify_is_sent_at_commit_and_never_for_a_rolled_back_transaction(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as listener, psycopg.connect(dsn) as sender:
+        listener.execute("listen orders")
+        sender.execute("notify orders, 'new'")
+        assert [*listener.notifies(timeout=0.2)] == [], "nothing before the commit"
+        sender.commit()
+        assert [one.payload for one in listener.notifies(timeout=5, stop_after=1)] == ["new"]
+        sender.execute("notify orders, 'never'")
+        sender.rollback()
+        assert [*listener.notifies(timeout=0.2)] == []
+
+
+async def test_the_seeds_who_does_not_listen_at_that_moment_misses_it_and_a_durable_listener_does_not(
+    pg: AsyncPgops, dsn: str
+) -> None:
+    async with pg.pubsub.listen("orders", durable="billing"):
+        pass
+    await pg.pubsub.publish("orders", "while nobody listens", durable=True)
+    with psycopg.connect(dsn, autocommit=True) as late:
+        late.execute("listen orders")
+        assert [*late.notifies(timeout=0.2)] == []
+    async with pg.pubsub.listen("orders") as messages:
+        assert await messages.next(0.2) is None, "live, ours misses it too"
+    async with pg.pubsub.listen("orders", durable="billing") as messages:
+        assert [one.payload for one in await some(messages, 1)] == ["while nobody listens"]
+
+
+async def test_the_seeds_pgbouncer_gotcha_is_refused_within_two_seconds_and_a_direct_connection_works_beside_it(
+    pg: AsyncPgops, dsn: str, pooled_dsn: str
+) -> None:
+    gotcha = await psycopg.AsyncConnection.connect(pooled_dsn, autocommit=True, prepare_threshold=None)
+    async with gotcha, AsyncPgops.open(pooled_dsn) as pooled:
+        await gotcha.execute("listen orders")
+        await pg.pubsub.publish("orders", 1)
+        assert [one async for one in gotcha.notifies(timeout=0.5)] == [], "LISTEN succeeded, and hears nothing"
+        await gotcha.execute("unlisten *")
+        began = time.monotonic()
+        with pytest.raises(RefusedError, match="pooler") as refused:
+            async with pooled.pubsub.listen("orders"):
+                pass
+        assert time.monotonic() - began < 2
+        assert "direct DSN" in refused.value.hint
+        async with pg.pubsub.listen("orders") as messages:
+            await pooled.pubsub.publish("orders", 2)
+            assert [one.payload for one in await some(messages, 1)] == [2], "publishing is welcome on either way"
+
+
 # --- durable ---------------------------------------------------------------------------------------------------
 
 

@@ -121,7 +121,7 @@ async def test_a_slow_sink_keeps_its_leases(events: AsyncEvents, db: AsyncPool) 
 async def test_an_unknown_subscription_and_another_database_end_the_relay(events: AsyncEvents, db: AsyncPool) -> None:
     with pytest.raises(NotFoundError):
         await Relay(db, "nobody", Memory()).run()
-    await db.execute(b"update pgops.subscriptions set system_identifier = 1")
+    await db.execute(b"update pgops.event_home set system_identifier = 1")
     with pytest.raises(SchemaError, match="belongs to another cluster"):
         await Relay(db, "s", Memory()).run()
 

@@ -41,7 +41,8 @@ LOOKS = {
     "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "queue history",
     "queue cron list", "queue cron next", "queue pgmq list", "queue pgmq metrics", "queue pgmq peek", "cache get",
     "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find", "vector list",
-    "vector search", "outbox list", "outbox parked", "pubsub channels", "audit list", "sessions list", "locks list",
+    "vector search", "outbox list", "outbox parked",
+    "outbox show", "outbox lag", "outbox events", "pubsub channels", "audit list", "sessions list", "locks list",
 }  # fmt: skip
 ACTS = {
     "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",
@@ -53,7 +54,9 @@ ACTS = {
     "doc create", "doc put", "doc patch", "doc delete", "doc index",
     "doc drop", "vector create", "vector add", "vector set-embedder", "vector recall", "vector build",
     "vector rebuild", "vector drop", "outbox append", "outbox subscribe", "outbox unsubscribe", "outbox relay",
-    "pubsub publish", "sessions cancel", "sessions terminate",
+    "outbox pause", "outbox resume", "outbox replay", "outbox park", "outbox unpark", "outbox discard", "outbox keep",
+    "outbox purge", "outbox rebase",
+    "pubsub publish", "pubsub probe", "sessions cancel", "sessions terminate",
 }  # fmt: skip
 OF_NO_DATABASE = {
     "server start", "server stop", "server status", "server url", "server psql", "server reset", "demo",
@@ -279,9 +282,9 @@ def test_who_may_look_changes_nothing(dsn: str, watcher: str, command: Run) -> N
 
 
 def acts() -> list[Example]:
-    """Examples of commands that act, as this server can run them; a NOTIFY needs no right."""
+    """Examples of commands that act, as this server can run them; a NOTIFY needs no right, and a probe answers."""
     quick = {param.values[0].path for param in QUICK}
-    known = [one for one in EXAMPLES if one.path in ACTS & quick and one.path != "pubsub publish"]
+    known = [one for one in EXAMPLES if one.path in ACTS & quick and one.path not in ("pubsub publish", "pubsub probe")]
     return [one for one in known if this_server.has_pgvector() or not one.path.startswith("vector ")]
 
 

@@ -19,7 +19,7 @@ ROOT = Path(pgops.__file__).parent
 
 # Utility commands cannot be prepared; each of these is run by the test of the module that owns it.
 UTILITIES = re.compile(
-    rb"^\s*(--[^\n]*\n\s*)*(copy|create|alter|do|drop|grant|revoke|reindex|set|vacuum|analyze|savepoint|rollback)\b",
+    rb"^\s*(--[^\n]*\n\s*)*(copy|create|alter|do|drop|grant|revoke|reindex|set|vacuum|analyze|savepoint|rollback|lock)\b",
     re.IGNORECASE,
 )
 

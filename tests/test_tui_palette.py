@@ -10,17 +10,20 @@ from textual.command import CommandPalette
 
 from pgops.errors import UnreachableError
 from pgops.ops.actions import ActionName
+from pgops.ops.snapshot import items
 from pgops.tui.app import PgopsApp
 from pgops.tui.keymap import GROUPS, KEYS
 from pgops.tui.offers import OFFERS
-from pgops.tui.palette import CRON_ACTS, Palette
+from pgops.tui.palette import CRON_ACTS, PARKED_ACTS, Palette
 from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.base import Room
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.editor import Editor
+from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.pgmq_messages import MessagesRoom
+from pgops.tui.screens.subscription import SubscriptionRoom
 
 ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm"}
 ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "outbox": "5", "stores": "6",
@@ -39,6 +42,13 @@ REACHED: dict[str, tuple[str, set[str]]] = {
     "invalidate": ("Discard a cache namespace", {"invalidate"}),
     "hold": ("Pause or resume a queue", {"pause", "resume"}),
     "rebuild": ("Build or rebuild a vector index", {"build_index", "rebuild_index"}),
+    "hold_events": ("Pause or resume a subscription", {"outbox_pause", "outbox_resume"}),
+    "replay": ("Deliver events again", {"outbox_replay"}),
+    "keep": ("How long events are kept", {"outbox_keep"}),
+    "purge_events": ("Purge the event log", {"outbox_purge", "outbox_rebase"}),
+    "unpark": ("Try events again that were put aside", {"outbox_unpark"}),
+    "discard_parked": ("Give a parked event up", {"outbox_discard"}),
+    "hold_key": ("Hold a key of a subscription back", {"outbox_park"}),
     "unsubscribe": ("Drop a subscription", {"unsubscribe"}),
     "drop": ("Drop a vector collection", {"drop_collection"}),
     "drop_documents": ("Drop a document collection", {"drop_documents"}),
@@ -51,8 +61,9 @@ REACHED: dict[str, tuple[str, set[str]]] = {
     "remove_cron": ("Remove a recurring job", {"cron_remove"}),
 }
 # What one opens first, since the snapshot does not hold it.
-OF_OTHERS = {"build_index"}  # of a collection without an index, of which WITH_PGMQ has none
-IN_THEIR_ROOM = {"drop_index", "edit_job", *CRON_ACTS}
+# Of a collection without an index and of a paused subscription; WITH_PGMQ has neither.
+OF_OTHERS = {"build_index", "outbox_resume"}
+IN_THEIR_ROOM = {"drop_index", "edit_job", *CRON_ACTS, *PARKED_ACTS}
 
 
 def test_every_act_and_every_key_of_one_is_offered() -> None:
@@ -84,7 +95,7 @@ async def test_from_the_overview_each_act_is_reached_and_asks_on_what(key: str) 
             await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
             await pilot.press("enter")
         first = OFFERS[key].choices(WITH_PGMQ)[0].action
-        if key == "edit_queue":
+        if key in ("edit_queue", "keep"):
             await until(pilot, lambda: isinstance(pilot.app.screen, Editor) and "lease_s" in screen(pilot))
             await pilot.press("ctrl+s")
             first = replace(first, given='{"lease_s": 60}')
@@ -119,6 +130,15 @@ async def test_a_recurring_job_is_reached_in_their_room() -> None:
     async with dashboard(LiteralSource(WITH_PGMQ), USUAL) as pilot:
         await choose(pilot, "Run a recurring job now")
         await until(pilot, lambda: isinstance(pilot.app.screen, CronsRoom) and "nightly" in screen(pilot))
+
+
+async def test_what_was_put_aside_is_reached_in_its_subscription() -> None:
+    async with dashboard(LiteralSource(WITH_PGMQ), USUAL) as pilot:
+        await choose(pilot, "Hold a key of a subscription back")
+        await until(pilot, lambda: isinstance(pilot.app.screen, OutboxRoom) and "Open a subscription" in screen(pilot))
+        name = items(WITH_PGMQ.outbox)[0].name
+        await choose(pilot, f"Subscription: {name}")
+        await until(pilot, lambda: isinstance(pilot.app.screen, SubscriptionRoom) and "customer-7" in screen(pilot))
 
 
 async def test_the_messages_of_a_queue_of_pgmq_are_opened_by_name() -> None:

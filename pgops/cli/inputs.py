@@ -1,15 +1,20 @@
-"""Payloads from the command line: one JSON value from an argument, or JSON lines from stdin.
+"""Payloads from the command line: one JSON value from an argument, or JSON lines from stdin; and moments.
 
 The rule: what is no JSON is told with its position, and stdin never keeps ctrl-c from working.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from pgops.cli.context import interruptible
 from pgops.errors import UsageError
 from pgops.services.models import JsonValue
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def payload(text: str) -> JsonValue:
@@ -40,6 +45,17 @@ def stdin_lines() -> Iterator[JsonValue]:
         number += 1
         if line.strip():
             yield _decode(line.strip(), f"line {number}")
+
+
+def moment(text: str) -> datetime:
+    """The moment that `text` is: ISO 8601, or how long ago, such as 90s, 15m, 2h or 7d. Raises UsageError."""
+    if ago := _AGO.fullmatch(text):
+        return datetime.now(UTC) - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no moment", "write 15m, 2h or 7d ago, or 2026-01-31T12:00Z") from error
+    return found if found.tzinfo else found.astimezone()
 
 
 def _decode(text: str, what: str) -> JsonValue:

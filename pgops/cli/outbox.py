@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from pgops.cli import acts, inputs, running, tables
+from pgops.cli import acts, inputs, outbox_act, outbox_look, running, tables
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
+from pgops.cli.outbox_look import Name
 
+STARTS: dict[str, Literal["now", "beginning"]] = {"now": "now", "beginning": "beginning"}
 app = group("outbox", "Events: the transactional outbox and its subscriptions.")
-Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
 
 @command(app, "append", example="""pgops outbox append orders '{"id": 7}' --key 7 --json""")
@@ -38,6 +39,7 @@ async def list_(cli: Cli) -> None:
             item: dict[str, object] = {
                 "name": one.name, "sink": one.sink, "lag_events": lag.events, "lag_s": lag.seconds,
                 "relayed_total": one.relayed, "parked": one.parked, "paused": one.paused, "topics": one.topics,
+                "types": one.types, "poison": one.poison, "held_keys": one.held_keys, "replaying": one.replaying,
                 "relays": one.relays, "created_at": one.created_at, "advanced_at": one.advanced_at,
             }  # fmt: skip
             items.append(item if lag.exact else {**item, "exact": {"lag_events": False}})
@@ -82,17 +84,34 @@ async def subscribe(
     cli: Cli,
     name: Name,
     topic: Annotated[list[str] | None, typer.Option("--topic", help="Only this topic; may be repeated.")] = None,
+    types: Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")] = None,
     start: Annotated[
-        Literal["now", "beginning"], typer.Option("--from", help="Skip what is there, or deliver it.")
+        str,
+        typer.Option(
+            "--from", metavar="WHEN", help="now, beginning, or a moment such as 2h (ago) or 2026-01-31T12:00Z."
+        ),
     ] = "now",
     sink: Annotated[str, typer.Option("--sink", help="A note of where its events go.")] = "",
+    poison: Annotated[
+        Literal["park", "skip"], typer.Option("--poison", help="Behind a refused event its key waits, or goes on.")
+    ] = "park",
+    attempts: Annotated[int, typer.Option("--attempts", min=1, max=1_000, help="Then an event is put aside.")] = 5,
 ) -> None:
     """Make a subscription; one that exists with the same settings is left as it is."""
     from pgops.runtime.sinks.address import shown
 
+    since = STARTS.get(start) or inputs.moment(start)
     async with cli.connect() as pg:
         known = {one.name for one in await pg.events.subscriptions()}
-        made = await pg.events.subscribe(name, topics=topic or None, start=start, sink=shown(sink))
+        made = await pg.events.subscribe(
+            name,
+            topics=topic or None,
+            types=types or None,
+            start=since,
+            sink=shown(sink),
+            poison=poison,
+            attempts=attempts,
+        )
     changed = int(name not in known)
     message = f"subscribed {name}" if changed else f"{name} is subscribed already"
     cli.done("subscribe", message, changed=changed, more={"subscription": made})
@@ -112,3 +131,5 @@ async def unsubscribe(
 
 
 command(app, "relay", example="pgops outbox relay --subscription billing --to stdout")(running.relay)
+outbox_look.register(app)
+outbox_act.register(app)

@@ -1,4 +1,4 @@
-"""`pgops pubsub …`: send a message, listen to channels, see who listens."""
+"""`pgops pubsub …`: send a message, listen to channels, see who listens, try whether messages arrive."""
 
 import json
 from time import monotonic
@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pgops.cli import inputs, output
+from pgops.cli import inputs, output, tables
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
 from pgops.cli.running import told_to_stop
-from pgops.errors import NotFoundError, UsageError
+from pgops.errors import ExitCode, NotFoundError, UsageError
 from pgops.services.models import JsonValue
 
 if TYPE_CHECKING:
-    from pgops.services.models import Message, Missed
+    from pgops.services.models import Message, Missed, PubsubProbe
 
 app = group("pubsub", "Messages to whoever listens, live or durable.")
 LOOK_UP_EVERY_S = 0.25
+REFUSALS = {"pooler", "standby", "read_only", "denied"}
 
 
 @command(app, "publish", example="""pgops pubsub publish orders '{"id": 7}' --json""")
@@ -107,9 +108,60 @@ def _show(cli: Cli, got: "Message | Missed") -> int:
 
 @command(app, "channels", example="pgops pubsub channels --json")
 async def channels(cli: Cli) -> None:
-    """The channels that sessions of this database wait on, as far as this role may see."""
+    """The channels that sessions of this database listen to, and who they are, as far as this role may see."""
     async with cli.connect() as pg:
         found = await pg.pubsub.channels()
-    items = [{"channel": one.name, "listeners": len(one.pids), "pids": one.pids} for one in found]
-    rows = [(one.name, len(one.pids), ", ".join(map(str, one.pids))) for one in found]
-    cli.items(items, ("channel", "listeners", "pids"), rows)
+    items = [
+        {"channel": one.name, "listeners": len(one.pids), "pids": one.pids, "sessions": one.listeners} for one in found
+    ]
+    rows = [
+        (each.channel, each.pid, each.application, each.user, each.state, tables.duration(each.state_s))
+        for one in found
+        for each in one.listeners
+    ]
+    cli.items(items, ("channel", "pid", "application", "user", "state", "for"), rows)
+
+
+@command(app, "probe", example="pgops pubsub probe --json")
+async def probe(
+    cli: Cli,
+    channel: Annotated[
+        str | None, typer.Argument(metavar="[CHANNEL]", help="See also whether somebody is there to hear it.")
+    ] = None,
+) -> None:
+    """Try whether messages arrive, how fast, and if not, why: a few to ourselves, which nobody else hears.
+
+    Exit code 5 where they do not arrive or nobody listens to CHANNEL, 4 where listening or publishing is refused
+    (a pooler in transaction mode, a read-only session, a standby, a missing privilege).
+    """
+    async with cli.connect() as pg:
+        found = await pg.pubsub.probe(channel)
+    cli.facts({"ok": found.ok, "cause": found.cause, **_facts(found)}, _told(found))
+    if not found.ok:
+        raise typer.Exit(ExitCode.REFUSED if found.cause in REFUSALS else ExitCode.NO)
+
+
+def _facts(found: "PubsubProbe") -> dict[str, object]:
+    return {
+        "channel": found.channel, "connect_ms": found.connect_ms, "sent": found.sent, "received": found.received,
+        "p50_ms": found.p50_ms, "max_ms": found.max_ms, "queue_usage": found.queue_usage,
+        "listeners": found.listeners, "troubles": found.troubles,
+    }  # fmt: skip
+
+
+def _told(found: "PubsubProbe") -> list[tuple[str, object]]:
+    """The same for a person: what was measured, then each trouble with its remedy."""
+    from pgops.services.probe_rules import verdict
+
+    lines: list[tuple[str, object]] = [("result", verdict(found))]
+    if found.connect_ms is not None:
+        lines.append(("connect", f"{found.connect_ms:,.1f} ms until it was proven to listen"))
+    if found.sent:
+        times = "" if found.p50_ms is None else f", p50 {found.p50_ms:,.2f} ms, max {found.max_ms:,.2f} ms"
+        lines.append(("messages", f"{found.received} of {found.sent} arrived{times}"))
+    lines.append(("queue", "< 0.1% filled" if 0 < found.queue_usage < 0.001 else f"{found.queue_usage:.1%} filled"))
+    for one in found.listeners:
+        lines.append(("listener", f"pid {one.pid} ({one.application or 'no name'}), {one.state}"))
+    for each in found.troubles:
+        lines += [(each.cause.replace("_", " "), each.told), ("→", each.remedy)]
+    return lines

@@ -33,7 +33,9 @@ async def relay(
     subscription: Annotated[str, typer.Option("--subscription", "-s", metavar="NAME", help="Whose events.")],
     to: Annotated[str, typer.Option("--to", metavar="SINK", envvar="PGOPS_SINK", help=SINKS)],
     batch: Annotated[int, typer.Option("--batch", help="Events of one part at a time, at most.")] = 100,
-    attempts: Annotated[int, typer.Option("--attempts", help="Then an event is parked.")] = 5,
+    attempts: Annotated[
+        int | None, typer.Option("--attempts", min=1, help="Then an event is parked; as the subscription says.")
+    ] = None,
 ) -> None:
     """Hand a subscription's events to a sink, in the order of each key; several relays share the work."""
     from pgops.runtime.relay import Relay

@@ -18,7 +18,8 @@ ActionName = Literal[
     "purge_expired", "invalidate", "purge_kv", "purge_limits", "build_index", "rebuild_index",
     "search", "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "drop_index",
     "cancel_backend", "terminate_backend", "cron_add", "cron_remove", "cron_pause", "cron_resume", "cron_run",
-    "pgmq_purge", "pgmq_dead", "pgmq_redrive",
+    "pgmq_purge", "pgmq_dead", "pgmq_redrive", "outbox_pause", "outbox_resume", "outbox_replay", "outbox_unpark",
+    "outbox_discard", "outbox_park", "outbox_keep", "outbox_purge", "outbox_rebase",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -29,12 +30,13 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 @dataclass(frozen=True, slots=True)
 class Action:
     """What to do, and to what. `target` is a queue (also of pgmq), a subscription, a collection, COLLECTION.INDEX, a
-    namespace of the cache, "" for the whole cache, both key-value stores or all limits, or a backend's pid, which
-    `started_at` tells from another backend with the same; `ids` narrows an act to these jobs, `match` to dead letters
-    that match; `method`, `lists`, `m` and `ef_construction` are for an index; `query` (a text, or a JSON array of
-    numbers), `limit`, `exact`, `embedder` and `filter` (what the metadata must hold) are for search; `given` is a job's
-    new payload, or a queue's new settings; `cron` is what cron_add adds under the target's name; pgmq_dead takes what
-    was read `more_than` times."""
+    namespace of the cache, "" for the whole cache, both key-value stores, all limits or the whole event log, or a
+    backend's pid, which `started_at` tells from another backend with the same; `ids` narrows an act to these jobs or
+    parked events, `match` to dead letters that match; `method`, `lists`, `m` and `ef_construction` are for an index;
+    `query` (a text, or a JSON array of numbers), `limit`, `exact`, `embedder` and `filter` (what the metadata must
+    hold) are for search; `given` is a job's new payload, a queue's new settings, how long events are kept, or why a key
+    is held; `cron` is what cron_add adds under the target's name; pgmq_dead takes what was read `more_than` times,
+    outbox_replay what was made `since`, outbox_park and outbox_unpark the events of a `key`."""
 
     name: ActionName
     target: str
@@ -53,6 +55,8 @@ class Action:
     given: str = ""
     cron: NewCron | None = None
     more_than: int = 5
+    since: datetime | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

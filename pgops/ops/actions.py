@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pgops.database import AsyncPool
 from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import actions_jobs, actions_pgmq, audit, backends, crons
+from pgops.ops import actions_jobs, actions_pgmq, audit, backends, crons, outbox_acts
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.actions_jobs import narrowed
 from pgops.ops.previews import check_purge, check_whole, preview
@@ -62,8 +62,8 @@ async def _requeue_stuck(db: AsyncPool, action: Action) -> Result:
     return Result(action, changed, changed, audit_id, False, said)
 
 
-async def _done_to_jobs(db: AsyncPool, action: Action) -> Result:
-    done = await _JOB_ACTS[action.name](db, action)
+async def _done(db: AsyncPool, action: Action) -> Result:
+    done = await _DONE[action.name](db, action)
     return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
 
 
@@ -245,7 +245,7 @@ async def _cron(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, done.changed, audit_id, False, done.message, more=done.more)
 
 
-_JOB_ACTS = {**actions_jobs.ACTS, **actions_pgmq.ACTS}
+_DONE = {**actions_jobs.ACTS, **actions_pgmq.ACTS, **outbox_acts.ACTS}
 _RUNS = {
     "requeue_stuck": _requeue_stuck,
     "purge_expired": _purge_expired,
@@ -263,6 +263,6 @@ _RUNS = {
     "drop_index": _drop_index,
     "cancel_backend": _signal_backend,
     "terminate_backend": _signal_backend,
-    **dict.fromkeys(_JOB_ACTS, _done_to_jobs),
+    **dict.fromkeys(_DONE, _done),
     **dict.fromkeys(crons.NAMES, _cron),
 }

@@ -132,12 +132,13 @@ order by alive desc, id limit 500
 -- A capped look at what each subscription's slowest part has not seen, oldest first, and at what was committed late.
 -- Beyond the cap an estimate: the ids from the first of these to the newest, by the share that is behind.
 with cursors as materialized (
-  select p.subscription, p.part, p.after_id, p.target is not null as is_open, p.relayed,
-         pg_snapshot_xmax(p.seen) as seen_xmax,
+  select p.subscription, p.part, p.after_id, p.target is not null as is_open, p.relayed, p.replayed,
+         p.since, p.since_seen, pg_snapshot_xmax(p.seen) as seen_xmax,
          array(select xid from pg_snapshot_xip(p.seen) xid where pg_visible_in_snapshot(xid, now.snapshot)) as ended
   from pgops.subscription_parts p cross join (select pg_current_snapshot() as snapshot) now
 ), standing as materialized (
-  select subscription, min(seen_xmax) as seen_xmax, bool_or(is_open) as is_open, sum(relayed)::bigint as relayed
+  select subscription, min(seen_xmax) as seen_xmax, bool_or(is_open) as is_open, sum(relayed)::bigint as relayed,
+         bool_or(replayed) as replaying
   from cursors group by subscription
 )
 select s.name, s.sink, s.paused, c.relayed,
@@ -146,7 +147,8 @@ select s.name, s.sink, s.paused, c.relayed,
                               limit %(cap)s::bigint + 1) as capped),
        case when lag.capped then greatest(lag.events, (newest.id - lag.lowest) * lag.events / greatest(lag.seen, 1))
             else lag.events end,
-       lag.age_s, c.is_open or lag.capped
+       lag.age_s, c.is_open or lag.capped,
+       (select count(*) from pgops.parked_keys h where h.subscription = s.name), c.replaying
 from pgops.subscriptions s
 join standing c on c.subscription = s.name
 cross join (
@@ -154,19 +156,23 @@ cross join (
 ) newest
 cross join lateral (
   with fresh as materialized (
-    select part, xid, id, topic, created_at from pgops.event_log
+    select part, xid, id, topic, type, created_at from pgops.event_log
     where xid >= c.seen_xmax and xid < pg_snapshot_xmax(pg_current_snapshot())
     order by xid, part, id limit %(cap)s::bigint + 1
   ), late as materialized (
-    select part, xid, id, topic, created_at from pgops.event_log
+    select part, xid, id, topic, type, created_at from pgops.event_log
     where xid = any(array(select unnest(ended) from cursors where subscription = s.name))
     limit %(cap)s::bigint + 1
   ), behind as (
     select e.id, e.created_at from fresh e join cursors p on p.part = e.part and p.subscription = s.name
     where e.xid >= p.seen_xmax and e.id > p.after_id and (s.topics is null or e.topic = any(s.topics))
+      and (s.types is null or e.type = any(s.types))
+      and (p.since is null or e.created_at >= p.since or not pg_visible_in_snapshot(e.xid, p.since_seen))
     union all
     select e.id, e.created_at from late e join cursors p on p.part = e.part and p.subscription = s.name
     where e.xid = any(p.ended) and e.id > p.after_id and (s.topics is null or e.topic = any(s.topics))
+      and (s.types is null or e.type = any(s.types))
+      and (p.since is null or e.created_at >= p.since or not pg_visible_in_snapshot(e.xid, p.since_seen))
   )
   select count(*) as events, min(id) as lowest,
          greatest(extract(epoch from statement_timestamp() - min(created_at)), 0)::float8 as age_s,
@@ -177,20 +183,19 @@ cross join lateral (
 order by s.name
 
 -- name: pubsub
--- Who waits after a LISTEN, as pubsub.sql tells it; a capped look at the payloads sent by reference.
-with listening as materialized (
-  select distinct a.pid, case when starts_with(m[1], '"') then m[1] else lower(m[1]) end as name
-  from pg_stat_activity a
-  cross join lateral regexp_matches(a.query, '\mlisten\s+("(?:[^"]|"")+"|[[:alpha:]_][\w$]*)', 'gi') as m
-  where a.datname = current_database() and a.state = 'idle' and a.query ~* '^\s*listen\s'
-), kept as (
+-- The notification queue, in shares and in pages of 8 kB, and a capped look at the payloads sent by reference. A session
+-- that looks listens to nothing, unless a pooler lends it and somebody said LISTEN through that.
+with kept as (
   select created_at from pgops.pubsub_payloads limit %(cap)s::bigint + 1
+), queue as materialized (
+  select pg_notification_queue_usage() as usage
 )
-select (select count(distinct pid) from listening),
-       (select count(distinct name) from listening where not starts_with(name, '"pgops_ping_')),
-       pg_notification_queue_usage(), (select count(*) from kept),
+select usage, (usage * coalesce(current_setting('max_notify_queue_pages', true)::float8, 1048576))::bigint,
+       (select count(*) from kept),
        (select extract(epoch from statement_timestamp() - min(created_at))::float8 from kept),
-       pg_total_relation_size('pgops.pubsub_payloads')
+       pg_total_relation_size('pgops.pubsub_payloads'),
+       array(select c from pg_listening_channels() c where not starts_with(c, 'pgops_ping_') order by c limit 20)
+from queue
 
 -- name: cache
 -- Entries and those that wait for the purge (expired, or invalidated with their namespace) are counted in a small

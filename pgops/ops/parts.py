@@ -26,15 +26,18 @@ from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.queries import load
 from pgops.services.cache_upkeep import NAMESPACES, cache_namespace
 from pgops.services.cache_upkeep import Q as CACHE
-from pgops.services.models import CacheNamespace
+from pgops.services.models import CacheNamespace, ChannelListener, QueueHolder
+from pgops.services.probe_rules import USUAL_PAGES
 
 Q = load("pgops.ops", "catalog.sql")
+PUBSUB = load("pgops.services", "pubsub.sql")
 
 STUCK_AFTER_S = 60.0
 STUCK_CAP = 1_000
 STUCK_SHOWN = 100
 LAG_CAP = 1_000
 PAYLOAD_CAP = 1_000
+LISTENERS_CAP = 200
 EXACT_PAGES = 256
 SAMPLE_PAGES = 64
 
@@ -160,21 +163,29 @@ async def outbox(session: Session, look: Look) -> tuple[OutboxSubscription, ...]
 
 
 def _subscription(row: Row) -> OutboxSubscription:
-    name, sink, paused, relayed, relays, parked, lag, lag_s, capped = row
+    name, sink, paused, relayed, relays, parked, lag, lag_s, capped, held_keys, replaying = row
     rough = {"lag_events": not capped, "parked": parked <= LAG_CAP}
     return OutboxSubscription(
         name=name, sink=sink, lag_events=lag, lag_s=lag_s if lag else 0.0, relayed_total=relayed,
-        parked=min(parked, LAG_CAP), paused=paused, relays=relays,
+        parked=min(parked, LAG_CAP), paused=paused, relays=relays, held_keys=held_keys, replaying=replaying,
         exact={field: False for field, exact in rough.items() if not exact},
     )  # fmt: skip
 
 
 async def pubsub(session: Session, look: Look) -> PubsubPart:
-    listeners, channels, usage, payloads, oldest_s, size = await session.one(Q["pubsub"], {"cap": PAYLOAD_CAP})
-    rough = {"payloads": payloads <= PAYLOAD_CAP, "listeners": look.may_read_stats, "channels": look.may_read_stats}
+    """Listeners, the notification queue and, where that is not emptied, who may be to blame."""
+    row = await session.one(Q["pubsub"], {"cap": PAYLOAD_CAP})
+    usage, pages, payloads, oldest_s, size, pooled = row
+    seen = await session.all(PUBSUB["list_listeners"], {"limit": LISTENERS_CAP + 1})
+    listening = tuple(ChannelListener(*row) for row in seen[:LISTENERS_CAP])
+    holders = await session.all(PUBSUB["queue_holders"]) if pages > USUAL_PAGES else ()
+    all_seen = look.may_read_stats and len(seen) <= LISTENERS_CAP
+    rough = {"payloads": payloads <= PAYLOAD_CAP, "listeners": all_seen, "channels": all_seen, "listening": all_seen}
+    hearing = [one for one in listening if one.hears]
     return PubsubPart(
-        listeners=listeners, channels=channels, queue_usage=usage, payloads=min(payloads, PAYLOAD_CAP),
-        oldest_payload_s=oldest_s, payload_bytes=size,
+        listeners=len({one.pid for one in hearing}), channels=len({one.channel for one in hearing}),
+        queue_usage=usage, payloads=min(payloads, PAYLOAD_CAP), oldest_payload_s=oldest_s, payload_bytes=size,
+        listening=listening, holders=tuple(QueueHolder(*row) for row in holders), pooled=tuple(pooled),
         exact={field: False for field, exact in rough.items() if not exact},
     )  # fmt: skip
 

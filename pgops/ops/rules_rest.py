@@ -1,4 +1,4 @@
-"""Rules for outbox, pub/sub, cache, key-value store, vector indexes and sessions.
+"""Rules for outbox, cache, key-value store, vector indexes and sessions.
 
 Floor 3, pure, under findings.py.
 """
@@ -65,21 +65,6 @@ def _lag(one: OutboxSubscription, lines: Thresholds) -> Iterator[Finding]:
             remedy="start another relay (they share the parts), or look at why the sink is slow",
             target=one.name,
         )
-
-
-def pubsub(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
-    """The notification queue fills while one listener sits in a transaction; full, it fails commits."""
-    part = now.pubsub
-    if isinstance(part, Unavailable) or part.queue_usage < lines.notify_queue_warning:
-        return
-    yield Finding(
-        code="pubsub.queue",
-        severity="critical" if part.queue_usage >= lines.notify_queue_critical else "warning",
-        title="the notification queue fills up",
-        evidence=f"{part.queue_usage:.0%} of it is used; {many(part.listeners, 'listener')} seen",
-        why="A listener that stays in a transaction keeps it from being emptied; full, every NOTIFY fails at commit.",
-        remedy="end the oldest transaction of a session that listens",
-    )
 
 
 def cache(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
@@ -292,4 +277,4 @@ def _transactions(part: Sessions, lines: Thresholds) -> Iterator[Finding]:
         )
 
 
-RULES = (sessions, outbox, pubsub, cache, kv, vectors)
+RULES = (sessions, outbox, cache, kv, vectors)

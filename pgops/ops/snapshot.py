@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace, PgmqQueue
+from pgops.services.models import CacheNamespace, ChannelListener, PgmqQueue, QueueHolder
 
 T = TypeVar("T")
 Severity = Literal["critical", "warning", "info"]
@@ -96,7 +96,8 @@ class LockBackend:
 
 @dataclass(frozen=True, slots=True)
 class OutboxSubscription:
-    """`relays` is how many live; `lag_s` the age of the oldest event that is not delivered."""
+    """`relays` is how many live; `lag_s` the age of the oldest event that is not delivered; `held_keys` are the
+    keys held back by hand; `replaying`: it goes through events again."""
 
     name: str
     sink: str
@@ -107,14 +108,18 @@ class OutboxSubscription:
     relayed_per_s: float | None = None
     paused: bool = False
     relays: int | None = None
+    held_keys: int = 0
+    replaying: bool = False
     exact: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PubsubPart:
     """`listeners` are sessions of this database that are seen to wait on `channels` different ones; this role may not
-    see all. `queue_usage` is the share of PostgreSQL's notification queue that is filled, for the whole server: full,
-    it fails every commit that notifies. `payloads` were sent by reference."""
+    see all. `listening` is who they are, a channel and session each, and also those that sit in a transaction and hear
+    nothing. `queue_usage` is the share of PostgreSQL's notification queue that is filled, for the whole server: full,
+    it fails every commit that notifies; where it is not emptied `holders` are in a transaction. `payloads` were sent by
+    reference. `pooled` are channels that the pooler's session of this look listens to, for a client that hears none."""
 
     listeners: int
     channels: int
@@ -123,6 +128,9 @@ class PubsubPart:
     oldest_payload_s: float | None
     payload_bytes: int
     exact: Mapping[str, bool] = field(default_factory=dict)
+    listening: tuple[ChannelListener, ...] = ()
+    holders: tuple[QueueHolder, ...] = ()
+    pooled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

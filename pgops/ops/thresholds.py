@@ -20,6 +20,8 @@ class Thresholds:
     no_relay_s: float = 30.0
     notify_queue_warning: float = 0.25
     notify_queue_critical: float = 0.75
+    notify_holder_s: float = 60.0
+    deaf_listener_s: float = 5.0
     expired_rows: int = 10_000
     expired_share: float = 0.2
     over_cap: float = 1.5

@@ -35,6 +35,17 @@ class RelayStats:
     last_error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often an event that failed is tried, how long between (doubling), and whether the later events of its key
+    `skip` it then, or are parked behind it."""
+
+    attempts: int = 5
+    backoff_s: float = 0.1
+    backoff_max_s: float = 5.0
+    skip: bool = False
+
+
 @dataclass(slots=True)
 class Delivery:
     """One batch under way; `pending` is what is neither delivered nor rejected."""
@@ -43,9 +54,7 @@ class Delivery:
     sink: Sink
     stopping: asyncio.Event
     stats: RelayStats
-    attempts: int
-    backoff_s: float
-    backoff_max_s: float
+    policy: Policy
     pending: dict[int, Event] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
     failures: dict[int, int] = field(default_factory=dict)
@@ -54,7 +63,8 @@ class Delivery:
         """Until nothing is pending, or until the relay is to stop and the sink does not take it at once."""
         self.pending = {event.id: event for event in self.batch.events if event.id not in self.batch.waiting}
         self.rejected = [behind(event) for event in self.batch.events if event.id in self.batch.waiting]
-        wait_s = self.backoff_s
+        policy = self.policy
+        wait_s = policy.backoff_s
         while self.pending:
             before = len(self.pending)
             clean = await self._attempt()
@@ -62,7 +72,7 @@ class Delivery:
                 continue
             if self.stopping.is_set():
                 return
-            wait_s = self.backoff_s if len(self.pending) < before else min(wait_s * 2, self.backoff_max_s)
+            wait_s = policy.backoff_s if len(self.pending) < before else min(wait_s * 2, policy.backoff_max_s)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), wait_s * random.uniform(0.5, 1.0))
 
@@ -116,7 +126,7 @@ class Delivery:
             self.stats.failures += 1
             self.stats.last_error = reason
             self.failures[id] = self.failures.get(id, 0) + 1
-            if self.failures[id] >= self.attempts:
+            if self.failures[id] >= self.policy.attempts:
                 self._park(id, reason)
         for id, reason in error.poison.items():
             self.stats.last_error = reason
@@ -128,7 +138,7 @@ class Delivery:
             return
         log.warning("event %s of key %r is parked: %s", id, event.key, reason)
         self.rejected.append(Rejected(event, self.failures.get(id, 1), reason))
-        for later in list(self.pending.values()):
+        for later in () if self.policy.skip else list(self.pending.values()):
             if later.id > id and later.key is not None and later.key == event.key:
                 self.rejected.append(behind(self.pending.pop(later.id)))
 

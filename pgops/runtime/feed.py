@@ -20,7 +20,8 @@ from pgops.services.leases import IN_TURN, Floors
 from pgops.services.models import Claim, Job
 from pgops.services.queue import AsyncQueue
 
-POLL_MIN_S, POLL_MAX_S = 0.002, 0.050
+POLL_MIN_S, POLL_MAX_S, POLL_QUIET_S = 0.002, 0.050, 0.100
+QUIET_AFTER_S = 10.0
 MARK_EVERY_S = 0.25
 AHEAD_S = 0.1
 MAX_BATCH = 1_000
@@ -65,7 +66,7 @@ class Feed:
         """Claim until `stop`. Raises UnreachableError when the connection is lost; it may be called again."""
         async with worker_session(self._db) as leases:
             await self.settle(leases)
-            wait_s = POLL_MIN_S
+            wait_s, got_at = POLL_MIN_S, monotonic()
             while not stop.is_set():
                 await self._mark(leases)
                 got = 0
@@ -73,9 +74,10 @@ class Feed:
                     got += await self._claim(leases, queue)
                 self.waiting = not got and self._room() > 0
                 if got:
-                    wait_s = POLL_MIN_S
+                    wait_s, got_at = POLL_MIN_S, monotonic()
                 if self.waiting:
-                    wait_s = POLL_MIN_S if await self._told(wait_s) else min(wait_s * 1.5, POLL_MAX_S)
+                    most_s = POLL_MAX_S if monotonic() - got_at < QUIET_AFTER_S else max(POLL_MAX_S, POLL_QUIET_S)
+                    wait_s = POLL_MIN_S if await self._told(wait_s) else min(wait_s * 1.5, most_s)
                 elif self._room() == 0:
                     await asyncio.sleep(wait_s)
 

@@ -1,7 +1,7 @@
 """Hints: a NOTIFY that says "look now", so that an idle worker does not wait for its next look.
 
 Only a hint. It comes on a connection of its own, never through a pooler, and whatever becomes of it the worker looks by
-itself every 50 ms at the latest, also for what plain SQL wrote.
+itself, also for what plain SQL wrote: every 50 ms at the latest, every 100 where nothing has come for ten seconds.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, time
 
 from pgops.database import AsyncPool
 from pgops.runtime.sessions import worker_session
@@ -39,6 +39,7 @@ class Maintenance:
         self._broken: tuple[tuple[str, str], ...] = ()
         self._looked = dict.fromkeys(queues, 0.0)
         self._whole_due = dict.fromkeys(queues, 0.0)
+        self._ticked = 0
         self._due = {"fold": 0.0, "reap": 0.0, "net": monotonic() + NET_EVERY_S}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -53,15 +54,16 @@ class Maintenance:
                     await asyncio.wait_for(stop.wait(), PROMOTE_EVERY_S)
 
     async def tick(self, leases: AsyncQueue) -> None:
-        """One round of everything that is due. The net reads what a forgotten transaction keeps dead; where that is
-        much, it comes less often."""
+        """One round of everything that is due; recurring jobs as each second begins. The net reads what a forgotten
+        transaction keeps dead; where that is much, it comes less often."""
         began = monotonic()
         net = self._is_due("net", NET_EVERY_S)
         fold = self._is_due("fold", FOLD_EVERY_S)
         reap = self._is_due("reap", REAP_EVERY_S)
         for queue in self._queues:
             await self._promote(leases, queue)
-            await leases.behead(queue, limit=BATCH)
+            if fold:
+                await leases.behead(queue, limit=BATCH)
             if reap or net:
                 reaped = await leases.reap(queue, everyone=net, limit=BATCH)
                 if reaped.requeued or reaped.dead:
@@ -79,7 +81,9 @@ class Maintenance:
             await leases.trim_history()
             took_s = monotonic() - began
             self._due["net"] = monotonic() + min(max(NET_EVERY_S, took_s / NET_SHARE), NET_AT_LEAST_EVERY_S)
-        await self._tick_cron(leases)
+        if (second := int(time())) != self._ticked:
+            await self._tick_cron(leases)
+            self._ticked = second
 
     async def _promote(self, leases: AsyncQueue, queue: str) -> None:
         """Move over what is due. Where a look at all of it is dear, since a forgotten transaction keeps what was moved

@@ -18,8 +18,9 @@ from time import monotonic
 
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, UnreachableError, UsageError
-from pgops.runtime.delivery import Delivery, RelayStats
+from pgops.runtime.delivery import Delivery, Policy, RelayStats
 from pgops.runtime.sinks import Sink
+from pgops.runtime.tidying import Tidying
 from pgops.services.events import PARTS, AsyncEvents
 from pgops.services.models import Batch, Rejected
 
@@ -34,7 +35,8 @@ RECONNECT_S = 1.0
 
 class Relay:
     """Hands the events of `subscription` to `sink`. `batch` is the most events of one part at a time; an event that
-    failed `attempts` times is parked. `owner` names this relay to people, by default host and process."""
+    failed `attempts` times (None: as the subscription says) is parked. `owner` names this relay to people, by default
+    host and process."""
 
     def __init__(
         self,
@@ -46,11 +48,11 @@ class Relay:
         max_parts: int = PARTS,
         batch: int = 100,
         lease_s: float = 15.0,
-        attempts: int = 5,
+        attempts: int | None = None,
         backoff_s: float = 0.1,
         backoff_max_s: float = 5.0,
     ) -> None:
-        if batch < 1 or attempts < 1 or lease_s <= 0 or not 1 <= max_parts <= PARTS:
+        if batch < 1 or (attempts is not None and attempts < 1) or lease_s <= 0 or not 1 <= max_parts <= PARTS:
             raise UsageError(
                 f"batch and attempts are 1 or more, a lease is longer than 0 s, and parts are 1 to {PARTS}",
                 "leave them out for the defaults",
@@ -65,6 +67,7 @@ class Relay:
         self._batch = batch
         self._lease_s = lease_s
         self._attempts = attempts
+        self._policy = Policy()
         self._backoff = (backoff_s, backoff_max_s)
         self._stopping = asyncio.Event()
         self._unsaved: tuple[Batch, list[Rejected]] | None = None
@@ -80,7 +83,7 @@ class Relay:
 
         Raises NotFoundError for an unknown subscription, SchemaError for one of another database, SinkClosedError.
         """
-        pulse = asyncio.create_task(self._pulse())
+        beside = [asyncio.create_task(task) for task in (self._pulse(), self._tidy())]
         try:
             while not self._stopping.is_set():
                 try:
@@ -92,8 +95,9 @@ class Relay:
                     self._next_lease = 0.0
                     await self._rest(RECONNECT_S)
         finally:
-            pulse.cancel()
-            await asyncio.gather(pulse, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             with suppress(PgopsError):
                 await self._save(AsyncEvents(self._db))
                 await AsyncEvents(self._db).release(self._subscription, owner=self.owner, token=self.token)
@@ -121,6 +125,7 @@ class Relay:
             self._subscription, owner=self.owner, token=self.token, lease_s=self._lease_s, max_parts=self._max_parts
         )
         self.stats.parts = len(leased.parts)
+        self._policy = Policy(self._attempts or leased.attempts, *self._backoff, skip=leased.poison == "skip")
 
     async def _retry_parked(self, events: AsyncEvents) -> None:
         batch = await events.fetch_parked(self._subscription, self.token)
@@ -132,7 +137,7 @@ class Relay:
                 await events.settle(batch, delivery.delivered(), delivery.rejected)
 
     def _delivery(self, batch: Batch) -> Delivery:
-        return Delivery(batch, self._sink, self._stopping, self.stats, self._attempts, *self._backoff)
+        return Delivery(batch, self._sink, self._stopping, self.stats, self._policy)
 
     async def _deliver(self, events: AsyncEvents, batch: Batch) -> None:
         delivery = self._delivery(batch)
@@ -164,6 +169,15 @@ class Relay:
             await asyncio.sleep(self._lease_s / 3)
             with suppress(PgopsError):
                 await AsyncEvents(self._db).renew(self._subscription, token=self.token, lease_s=self._lease_s)
+
+    async def _tidy(self) -> None:
+        tidying = Tidying(self._db, cache=False)
+        while True:
+            try:
+                await tidying.run(self._stopping)
+                return
+            except PgopsError as error:
+                log.warning("old events cannot be let go: %s", error)
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -160,9 +160,10 @@ class Worker:
         for name in {key[0] for key in said}:
             mine = {(id, token): value for (its, id, token), value in said.items() if its == name}
             await queue.report_progress(name, mine)
-        for wish in await queue.cancelled(self._queues):
-            if self._outcomes.holds(wish.queue, wish.id):
-                self._runners.cancel(wish.queue, wish.id, wish.reason)
+        if self._outcomes.held:
+            for wish in await queue.cancelled(self._queues):
+                if self._outcomes.holds(wish.queue, wish.id):
+                    self._runners.cancel(wish.queue, wish.id, wish.reason)
 
     async def _hand_back(self) -> None:
         """Give back what was not started."""

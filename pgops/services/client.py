@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pgops.services.cache import AsyncCache
     from pgops.services.documents import AsyncDocuments
     from pgops.services.events import AsyncEvents
+    from pgops.services.inbox import AsyncInbox
     from pgops.services.kv import AsyncKv
     from pgops.services.limits import AsyncLimits
     from pgops.services.pgmq import AsyncPgmq
@@ -48,6 +49,12 @@ class AsyncServices:
         from pgops.services.events import AsyncEvents
 
         return AsyncEvents(self._db)
+
+    @on_first_use
+    def inbox(self) -> "AsyncInbox":
+        from pgops.services.inbox import AsyncInbox
+
+        return AsyncInbox(self._db)
 
     @on_first_use
     def cache(self) -> "AsyncCache":

@@ -107,8 +107,8 @@ class AsyncCron:
         return tuple(at.astimezone(zone) for at in islice(fires, count))
 
     async def tick(self, *, limit: int = 1_000) -> Ticked:
-        """Serve what is due, each entry in a transaction of its own. Workers call it four times a second; any number
-        may at once. An entry that cannot be served keeps none of the others from it."""
+        """Serve what is due, each entry in a transaction of its own. Workers call it once a second; any number may
+        at once. An entry that cannot be served keeps none of the others from it."""
         jobs = skipped = 0
         broken: list[tuple[str, str]] = []
         for name, expression, timezone, missed, due, now in await self._db.all(Q["due"], {"limit": limit}):

@@ -27,17 +27,38 @@ where ctid = any(array(
   for update skip locked
 ))
 
--- name: list_channels
+-- name: list_listeners
 -- PostgreSQL tells no session what another one listens to. A listener waits, though, and what it said last was LISTEN.
-select name, array_agg(pid order by pid)
-from (
-  select distinct a.pid, case when starts_with(m[1], '"') then replace(substr(m[1], 2, length(m[1]) - 2), '""', '"')
-                              else lower(m[1]) end as name
-  from pg_stat_activity a
-  cross join lateral regexp_matches(a.query, '\mlisten\s+("(?:[^"]|"")+"|[[:alpha:]_][\w$]*)', 'gi') as m
-  where a.datname = current_database() and a.state = 'idle' and a.query ~* '^\s*listen\s'
-) seen
-where not starts_with(name, 'pgops_ping_')
-group by name
-order by name
-limit 1000
+-- One that sits in a transaction after it hears nothing.
+select distinct case when starts_with(m[1], '"') then replace(substr(m[1], 2, length(m[1]) - 2), '""', '"')
+                     else lower(m[1]) end as name,
+       a.pid, a.application_name, a.usename::text, a.state,
+       greatest(extract(epoch from statement_timestamp() - a.state_change), 0)::float8
+from pg_stat_activity a
+cross join lateral regexp_matches(a.query, '\mlisten\s+("(?:[^"]|"")+"|[[:alpha:]_][\w$]*)', 'gi') as m
+where a.datname = current_database() and a.state in ('idle', 'idle in transaction') and a.query ~* '^\s*listen\s'
+  and not starts_with(m[1], '"pgops_ping_')
+order by name, pid
+limit %(limit)s
+
+-- name: notify_queue
+-- How full the whole server's queue is, as a share and in pages of 8 kB, and whether this role sees what others do. To
+-- be asked before publishing: it also frees what all have read, which a queue that was full does not do by itself.
+select usage, (usage * coalesce(current_setting('max_notify_queue_pages', true)::float8, 1048576))::bigint,
+       pg_has_role('pg_read_all_stats', 'usage')
+from pg_notification_queue_usage() as usage
+
+-- name: queue_holders
+-- Whose transactions are open for longer than a moment, in all databases: idle ones first. A listener among them keeps
+-- the queue from being emptied.
+select pid, application_name, usename::text, datname::text, state,
+       extract(epoch from statement_timestamp() - xact_start)::float8
+from pg_stat_activity
+where backend_type = 'client backend' and pid <> pg_backend_pid()
+  and xact_start < statement_timestamp() - interval '1 s'
+order by state = 'active', xact_start
+limit 5
+
+-- name: ping
+-- A notification that needs no right and leaves nothing, also in a session that may not write.
+select pg_notify(%(channel)s::text, '')

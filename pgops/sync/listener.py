@@ -20,7 +20,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
-from pgops.errors import RefusedError, UnreachableError
+from pgops.errors import PoolerError, UnreachableError
 from pgops.translation import translate
 
 Connection = psycopg.Connection[Any]
@@ -53,8 +53,8 @@ class Listener:
 
     @classmethod
     def open(cls, dsn: str, kwargs: dict[str, Any], channels: Sequence[str]) -> "Listener":
-        """Connect, prove that notifications arrive, and listen. Raises UnreachableError, and RefusedError where a
-        pooler keeps them back."""
+        """Connect, prove that notifications arrive, and listen. Raises UnreachableError, PoolerError where a pooler
+        keeps them back, and RefusedError on a standby."""
         given = conninfo_to_dict(dsn)
         alive = {name: value for name, value in KEEPALIVE.items() if name not in given}
         kwargs = {**kwargs, **alive, "prepare_threshold": None}
@@ -126,7 +126,7 @@ class Listener:
         if not pooled:
             raise UnreachableError("notifications do not arrive on this connection", "is the server overloaded?")
         self._take_back(backend)
-        raise RefusedError(
+        raise PoolerError(
             "a connection pooler stands between, and keeps notifications back (transaction pooling)",
             "listen over a direct DSN: PostgreSQL's own host and port instead of the pooler's",
         )

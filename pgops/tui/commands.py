@@ -56,10 +56,23 @@ def _verbs(action: Action) -> list[str]:
         return [*_OF_A_NAME[action.name], action.target]
     if action.name in ("cancel_backend", "terminate_backend"):
         return ["sessions", action.name.removesuffix("_backend"), action.target]
+    if action.name.startswith("outbox_"):
+        return ["outbox", action.name.removeprefix("outbox_"), *_of_the_outbox(action)]
     if action.name.startswith("pgmq_"):
         reads = ["--more-than", str(action.more_than)] if action.name == "pgmq_dead" else []
         return ["queue", "pgmq", action.name.removeprefix("pgmq_"), action.target, *reads]
     return ["vector", "search", action.target, action.query, "--limit", str(action.limit), *_search_options(action)]
+
+
+def _of_the_outbox(action: Action) -> list[str]:
+    if action.name in ("outbox_keep", "outbox_purge", "outbox_rebase"):
+        return [action.given] if action.given else []
+    words = [action.target, *(str(id) for id in action.ids)]
+    if action.since is not None:
+        words += ["--since", action.since.isoformat()]
+    if action.key is not None:
+        words += [action.key] if action.name == "outbox_park" else ["--key", action.key]
+    return [*words, "--reason", action.given] if action.given else words
 
 
 def _match_options(match: DeadMatch) -> list[str]:
@@ -91,6 +104,18 @@ def job_command(queue: str, job: int) -> str:
 
 def peek_command(queue: str) -> str:
     return f"pgops queue pgmq peek {shlex.quote(queue)}"
+
+
+def subscription_command(name: str) -> str:
+    return f"pgops outbox show {shlex.quote(name)}"
+
+
+def probe_command(channel: str | None) -> str:
+    return "pgops pubsub probe" + (f" {shlex.quote(channel)}" if channel else "")
+
+
+def channels_command() -> str:
+    return "pgops pubsub channels"
 
 
 def find_command(collection: str) -> str:

@@ -11,10 +11,11 @@ from pgops.errors import PgopsError, UnreachableError
 from pgops.ops import actions
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.collector import Collector
-from pgops.ops.previews_jobs import given
+from pgops.ops.previews import given
 from pgops.ops.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
-from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage
+from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PubsubProbe
+from pgops.tui.source import SubscriptionView
 from pgops.tui.starting import embedded_server
 
 ANSWER_WITHIN_S = 10.0
@@ -76,6 +77,12 @@ class LiveSource:
         pg, _ = await self._connected()
         return await pg.pgmq.peek(queue, limit=limit, cut_bytes=CUT_BYTES)
 
+    async def subscription(self, name: str, limit: int) -> SubscriptionView:
+        pg, _ = await self._connected()
+        one = await pg.events.subscription(name)
+        parts, held = await pg.events.parts(name), await pg.events.parked_keys(name)
+        return SubscriptionView(one, tuple(parts), tuple(await pg.events.parked(name, limit)), tuple(held))
+
     async def crons(self) -> tuple[CronEntry, ...]:
         pg, _ = await self._connected()
         return await pg.queue.cron.list()
@@ -83,6 +90,10 @@ class LiveSource:
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         pg, _ = await self._connected()
         return await pg.documents.list_indexes(collection)
+
+    async def probe(self, channel: str | None) -> PubsubProbe:
+        pg, _ = await self._connected()
+        return await pg.pubsub.probe(channel)
 
     async def close(self) -> None:
         self._open = None

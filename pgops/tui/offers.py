@@ -5,6 +5,7 @@ The rule: an act stands here under the id of its key, so that none can be left o
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pgops.ops.actions import Action, ActionName
 from pgops.ops.snapshot import SessionRow, Snapshot, items
@@ -13,6 +14,11 @@ from pgops.tui.screens.base import Choice, requeue_choices
 from pgops.tui.screens.pgmq import dead_choices, empty_choices
 from pgops.tui.screens.stores import purge_choices
 from pgops.tui.screens.vectors import builds
+
+SINCE = {
+    "15 minutes": timedelta(minutes=15), "hour": timedelta(hours=1), "6 hours": timedelta(hours=6),
+    "day": timedelta(days=1), "7 days": timedelta(days=7),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,45 @@ def _unsubscribe(snapshot: Snapshot) -> list[Choice]:
     return [_drop(one.name, "unsubscribe") for one in items(snapshot.outbox)]
 
 
+def _hold_events(snapshot: Snapshot) -> list[Choice]:
+    found = []
+    for one in items(snapshot.outbox):
+        verb = "resume" if one.paused else "pause"
+        name: ActionName = "outbox_resume" if one.paused else "outbox_pause"
+        found.append(Choice(f"{verb} {formats.clean(one.name, 60)}", Action(name, one.name)))
+    return found
+
+
+def _replay(snapshot: Snapshot) -> list[Choice]:
+    return [
+        Choice(
+            f"{formats.clean(one.name, 60)}: again what was made in the last {words}",
+            Action("outbox_replay", one.name, since=snapshot.taken_at - ago),
+        )
+        for one in items(snapshot.outbox)
+        for words, ago in SINCE.items()
+    ]
+
+
+def _unpark(snapshot: Snapshot) -> list[Choice]:
+    return [
+        Choice(f"{formats.clean(one.name, 60)}: {one.parked:,} put aside", Action("outbox_unpark", one.name))
+        for one in items(snapshot.outbox)
+        if one.parked
+    ]
+
+
+def _keep(snapshot: Snapshot) -> list[Choice]:
+    return [Choice("how long events are kept", Action("outbox_keep", ""))]
+
+
+def _purge_events(snapshot: Snapshot) -> list[Choice]:
+    return [
+        Choice("let old events go", Action("outbox_purge", "")),
+        Choice("after a restore: make the log this database's own", Action("outbox_rebase", "")),
+    ]
+
+
 def _drop_collection(snapshot: Snapshot) -> list[Choice]:
     names = dict.fromkeys(one.collection for one in items(snapshot.vectors))
     return [_drop(name, "drop_collection") for name in names if name is not None]
@@ -116,6 +161,11 @@ OFFERS = {
     "invalidate": Offer("Discard a cache namespace", _invalidate, "The cache has no namespace."),
     "hold": Offer("Pause or resume a queue", _hold, "There is no queue."),
     "rebuild": Offer("Build or rebuild a vector index", _rebuild, "There is no collection of vectors."),
+    "hold_events": Offer("Pause or resume a subscription", _hold_events, "There is no subscription."),
+    "replay": Offer("Deliver events again", _replay, "There is no subscription."),
+    "unpark": Offer("Try events again that were put aside", _unpark, "Nothing is put aside."),
+    "keep": Offer("How long events are kept", _keep, ""),
+    "purge_events": Offer("Purge the event log", _purge_events, ""),
     "unsubscribe": Offer("Drop a subscription", _unsubscribe, "There is no subscription."),
     "drop": Offer("Drop a vector collection", _drop_collection, "There is no index of a pgops collection."),
     "drop_documents": Offer("Drop a document collection", _drop_documents, "There is no collection."),

@@ -10,11 +10,16 @@ from pgops.tui import formats
 from pgops.tui.keymap import KEYS
 from pgops.tui.offers import OFFERS
 from pgops.tui.screens.base import Helm, Room
+from pgops.tui.screens.channels import ChannelsRoom
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.pgmq_messages import MessagesRoom
+from pgops.tui.screens.probe import ProbeNote
+from pgops.tui.screens.subscription import SubscriptionRoom
 
+# What is done to an event that was put aside, in the room of its subscription.
+PARKED_ACTS = {"discard_parked": "Give a parked event up…", "hold_key": "Hold a key of a subscription back…"}
 # What is done to a recurring job, in the room that lists them.
 CRON_ACTS = {
     "hold_cron": "Pause or resume a recurring job…", "run_cron": "Run a recurring job now…",
@@ -64,8 +69,12 @@ class Palette(Provider):
         }
         found["drop_index"] = ("Drop a document index…", KEYS["drop_index"].tooltip, partial(self._indexes, helm))
         found["edit_job"] = ("Edit a job's payload…", KEYS["edit_job"].tooltip, self._jobs_to_edit)
+        for id, title in PARKED_ACTS.items():
+            found[id] = (title, KEYS[id].tooltip, partial(self._parked, helm))
         for id, title in CRON_ACTS.items():
             found[id] = (title, KEYS[id].tooltip, partial(self._crons, helm))
+        found["channels"] = ("Channels and who listens", KEYS["channels"].tooltip, partial(self._channels, helm))
+        found["probe"] = ("Probe pub/sub", KEYS["probe"].tooltip, partial(self._probe, helm))
         found["prompt"] = ("Search by likeness", KEYS["prompt"].tooltip, self._prompt)
         return found
 
@@ -78,6 +87,9 @@ class Palette(Provider):
         for theirs in items(snapshot.pgmq) if snapshot is not None else ():
             name = f"pgmq: {formats.clean(theirs.name)}"
             entries.append((name, "Its messages", partial(self._messages, helm, theirs.name)))
+        for sub in items(snapshot.outbox) if snapshot is not None else ():
+            name = f"Subscription: {formats.clean(sub.name)}"
+            entries.append((name, "Its parts and parked events", partial(self._subscription, helm, sub.name)))
         for one in items(snapshot.documents) if snapshot is not None else ():
             name = f"Documents: {formats.clean(one.name)}"
             entries.append((name, "Its indexes", partial(self._collection, helm, one.name)))
@@ -98,6 +110,28 @@ class Palette(Provider):
     async def _crons(self, helm: Helm) -> None:
         await self.app.switch_mode("queues")
         await self.app.push_screen(CronsRoom(helm))
+
+    async def _subscription(self, helm: Helm, name: str) -> None:
+        await self.app.switch_mode("outbox")
+        await self.app.push_screen(SubscriptionRoom(helm, name))
+
+    async def _parked(self, helm: Helm) -> None:
+        """Where they are: in the one subscription that there is, or in one of several."""
+        snapshot = helm.now_view.snapshot
+        names = [one.name for one in items(snapshot.outbox)] if snapshot is not None else []
+        if len(names) == 1:
+            await self._subscription(helm, names[0])
+            return
+        await self.app.switch_mode("outbox")
+        words = "Open a subscription: D gives up, K holds a key." if names else "There is no subscription."
+        self.app.notify(words, markup=False, timeout=6)
+
+    async def _channels(self, helm: Helm) -> None:
+        await self.app.switch_mode("outbox")
+        await self.app.push_screen(ChannelsRoom(helm))
+
+    async def _probe(self, helm: Helm) -> None:
+        await self.app.push_screen(ProbeNote(helm.source))
 
     async def _indexes(self, helm: Helm) -> None:
         """Where they are: in the one collection that there is, or in one of several."""

@@ -1,10 +1,32 @@
 """All that the screens know of a database: `Source`. live.py has the one over a real one."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.snapshot import Snapshot
-from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage
+from pgops.services.models import (
+    CronEntry,
+    DocumentIndex,
+    JobRow,
+    JobState,
+    ParkedEvent,
+    ParkedKey,
+    PartState,
+    PgmqMessage,
+    PubsubProbe,
+    Subscription,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionView:
+    """A subscription with all that is to be seen of it."""
+
+    subscription: Subscription
+    parts: tuple[PartState, ...]
+    parked: tuple[ParkedEvent, ...]
+    held: tuple[ParkedKey, ...]
 
 
 class Source(Protocol):
@@ -36,11 +58,17 @@ class Source(Protocol):
         """The first messages of a queue of pgmq, none of them read. Raises NotFoundError, and RefusedError without the
         privilege."""
 
+    async def subscription(self, name: str, limit: int) -> SubscriptionView:
+        """A subscription, its parts, and what is put aside for it. Raises NotFoundError."""
+
     async def crons(self) -> tuple[CronEntry, ...]:
         """Every recurring job, by name."""
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         """The indexes of a document collection. Raises NotFoundError."""
+
+    async def probe(self, channel: str | None) -> PubsubProbe:
+        """Try whether messages arrive, and whether somebody hears `channel`."""
 
     async def close(self) -> None:
         """Let go of every connection."""

@@ -21,7 +21,8 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of the log. `id` is its place in the log, `event_id` its name for consumers that sort out repeats."""
+    """One event of the log. `id` is its place in the log, `event_id` its name for consumers that sort out repeats;
+    `replayed`: this subscription has delivered it before, and was set back."""
 
     part: int
     id: int
@@ -32,6 +33,7 @@ class Event:
     payload_json: str
     headers_json: str
     created_at: datetime
+    replayed: bool = False
 
     @property
     def payload(self) -> JsonValue:
@@ -47,17 +49,50 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Who reads which topics (None: all) into which sink. `relays` are the owners of living leases."""
+    """Who reads which topics and types (None: all) into which sink. An event that is refused `attempts` times is
+    parked; with `poison` "park" the later events of its key wait. `parked` counts events, `held_keys` the keys held by
+    hand; `replaying`: it goes through events again. `relays` are the owners of living leases."""
 
     name: str
     topics: tuple[str, ...] | None
+    types: tuple[str, ...] | None
     sink: str
+    poison: str
+    attempts: int
     paused: bool
     created_at: datetime
     relayed: int
     advanced_at: datetime
     parked: int
+    held_keys: int
+    replaying: bool
     relays: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartState:
+    """One of a subscription's 64 parts. `owner`: the relay whose lease lives; `is_open`: a window of events is under
+    way; `parked`: events of it that wait aside."""
+
+    part: int
+    owner: str | None
+    lease_until: datetime | None
+    is_open: bool
+    replaying: bool
+    relayed: int
+    advanced_at: datetime
+    parked: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedKey:
+    """A key that is held back by hand, and how many of its events wait by now."""
+
+    part: int
+    key: str
+    reason: str
+    parked_at: datetime
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +143,13 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """The parts a relay holds now, and those it handed back to leave others their share."""
+    """The parts a relay holds now, and those it handed back to leave others their share; and how the subscription
+    treats what its sink refuses."""
 
     parts: tuple[int, ...]
     returned: tuple[int, ...]
+    attempts: int
+    poison: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +170,47 @@ class Lag:
     events: int
     seconds: float
     exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long events are kept, in seconds; from `force_after_s` on also those that somebody has not passed."""
+
+    keep_s: float
+    force_after_s: float | None
+    inbox_keep_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """A slot of the ring whose events are old enough to go. `behind`: who has not passed them all, and how many events
+    that are, counted up to 100,000. `mixed`: of several days. `forced`: they go all the same."""
+
+    slot: int
+    oldest: datetime
+    newest: datetime
+    newest_xid: str
+    mixed: bool
+    forced: bool
+    behind: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedEvents:
+    """What a purge has let go: whole slots, single rows. `held_by`: who keeps old events from going; `lost`: who lost
+    how many by force. Not `done`: its time was over before that."""
+
+    slots: int
+    rows: int
+    held_by: tuple[str, ...]
+    lost: tuple[tuple[str, int], ...]
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """How many events have new transaction ids, none where the log was at home; and what each subscription has still to
+    get, counted up to 100,000."""
+
+    events: int
+    backlog: tuple[tuple[str, int], ...]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pgops.sync.services.cache import Cache
     from pgops.sync.services.documents import Documents
     from pgops.sync.services.events import Events
+    from pgops.sync.services.inbox import Inbox
     from pgops.sync.services.kv import Kv
     from pgops.sync.services.limits import Limits
     from pgops.sync.services.pgmq import Pgmq
@@ -49,6 +50,12 @@ class Services:
         from pgops.sync.services.events import Events
 
         return Events(self._db)
+
+    @on_first_use
+    def inbox(self) -> "Inbox":
+        from pgops.sync.services.inbox import Inbox
+
+        return Inbox(self._db)
 
     @on_first_use
     def cache(self) -> "Cache":

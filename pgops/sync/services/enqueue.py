@@ -60,8 +60,9 @@ class Producers:
         Jobs of one `group_key` run one at a time, in order of arrival. While a job with the same `unique_key` is in one
         of `unique_states`, but for at most `unique_for_s` seconds, none is added and that job's id is returned.
 
-        Workers that wait are told at once, or else find the job when they look next, within 50 ms. In a caller's own
-        transaction only `hint=True` tells them, since it makes his commit take its turn with everybody's NOTIFY.
+        Workers that wait are told at once, or else find the job when they look next: within 50 ms, or 100 after ten
+        quiet seconds. In a caller's own transaction only `hint=True` tells them, since it makes his commit take its
+        turn with everybody's NOTIFY.
 
         Raises UsageError for a bad name, key, priority, delay, a naive `run_at`, or a payload that is no
         JSON or over 1 MB.

@@ -9,24 +9,42 @@
 
     pg.pubsub.listen("orders", durable="billing")              # the same, and nothing is lost while nobody listens
 
+    pg.pubsub.run(handle, "orders", stop=event)          # handle(message) for each, until event.is_set()
+    pg.pubsub.probe()                                    # do messages arrive here, how fast, and if not, why
+
 Floor 2, over the event log. Live messages are at most once and leave no trace. A durable listener is a subscription of
 the event log: it gets what was appended to the topic (`publish(…, durable=True)`, `events.append`, an outbox row), at
 least once, from the moment the name was first used.
 """
 
+import logging
+from collections.abc import Callable
+from itertools import groupby
 from time import monotonic
-from typing import Literal
+from typing import Literal, Protocol
 
+from pgops.calling import call
 from pgops.errors import UsageError
 from pgops.queries import load
 from pgops.services.messages import body_of, check_channel, check_channels, fits
-from pgops.services.models import Channel, JsonValue
+from pgops.services.models import Channel, ChannelListener, JsonValue, Message, Missed, PubsubProbe
 from pgops.sync.database import Database, Pool
 from pgops.sync.services.durable import DurableMessages
 from pgops.sync.services.events import Events
 from pgops.sync.services.live import KEEP_PAYLOADS_S, PURGE_BATCH, PURGE_EVERY_S, LiveMessages, Messages
+from pgops.sync.services.probe import LISTENERS_CAP, Probe
 
 Q = load("pgops.services", "pubsub.sql")
+
+STOP_EVERY_S = 0.25
+_log = logging.getLogger("pgops.pubsub")
+
+
+class Stop(Protocol):
+    """An Event of asyncio or of threading."""
+
+    def is_set(self) -> bool:
+        """Whether it is time to stop."""
 
 
 class Pubsub:
@@ -85,10 +103,67 @@ class Pubsub:
             raise UsageError("listening needs a channel", 'for example listen("orders", durable="billing")')
         return DurableMessages(self._owner, durable, channels, start, timeout_s)
 
+    def run(
+        self,
+        handler: Callable[[Message], object],
+        *channels: str,
+        durable: str | None = None,
+        start: Literal["now", "beginning"] = "now",
+        stop: Stop | None = None,
+        failed: Callable[[Message, Exception], object] | None = None,
+        missed: Callable[[Missed], object] | None = None,
+    ) -> int:
+        """Listen, and call `handler` with each message, one after another, until `stop.is_set()`; how many it was
+        called with. It and the other functions may be async; one that is not runs in a thread.
+
+        What the handler raises is logged (as pgops.pubsub) and told to `failed`, and the next message is its turn: of a
+        durable listener too this one counts as handled. What `failed` or `missed` raises ends it, and then the durable
+        message comes again. Where messages may be missing, that is logged and told to `missed`.
+
+        Raises as `listen` does.
+        """
+        calls = 0
+        with self.listen(*channels, durable=durable, start=start) as messages:
+            while stop is None or not stop.is_set():
+                got = messages.next(None if stop is None else STOP_EVERY_S)
+                if isinstance(got, Message):
+                    calls += 1
+                    self._handle(handler, got, failed)
+                elif got is not None:
+                    _log.warning("messages of %s may be missing: %s", ", ".join(got.channels), got.reason)
+                    if missed is not None:
+                        call(missed, got)
+        return calls
+
+    def _handle(
+        self,
+        handler: Callable[[Message], object],
+        message: Message,
+        failed: Callable[[Message, Exception], object] | None,
+    ) -> None:
+        try:
+            call(handler, message)
+        except Exception as error:
+            _log.exception("the handler of channel %s failed", message.channel)
+            if failed is not None:
+                call(failed, message, error)
+
+    def probe(self, channel: str | None = None) -> PubsubProbe:
+        """Whether what is published here arrives, how fast, and if not, why: a few messages to ourselves, on a channel
+        that nobody else hears. With `channel` also whether somebody is there to hear that one.
+
+        Raises UsageError for a bad channel or on a bound connection, UnreachableError.
+        """
+        if self._owner is None:
+            raise UsageError("a probe needs a connection of its own", "probe over the client: pg.pubsub.probe()")
+        return Probe(self._owner, None if channel is None else check_channel(channel)).run()
+
     def channels(self) -> list[Channel]:
-        """The channels that sessions of this database listen to, by name: those of waiting sessions that this role may
-        see (its own; with pg_monitor all)."""
-        return [Channel(row[0], tuple(row[1])) for row in self._db.all(Q["list_channels"])]
+        """The channels that sessions of this database are seen to listen to, by name: of the sessions that this role
+        may see (its own; with pg_monitor all)."""
+        seen = [ChannelListener(*row) for row in self._db.all(Q["list_listeners"], {"limit": LISTENERS_CAP})]
+        by_name = [(name, tuple(group)) for name, group in groupby(seen, key=lambda one: one.channel)]
+        return [Channel(name, tuple(one.pid for one in group if one.hears), group) for name, group in by_name]
 
     def purge_payloads(self, *, older_than_s: float = KEEP_PAYLOADS_S) -> int:
         """Delete the payloads that were sent by reference longer ago; how many. Listeners and publishers do it by

@@ -15,7 +15,7 @@ from pgops.tui.screens.modal import Note
 from pgops.tui.source import Source
 
 # Acts that are given a text.
-BY_HAND = ("edit_job", "set_queue")
+BY_HAND = ("edit_job", "set_queue", "outbox_keep")
 
 
 class Editor(Note[Action]):

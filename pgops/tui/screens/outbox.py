@@ -12,6 +12,9 @@ from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room
+from pgops.tui.screens.channels import ChannelsRoom
+from pgops.tui.screens.probe import ProbeNote
+from pgops.tui.screens.subscription import SubscriptionRoom
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.faces import series_of
 from pgops.tui.widgets.filter import Filter
@@ -77,6 +80,10 @@ def about(one: OutboxSubscription) -> Text:
                  (f"pgops outbox relay --subscription {formats.clean(one.name, 60)}", "accent")]  # fmt: skip
     else:
         state = [("● ", "good"), f"{one.relays} {'relay delivers' if one.relays == 1 else 'relays deliver'}"]
+    if one.replaying:
+        state.append(("  ↺ replaying", "accent"))
+    if one.held_keys:
+        state.append((f"  ‖ {one.held_keys:,} {'key' if one.held_keys == 1 else 'keys'} held", "warn"))
     if one.parked:
         parked = formats.roughly(one.parked, one.exact, "parked")
         state += [(f"  ◆ {parked} parked", "warn"), (": later events of their keys wait", "quiet")]
@@ -96,12 +103,12 @@ def trend_face(view: View, name: str, label: str, one: OutboxSubscription) -> Fa
 class OutboxRoom(Room):
     """The trend and the words are of the subscription under the cursor."""
 
-    BINDINGS = keys("filter", "unsubscribe")
+    BINDINGS = keys("filter", "channels", "probe", "hold_events", "replay", "keep", "purge_events", "unsubscribe")
     room = "outbox"
 
     def furniture(self) -> ComposeResult:
         yield Static(id="empty", classes="-hidden", markup=False)
-        table = Ledger(SUBSCRIPTIONS, id="outbox-subscriptions", sort="subscription", opens=False)
+        table = Ledger(SUBSCRIPTIONS, id="outbox-subscriptions", sort="subscription")
         table.border_title = "outbox subscriptions"
         yield table
         yield Filter()
@@ -149,8 +156,30 @@ class OutboxRoom(Room):
     def filtered(self) -> Ledger:
         return self.query_one("#outbox-subscriptions", Ledger)
 
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        if (name := self.filtered.current) is not None:
+            self.app.push_screen(SubscriptionRoom(self.helm, name))
+
+    def action_hold_events(self) -> None:
+        self.helm.offer("hold_events", self.filtered.current)
+
+    def action_replay(self) -> None:
+        self.helm.offer("replay", self.filtered.current)
+
+    def action_keep(self) -> None:
+        self.helm.offer_any("keep")
+
+    def action_purge_events(self) -> None:
+        self.helm.offer_any("purge_events")
+
     def action_unsubscribe(self) -> None:
         self.helm.offer("unsubscribe", self.filtered.current)
+
+    def action_channels(self) -> None:
+        self.app.push_screen(ChannelsRoom(self.helm))
+
+    def action_probe(self) -> None:
+        self.app.push_screen(ProbeNote(self.helm.source))
 
     def as_command(self) -> str:
         return "pgops outbox list"

@@ -151,7 +151,9 @@ def usage_face(snapshot: Snapshot, view: View) -> Face:
         return missing(part)
     tone: Tone = "bad" if part.queue_usage >= FULL else "warn" if part.queue_usage >= FILLING else "plain"
     words: Piece = ("full, it fails commits", "quiet")
-    if tone != "plain":
+    if tone != "plain" and len(part.holders) == 1:
+        words = (f"◆ pid {part.holders[0].pid} sits in a transaction", tone)
+    elif tone != "plain":
         words = ("◆ a listener sits in a transaction", tone)
     series = _over(view, _pubsub, lambda one: one.queue_usage)
     shown = "< 0.1%" if 0 < part.queue_usage < 0.001 else formats.ratio(part.queue_usage)
