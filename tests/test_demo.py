@@ -155,6 +155,19 @@ def test_in_a_named_database_everything_is_called_demo(dsn: str) -> None:
 
 
 @pytest.mark.slow
+def test_its_relay_goes_to_the_sink_that_is_named(dsn: str) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PGOPS_DEMO_SINK": "queue:demo_orders?kind=look"}
+    line = [sys.executable, "-m", "pgops", "demo", "--headless", "--seconds", "3", "--json", "--yes", "--dsn", dsn]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=env)
+    document = json.loads(done.stdout)
+    assert [one["sink"] for one in document["outbox"]] == ["queue:demo_orders?kind=look"]
+    (queue,) = (one for one in document["queues"] if one["name"] == "demo_orders")
+    assert queue["enqueued_total"] > 0
+    done = subprocess.run([*line, "--to", "carrier-pigeon"], capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, "there is no sink" in done.stderr) == (2, True)
+
+
+@pytest.mark.slow
 def test_the_scratch_database_is_made_anew_even_after_a_kill(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PGOPS_HOME": str(tmp_path / "home")}
     line = [sys.executable, "-m", "pgops", "demo", "--headless", "--json", "--seconds"]

@@ -3,6 +3,7 @@ inbox; how long events are kept; and a log that was restored elsewhere."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -399,6 +400,77 @@ async def test_where_a_relay_runs_old_events_go_and_who_loses_is_said(
         async with running(db, Memory()):
             await until(lambda: "slow has lost 10 events" in caplog.text)
     assert await events.events() == []
+
+
+# --- what the articles say of the outbox ---------------------------------------------------------------------
+
+SEEDS_TABLE = b"create table orders (id bigint primary key, total numeric)"
+SEEDS_ORDER = b"insert into orders values (7, 12.5)"
+SEEDS_EVENT = (
+    b"insert into pgops.outbox (aggregate_id, event_type, payload) values ('7', 'order.created', '{\"order\": 7}')"
+)
+
+
+@pytest.mark.parametrize("outcome", ["commit", "rollback", "killed"])
+async def test_the_seeds_business_row_and_outbox_row_are_both_there_or_neither(
+    events: AsyncEvents, db: AsyncPool, dsn: str, outcome: str
+) -> None:
+    await db.execute(SEEDS_TABLE)
+    with suppress(psycopg.errors.AdminShutdown), psycopg.connect(dsn) as conn:
+        conn.execute(SEEDS_ORDER)
+        conn.execute(SEEDS_EVENT)
+        if outcome == "commit":
+            conn.commit()
+        elif outcome == "rollback":
+            conn.rollback()
+        else:
+            await db.all(b"select pg_terminate_backend(%(pid)s)", {"pid": conn.info.backend_pid})
+    there = 1 if outcome == "commit" else 0
+    assert len(await db.all(b"select from orders")) == len(await events.events()) == there
+
+
+async def test_the_seeds_no_phantom_is_delivered_of_an_order_that_is_rolled_back(
+    events: AsyncEvents, db: AsyncPool, dsn: str
+) -> None:
+    await db.execute(SEEDS_TABLE)
+    await events.subscribe("s")
+    sink = Memory()
+    async with running(db, sink):
+        with psycopg.connect(dsn) as conn:
+            conn.execute(SEEDS_ORDER)
+            conn.execute(SEEDS_EVENT)
+            await asyncio.sleep(0.3)  # the relay looks, and must not see it yet
+            assert sink.got == []
+            conn.rollback()
+        await events.append("t", "after")
+        await until(lambda: sink.got)
+        await asyncio.sleep(0.2)
+    assert payloads(sink.got) == ["after"]
+
+
+async def test_the_seeds_no_dual_write_a_broker_that_is_down_stops_no_order_and_gets_the_event_later(
+    events: AsyncEvents, db: AsyncPool, dsn: str
+) -> None:
+    class Broker(Memory):
+        up = False
+
+        async def deliver(self, events: "list[Event]") -> None:
+            if not self.up:
+                raise ConnectionError("no broker")
+            await super().deliver(events)
+
+    await db.execute(SEEDS_TABLE)
+    await events.subscribe("s")
+    broker = Broker()
+    async with running(db, broker, backoff_max_s=0.05) as relay:
+        with psycopg.connect(dsn) as conn:
+            conn.execute(SEEDS_ORDER)
+            conn.execute(SEEDS_EVENT)
+        await until(lambda: relay.stats.outages)
+        assert len(await db.all(b"select from orders")) == 1, "the order is placed all the same"
+        broker.up = True
+        await until(lambda: broker.got)
+    assert [(event.key, event.type, event.payload) for event in broker.got] == [("7", "order.created", {"order": 7})]
 
 
 # --- restored elsewhere --------------------------------------------------------------------------------------

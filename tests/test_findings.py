@@ -166,6 +166,8 @@ CASES: list[tuple[str, Snapshot, Codes]] = [
     ("relays unknown", outbox(relays=None, lag_events=1, lag_s=30.0), []),
     ("paused", outbox(paused=True, relays=0, lag_events=1, lag_s=900.0), []),
     ("parked", outbox(parked=1), [("outbox.parked", "warning")]),
+    ("a key held by hand", outbox(held_keys=1), [("outbox.held", "info")]),
+    ("a log from elsewhere", outbox(at_home=False, lag_events=1, lag_s=900.0), [("outbox.away", "critical")]),
     # cache
     ("few expired", cache(expired_backlog=9_999), []),
     ("many expired", cache(expired_backlog=10_000), [("cache.expired", "warning")]),

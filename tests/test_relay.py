@@ -465,7 +465,7 @@ async def test_a_reader_that_leaves_ends_the_relay_and_the_event_stays(events: A
     "name, message",
     [
         ("carrier-pigeon", "there is no sink 'carrier-pigeon'"),
-        ("amqp://host", "there is no sink"),
+        ("kafka://host", "there is no sink"),
         ("no_such_module:x", "cannot be imported"),
         ("relay_sink:missing", "has no function missing"),
         ("relay_sink:not_a_function", "has no function"),

@@ -22,6 +22,9 @@ def demo(
     cli: Cli,
     headless: Annotated[bool, typer.Option("--headless", help="Without the dashboard; print one status.")] = False,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="How long, with --headless.")] = 10.0,
+    to: Annotated[
+        str, typer.Option("--to", metavar="SINK", envvar="PGOPS_DEMO_SINK", help="Relay there, as pgops outbox relay.")
+    ] = "",
     yes: Yes = False,
 ) -> None:
     """Show everything at work: jobs that fail now and then, a relay, a cache, similarity searches.
@@ -38,9 +41,14 @@ def demo(
         ask(f"write demo content into {cli.target.display}", yes=yes)
     else:
         cli.target = Target(None, "embedded")
+    if to:
+        from pgops.runtime.sinks import in_database, open_sink
+
+        if not in_database(to):
+            open_sink(to)
     if headless or not at_terminal(sys.stdin, sys.stdout):
-        status.show(cli, asyncio.run(run_headless(seconds, cli.target)))
+        status.show(cli, asyncio.run(run_headless(seconds, cli.target, to)))
         return
     from pgops.tui import run_dashboard
 
-    raise typer.Exit(run_interactive(cli.target, run_dashboard))
+    raise typer.Exit(run_interactive(cli.target, run_dashboard, to))

@@ -98,11 +98,19 @@ async def subscribe(
     attempts: Annotated[int, typer.Option("--attempts", min=1, max=1_000, help="Then an event is put aside.")] = 5,
 ) -> None:
     """Make a subscription; one that exists with the same settings is left as it is."""
+    from pgops.runtime.sinks.address import shown
+
     since = STARTS.get(start) or inputs.moment(start)
     async with cli.connect() as pg:
         known = {one.name for one in await pg.events.subscriptions()}
         made = await pg.events.subscribe(
-            name, topics=topic or None, types=types or None, start=since, sink=sink, poison=poison, attempts=attempts
+            name,
+            topics=topic or None,
+            types=types or None,
+            start=since,
+            sink=shown(sink),
+            poison=poison,
+            attempts=attempts,
         )
     changed = int(name not in known)
     message = f"subscribed {name}" if changed else f"{name} is subscribed already"

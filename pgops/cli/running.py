@@ -22,12 +22,16 @@ from pgops.cli.context import Cli
 
 LOOK_EVERY_S = 0.5
 REPORT_EVERY_S = 10.0
+SINKS = (
+    "stdout, module:function, queue:NAME, notify:CHANNEL, or a URL: rabbitmq://, nats://, redis://, https:// "
+    "(a webhook), sqs:// (experimental). A URL with a password is better given in PGOPS_SINK."
+)
 
 
 async def relay(
     cli: Cli,
     subscription: Annotated[str, typer.Option("--subscription", "-s", metavar="NAME", help="Whose events.")],
-    to: Annotated[str, typer.Option("--to", metavar="SINK", help="stdout, or module:function.")],
+    to: Annotated[str, typer.Option("--to", metavar="SINK", envvar="PGOPS_SINK", help=SINKS)],
     batch: Annotated[int, typer.Option("--batch", help="Events of one part at a time, at most.")] = 100,
     attempts: Annotated[
         int | None, typer.Option("--attempts", min=1, help="Then an event is parked; as the subscription says.")
@@ -35,20 +39,23 @@ async def relay(
 ) -> None:
     """Hand a subscription's events to a sink, in the order of each key; several relays share the work."""
     from pgops.runtime.relay import Relay
-    from pgops.runtime.sinks import SinkClosedError, open_sink
+    from pgops.runtime.sinks import SinkClosedError, in_database, open_sink, shown
 
-    sink = open_sink(to)
+    found = None if in_database(to) else open_sink(to)
     async with cli.database() as db:
+        sink = found or open_sink(to, db)
         relay = Relay(db, subscription, sink, batch=batch, attempts=attempts)
         try:
             async with told_to_stop(relay.stop), reporting(lambda: counts(asdict(relay.stats))):
                 await relay.run()
         except SinkClosedError as error:
+            if to != "stdout":
+                raise
             raise BrokenPipeError from error
         finally:
             await sink.close()
     if cli.json and to != "stdout":
-        cli.document({"subscription": subscription, "sink": to, **asdict(relay.stats)})
+        cli.document({"subscription": subscription, "sink": shown(to), **asdict(relay.stats)})
     else:
         output.talk(counts(asdict(relay.stats)))
 

@@ -47,7 +47,7 @@ class Child:
         stdin = self._process.stdin
         assert stdin is not None
         with suppress(BrokenPipeError):
-            stdin.write(json.dumps([site.dsn, site.prefix]).encode() + b"\n")
+            stdin.write(json.dumps([site.dsn, site.prefix, site.sink]).encode() + b"\n")
             stdin.flush()
 
     @property

@@ -19,15 +19,16 @@ RATES_OVER_S = 2.0
 EMBEDDED = Target(None, "embedded")
 
 
-async def run_headless(seconds: float, target: Target | str | None = None) -> Snapshot:
+async def run_headless(seconds: float, target: Target | str | None = None, sink: str = "") -> Snapshot:
     """The demo for `seconds`, and what it looks like then, with rates over the last two seconds.
 
-    `target` is a DSN or a Target; None, or the embedded server, means a scratch database there. Raises
-    UnreachableError, RefusedError while another demo runs there.
+    `target` is a DSN or a Target; None, or the embedded server, means a scratch database there. `sink` is where its
+    relay hands the shop's events to; "" means a function that is away now and then.
+    Raises UnreachableError, RefusedError while another demo runs there.
     """
     logging.getLogger("pgops").addHandler(logging.NullHandler())
     target = Target(target, "--dsn") if isinstance(target, str) else target or EMBEDDED
-    with open_site(target) as site:
+    with open_site(target, sink) as site:
         await prepare(site)
         async with AsyncPgops.open(site.dsn, application_name="demo") as pg, _traffic(pg, site):
             rates_over_s = min(RATES_OVER_S, seconds / 2)
@@ -38,12 +39,12 @@ async def run_headless(seconds: float, target: Target | str | None = None) -> Sn
             return await collect(pg.db, target.display, previous=earlier)
 
 
-def run_interactive(target: Target, dashboard: Callable[[Target], int]) -> int:
+def run_interactive(target: Target, dashboard: Callable[[Target], int], sink: str = "") -> int:
     """The demo behind `dashboard`, which is opened on its database and whose exit code is returned.
 
     The traffic has a process of its own: it starts while the server does, and never makes the dashboard wait.
     """
-    with child("traffic") as traffic, open_site(target) as site:
+    with child("traffic") as traffic, open_site(target, sink) as site:
         asyncio.run(prepare(site))
         traffic.begin(site)
         try:

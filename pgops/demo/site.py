@@ -24,10 +24,11 @@ SCRATCH = "pgops_demo"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A database for the demo, and what all names in it begin with."""
+    """A database for the demo, what all names in it begin with, and the sink of its relay ("": one of its own)."""
 
     dsn: str = field(repr=False)
     prefix: str = ""
+    sink: str = field(default="", repr=False)
 
     def name(self, name: str) -> str:
         """The name of a queue, subscription, namespace, topic, table or collection in this database."""
@@ -35,13 +36,13 @@ class Site:
 
 
 @contextmanager
-def open_site(target: Target) -> Iterator[Site]:
+def open_site(target: Target, sink: str = "") -> Iterator[Site]:
     """The database of `target`, as long as the block lasts; on the embedded server a fresh scratch database.
 
     Raises RefusedError while another demo runs on the embedded server.
     """
     if target.dsn is not None:
-        yield Site(target.dsn, "demo_")
+        yield Site(target.dsn, "demo_", sink)
         return
     with ExitStack() as held:
         server = held.enter_context(Server().use())
@@ -53,7 +54,7 @@ def open_site(target: Target) -> Iterator[Site]:
             raise RefusedError("a demo is running already", f"leave that one first, or look at it: pgops --dsn '{dsn}'")
         session.execute(Q["drop_scratch"])
         session.execute(Q["create_scratch"])
-        yield Site(dsn)
+        yield Site(dsn, "", sink)
 
 
 async def prepare(site: Site) -> None:

@@ -22,7 +22,7 @@ from pgops.demo.visitors import Visitors
 from pgops.embedder_settings import HASHING
 from pgops.errors import PgopsError, UnavailableError
 from pgops.runtime.relay import Relay
-from pgops.runtime.sinks import FunctionSink
+from pgops.runtime.sinks import FunctionSink, open_sink, shown
 from pgops.services.client import AsyncPgops
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.models import Event, JsonValue
@@ -84,7 +84,9 @@ class Traffic:
         await self._pg.queue.configure(self._site.name("billing"), history="all")
         await self._pg.cache.set_cap(self._site.name("pages"), entries=PAGES)
         await self._pg.events.subscribe(
-            self._site.name("analytics"), topics=[self._site.name("orders")], sink="python function"
+            self._site.name("analytics"),
+            topics=[self._site.name("orders")],
+            sink=shown(self._site.sink) or "python function",
         )
 
         await self._visitors.set_up()
@@ -100,7 +102,11 @@ class Traffic:
                 await asyncio.sleep(self._pause(1.2))
 
     async def _relay(self) -> float:
-        await Relay(self._pg.db, self._site.name("analytics"), FunctionSink(self._receive)).run()
+        sink = open_sink(self._site.sink, self._pg.db) if self._site.sink else FunctionSink(self._receive)
+        try:
+            await Relay(self._pg.db, self._site.name("analytics"), sink).run()
+        finally:
+            await sink.close()
         return 0.0
 
     async def _receive(self, event: Event) -> None:

@@ -148,7 +148,9 @@ select s.name, s.sink, s.paused, c.relayed,
        case when lag.capped then greatest(lag.events, (newest.id - lag.lowest) * lag.events / greatest(lag.seen, 1))
             else lag.events end,
        lag.age_s, c.is_open or lag.capped,
-       (select count(*) from pgops.parked_keys h where h.subscription = s.name), c.replaying
+       (select count(*) from pgops.parked_keys h where h.subscription = s.name), c.replaying,
+       (select h.system_identifier = i.system_identifier and h.database_oid = d.oid
+        from pgops.event_home h, pg_control_system() i, pg_database d where d.datname = current_database())
 from pgops.subscriptions s
 join standing c on c.subscription = s.name
 cross join (

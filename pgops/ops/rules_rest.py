@@ -24,8 +24,28 @@ from pgops.services.models import CacheNamespace
 
 def outbox(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
     """Events that are not delivered: nobody relays, too slow, or the sink will not have them."""
+    if not all(one.at_home for one in items(now.outbox)):
+        yield Finding(
+            code="outbox.away",
+            severity="critical",
+            title="the event log belongs to another cluster",
+            evidence=f"{many(len(items(now.outbox)), 'subscription')} with cursors of another: restored or copied",
+            why="Relays deliver nothing, since cursors mean nothing here; events wait in the log.",
+            remedy="pgops outbox rebase: nothing is skipped, and what was under way may come twice",
+        )
+        return
     for one in items(now.outbox):
         yield from _lag(one, lines)
+        if one.held_keys > 0:
+            yield Finding(
+                code="outbox.held",
+                severity="info",
+                title=f"{one.name} has keys held by hand",
+                evidence=f"{many(one.held_keys, 'key')} held",
+                why="Their events are put aside as they come, for as long as nobody lets them go.",
+                remedy=f"see which and why: pgops outbox show {quote(one.name)}",
+                target=one.name,
+            )
         if one.parked > 0:
             yield Finding(
                 code="outbox.parked",

@@ -97,7 +97,8 @@ class LockBackend:
 @dataclass(frozen=True, slots=True)
 class OutboxSubscription:
     """`relays` is how many live; `lag_s` the age of the oldest event that is not delivered; `held_keys` are the
-    keys held back by hand; `replaying`: it goes through events again."""
+    keys held back by hand; `replaying`: it goes through events again; `at_home`: the log's transaction ids
+    are this cluster's."""
 
     name: str
     sink: str
@@ -110,6 +111,7 @@ class OutboxSubscription:
     relays: int | None = None
     held_keys: int = 0
     replaying: bool = False
+    at_home: bool = True
     exact: Mapping[str, bool] = field(default_factory=dict)
 
 

@@ -14,7 +14,7 @@ A sink bounds its own waits.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from pgops.errors import PgopsError
+from pgops.errors import PgopsError, UnreachableError
 from pgops.services.models import Event
 
 
@@ -47,4 +47,10 @@ class DeliveryError(PgopsError):
 
 
 class SinkClosedError(PgopsError):
-    """The other end is gone for good, as a pipe whose reader has left."""
+    """The other end is gone for good, as a pipe whose reader has left, or was never one that could take anything."""
+
+
+def not_as_set_up(message: str, hint: str, *, worked: bool) -> PgopsError:
+    """The other end is there and refuses what the sink asks of it, as with a wrong password: the end of a relay that
+    never got through. One that did waits until it is mended, for no event is at fault."""
+    return UnreachableError(message, hint) if worked else SinkClosedError(message, hint)

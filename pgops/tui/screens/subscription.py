@@ -120,7 +120,7 @@ class EventNote(Note[None]):
 class SubscriptionRoom(Room):
     """Fetched after each snapshot; a fetch that is still under way is not doubled."""
 
-    BINDINGS = keys("filter", "unpark", "discard_parked", "hold_key", "hold_events", "replay")
+    BINDINGS = keys("filter", "unpark", "discard_parked", "hold_key", "replay")
     room = "outbox"
 
     def __init__(self, helm: Helm, name: str) -> None:
@@ -203,9 +203,6 @@ class SubscriptionRoom(Room):
             return
         held = self._seen is not None and key in {one.key for one in self._seen.held}
         self.helm.act(Action("outbox_unpark" if held else "outbox_park", self._of, key=key))
-
-    def action_hold_events(self) -> None:
-        self.helm.offer("hold_events", self._of)
 
     def action_replay(self) -> None:
         self.helm.offer("replay", self._of)
