@@ -23,7 +23,7 @@ from pgops.runtime.sinks import DeliveryError
 from pgops.server import Server, binaries
 from pgops.services.events import AsyncEvents
 from pgops.services.inbox import AsyncInbox
-from pgops.services.models import Event, NewEvent
+from pgops.services.models import Event, NewEvent, Rejected
 
 __all__ = ["events"]
 DAY = 86_400
@@ -578,3 +578,22 @@ async def test_whoever_leases_renews_advances_and_sets_back_at_once_never_deadlo
         again(lambda: events.renew("s", token=2, lease_s=0.005)),
         again(lambda: events.replay("s", datetime.now(UTC))), again(lambda: events.release("s", owner="2", token=2)),
     )  # fmt: skip
+
+
+async def test_who_retries_and_who_settles_parked_events_never_deadlock(events: AsyncEvents, db: AsyncPool) -> None:
+    await leased(events)
+    await events.append_many(NewEvent("t", n, key=f"k{n}") for n in range(600))
+    batch = await events.fetch("s", 1, 1_000)
+    await events.advance(batch, rejected=[Rejected(event, 1, "no") for event in reversed(batch.events)])
+    until = asyncio.get_running_loop().time() + 1.5
+
+    async def again(act: Callable[[], Awaitable[object]]) -> None:
+        while asyncio.get_running_loop().time() < until:
+            await act()
+
+    async def settle() -> None:
+        parked = await events.fetch_parked("s", 1)
+        await events.settle(parked, [], [Rejected(event, 1, "no") for event in parked.events])
+
+    await asyncio.gather(again(settle), *(again(lambda: events.retry_parked("s")) for _ in range(2)))
+    assert (await events.subscription("s")).parked == 600

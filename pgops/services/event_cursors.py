@@ -94,6 +94,7 @@ class AsyncEventCursors:
         """Forget the parked events that are delivered now, and keep those that failed again."""
         values: dict[str, object] = {"subscription": batch.subscription, "token": batch.token}
         async with self._db.transaction() as tx:
+            await tx.execute(Q["hold_parked"], values | {"ids": [event.id for event in batch.events]})
             await tx.execute(Q["unpark"], values | {"ids": list(delivered)})
             if rejected:
                 again = json.dumps([rejected_row(one) for one in rejected])

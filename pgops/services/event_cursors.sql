@@ -1,5 +1,6 @@
 -- The statements of relays: leases, pages, advances, parking. The cursor is told in schema/0003_events.sql.
--- Whoever changes several parts locks them in their order first, so that no two wait for each other.
+-- Whoever changes several parts, or several parked events, locks them in their order first, so that no two wait for each
+-- other.
 
 -- name: standing
 -- Whether transaction ids mean something here, and how the subscription is to be relayed.
@@ -210,6 +211,9 @@ where s.name = %(subscription)s and not s.paused and p.token = %(token)s
   and not exists (select from pgops.parked_keys h
                   where h.part = k.part and h.subscription = k.subscription and h.key = k.key)
 order by k.part, k.id limit %(limit)s
+
+-- name: hold_parked
+select from pgops.parked_events where subscription = %(subscription)s and id = any(%(ids)s) order by part, id for update
 
 -- name: unpark
 -- Delivered after all. Fenced as an advance is.

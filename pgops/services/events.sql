@@ -104,11 +104,21 @@ order by part, id limit %(limit)s
 
 -- name: retry_parked
 -- A key goes as a whole, so that its order holds; the relay does the rest.
-update pgops.parked_events set retry = true
-where subscription = %(subscription)s and attempts > 0 and (%(key)s::text is null or key = %(key)s)
+with held as materialized (
+  select part, id from pgops.parked_events
+  where subscription = %(subscription)s and attempts > 0 and (%(key)s::text is null or key = %(key)s)
+  order by part, id for update
+)
+update pgops.parked_events k set retry = true
+from held h where k.part = h.part and k.subscription = %(subscription)s and k.id = h.id
 
 -- name: discard_parked
-delete from pgops.parked_events where subscription = %(subscription)s and id = any(%(ids)s)
+with held as materialized (
+  select part, id from pgops.parked_events where subscription = %(subscription)s and id = any(%(ids)s)
+  order by part, id for update
+)
+delete from pgops.parked_events k using held h
+where k.part = h.part and k.subscription = %(subscription)s and k.id = h.id
 
 -- name: park_key
 insert into pgops.parked_keys (part, subscription, key, reason)
