@@ -2,13 +2,14 @@
 committed event is delivered, none that was rolled back is, a key's events are first delivered in their order, and what
 a cursor has passed comes again only where it was set back.
 
-    pytest tests/test_event_model.py                          40 histories of up to 40 steps, the same each time
+    pytest tests/test_event_model.py                          40 histories of up to 60 steps, the same each time
     PGOPS_MODEL=2000 pytest tests/test_event_model.py -n 0    2,000 of up to 80 steps, other ones each time
 
 The model serialises a key's writers, as an application must: an open transaction that has appended to a key holds it.
 A relay does what runtime/relay.py does, one step at a time, and may lose its lease between any two.
 """
 
+import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from psycopg.conninfo import make_conninfo
 
 from pgops.services.batches import behind, done_so_far, within
@@ -31,7 +32,7 @@ from pgops.sync.services.events import Events
 
 LONG = int(os.environ.get("PGOPS_MODEL", "0"))
 PROFILE: dict[str, Any] = {
-    "max_examples": LONG or 40, "stateful_step_count": 80 if LONG else 40, "derandomize": not LONG, "deadline": None,
+    "max_examples": LONG or 40, "stateful_step_count": 80 if LONG else 60, "derandomize": not LONG, "deadline": None,
     "database": None, "suppress_health_check": list(HealthCheck), "print_blob": bool(LONG),
 }  # fmt: skip
 KEYS = ("a", "b", "c")
@@ -97,8 +98,26 @@ class World:
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
 
-readers = st.integers(0, 2)
-writers = st.integers(0, 2)
+def number_of(event: Event) -> int:
+    return int(str(event.payload))
+
+
+ACTS = [
+    name for name, weight in {
+        "append_some": 6, "append_for_others": 1, "transact": 4, "go_round": 6, "go_smoothly": 2, "take_over": 3,
+        "leave": 1, "renew": 1, "operate": 3, "replay": 1, "look": 1,
+    }.items() for _ in range(weight)
+]  # fmt: skip
+GIVEN: dict[str, st.SearchStrategy[Any]] = {
+    "writer": st.integers(0, 2), "or_none": st.booleans(), "key": st.sampled_from([*KEYS, None]),
+    "events": st.integers(1, 3), "does": st.sampled_from(["savepoint", "back", "commit", "commit", "rollback"]),
+    "reader": st.integers(0, 2), "other": st.integers(0, 2), "max_parts": st.sampled_from([64, 64, 20]),
+    "parked": st.sampled_from([False, False, True]), "limit": st.integers(1, 4), "delivers": st.integers(0, 5),
+    "refuses": st.booleans(), "moment": st.integers(0, 9),
+    "ends": st.sampled_from(["is through", "is through", "is idle", "goes on", "goes on", "is killed"]),
+    "orders": st.sampled_from(["pause", "resume", "resume", "retry", "hold", "hold", "let go"]),
+    "its_key": st.sampled_from(KEYS),
+}  # fmt: skip
 
 
 class EventModel(RuleBasedStateMachine):
@@ -117,6 +136,8 @@ class EventModel(RuleBasedStateMachine):
         self.starting: set[int] = set()
         self.replaying: set[int] = set()
         self.start_at = 0
+        self.held: set[str] = set()
+        self.aside: dict[int, int] = {}
         self.moments: list[tuple[int, datetime]] = []
         self.clock = count(1)
         self.paused = False
@@ -143,19 +164,33 @@ class EventModel(RuleBasedStateMachine):
         if since is not None:
             self.starting, self.start_at = set(range(64)), since[0]
 
+    @rule(data=st.data(), act=st.sampled_from(ACTS))
+    def step(self, data: st.DataObject, act: str) -> None:
+        """One rule, so that the weights of what happens are those of ACTS."""
+        given = {name: data.draw(GIVEN[name]) for name in inspect.signature(getattr(self, act)).parameters}
+        getattr(self, act)(**given)
+
     # --- writers ------------------------------------------------------------------------------------------------
 
-    @rule(writer=st.none() | writers, key=st.sampled_from([*KEYS, None]), wanted=st.sampled_from([True, True, False]))
+    def append_some(self, writer: int, or_none: bool, key: str | None, events: int) -> None:
+        if events == 2:
+            self.note_the_time()
+        for _ in range(events):
+            self.append(None if or_none else writer, key, True)
+
+    def append_for_others(self, writer: int, key: str | None) -> None:
+        self.append(writer, key, False)
+
     def append(self, writer: int | None, key: str | None, wanted: bool) -> None:
         mine = None if writer is None else self.world.writers[writer]
         if key is not None and any(key in other.keys for other in self.world.writers if other is not mine):
             return
         events = self.events if mine is None else Events(Bound(mine.conn, foreign=True))
-        number, its_key = next(self.world.numbers), None if key is None else f"{self.name}-{key}"
+        number = next(self.world.numbers)
         topic = self.name if wanted or number % 2 else "other"
         type = "event" if wanted or not number % 2 else "other"
-        event_id = events.append(topic, number, key=its_key, type=type)
-        row = self.world.watcher.execute(PART, [its_key, event_id]).fetchone()
+        event_id = events.append(topic, number, key=key, type=type)
+        row = self.world.watcher.execute(PART, [key, event_id]).fetchone()
         assert row is not None
         made = Made(number, key, row[0], wanted, next(self.clock))
         if mine is None:
@@ -170,19 +205,23 @@ class EventModel(RuleBasedStateMachine):
             if made.key is not None:
                 self.order[made.key].append(made.number)
 
-    @rule(writer=writers)
+    def transact(self, writer: int, does: str) -> None:
+        """Goes on with an open transaction, or begins one."""
+        if not self.world.writers[writer].is_open:
+            self.begin(writer)
+        elif does in ("savepoint", "back"):
+            self.savepoint(writer, back=does == "back")
+        else:
+            self.end_transaction(writer, commits=does == "commit")
+
     def begin(self, writer: int) -> None:
         """With an id from the start, so that its events may stand far above it."""
         mine = self.world.writers[writer]
         mine.conn.execute("select pg_current_xact_id()")
         mine.is_open = True
 
-    @precondition(lambda self: any(writer.is_open for writer in self.world.writers))
-    @rule(writer=writers, back=st.booleans())
     def savepoint(self, writer: int, back: bool) -> None:
         mine = self.world.writers[writer]
-        if not mine.is_open:
-            return
         if not mine.marks or not back:
             mine.conn.execute(f"savepoint s{len(mine.marks)}".encode())
             mine.marks.append(len(mine.made))
@@ -191,8 +230,6 @@ class EventModel(RuleBasedStateMachine):
             mine.conn.execute(f"rollback to savepoint s{len(mine.marks)}".encode())
             del mine.made[mark:]
 
-    @precondition(lambda self: any(writer.is_open for writer in self.world.writers))
-    @rule(writer=writers, commits=st.sampled_from([True, True, False]))
     def end_transaction(self, writer: int, commits: bool) -> None:
         mine = self.world.writers[writer]
         if commits:
@@ -208,25 +245,33 @@ class EventModel(RuleBasedStateMachine):
     def new_token(self) -> int:
         return 1_000_000 + next(self.world.numbers)
 
-    @rule(reader=readers, max_parts=st.sampled_from([64, 64, 20]))
+    def go_round(
+        self, reader: int, max_parts: int, parked: bool, limit: int, delivers: int, refuses: bool, ends: str
+    ) -> None:
+        """A batch, or what a relay still has of one: some of it delivered, and then it goes on, is through with it, or
+        is killed."""
+        if self.readers[reader].batch is None:
+            self.lease(reader, max_parts)
+            if parked:
+                self.fetch_parked(reader)
+            else:
+                self.fetch(reader, limit)
+        self.deliver(reader, 1_000 if delivers == 5 else delivers)
+        if refuses:
+            self.refuse(reader)
+        if ends == "is killed":
+            self.end_relay(reader, leaves=False)
+        elif ends != "goes on":
+            self.advance(reader, idle=ends == "is idle")
+
+    def go_smoothly(self, reader: int, limit: int) -> None:
+        self.go_round(reader, 64, False, limit, 5, False, "is idle")
+
     def lease(self, reader: int, max_parts: int) -> None:
         mine = self.readers[reader]
         if mine.batch is None:
             self.events.lease_parts(self.name, owner=str(reader), token=mine.token, lease_s=600, max_parts=max_parts)
 
-    @rule(reader=readers, limit=st.integers(1, 4))
-    def relay(self, reader: int, limit: int) -> None:
-        """A round without an accident."""
-        self.lease(reader=reader, max_parts=64)
-        self.fetch(reader=reader, limit=limit)
-        self.deliver(reader=reader, events=1_000)
-        self.advance(reader=reader, idle=True)
-
-    @rule(reader=readers)
-    def renew(self, reader: int) -> None:
-        self.events.renew(self.name, token=self.readers[reader].token, lease_s=600)
-
-    @rule(reader=readers)
     def expire(self, reader: int) -> None:
         """Its lease has run out; it does not know."""
         token, long_ago = self.readers[reader].token, "statement_timestamp() - interval '1 second'"
@@ -239,7 +284,6 @@ class EventModel(RuleBasedStateMachine):
             [self.name, str(reader)],
         )
 
-    @rule(reader=readers, leaves=st.booleans())
     def end_relay(self, reader: int, leaves: bool) -> None:
         """It leaves and hands its parts back, or it is killed; another one takes its place."""
         mine = self.readers[reader]
@@ -251,7 +295,19 @@ class EventModel(RuleBasedStateMachine):
             return
         self.readers[reader] = Reader(self.new_token())
 
-    @rule(reader=readers, limit=st.integers(1, 4))
+    def leave(self, reader: int) -> None:
+        self.end_relay(reader, leaves=True)
+
+    def renew(self, reader: int) -> None:
+        """It may get back what nobody has taken meanwhile, and nothing else."""
+        self.events.renew(self.name, token=self.readers[reader].token, lease_s=600)
+
+    def take_over(self, reader: int, other: int, limit: int) -> None:
+        """Whatever the one has under way, the other goes on where the cursor stands."""
+        self.expire(reader=reader)
+        self.lease(reader=other, max_parts=64)
+        self.fetch(reader=other, limit=limit)
+
     def fetch(self, reader: int, limit: int) -> None:
         mine = self.readers[reader]
         if mine.batch is not None:
@@ -259,22 +315,26 @@ class EventModel(RuleBasedStateMachine):
         mine.batch = self.events.fetch(self.name, mine.token, limit)
         assert not (self.paused and mine.batch.cursors)
         for event in mine.batch.events:
-            made = self.committed[int(event.payload)]  # type: ignore[arg-type]
+            made = self.committed[number_of(event)]
             assert not made.passed, "a cursor's past comes back unasked"
             assert made.was_passed or not event.replayed, "told as a repetition"
+            assert (event.id in mine.batch.waiting) == self.waits(made.key), "a key's events wait for its parked ones"
             if event.id in mine.batch.waiting:
                 mine.rejected.append(behind(event))
             else:
                 mine.pending.append(event)
 
-    @rule(reader=readers)
+    def waits(self, key: str | None) -> bool:
+        """Whether it is held by hand, or has events put aside: refused ones count where they park their key."""
+        its = [attempts for number, attempts in self.aside.items() if self.committed[number].key == key]
+        return key is not None and (key in self.held or any(self.poison == "park" or n == 0 for n in its))
+
     def fetch_parked(self, reader: int) -> None:
         mine = self.readers[reader]
         if mine.batch is None:
             mine.batch, mine.parked = self.events.fetch_parked(self.name, mine.token), True
             mine.pending = list(mine.batch.events)
 
-    @rule(reader=readers, events=st.integers(1, 5))
     def deliver(self, reader: int, events: int) -> None:
         """In its order; also after the lease has gone, which it cannot know."""
         mine = self.readers[reader]
@@ -282,7 +342,6 @@ class EventModel(RuleBasedStateMachine):
             self.delivered(event)
         del mine.pending[:events]
 
-    @rule(reader=readers)
     def refuse(self, reader: int) -> None:
         """The sink will not take it; the later ones of its key wait behind it, or go on."""
         mine = self.readers[reader]
@@ -293,38 +352,53 @@ class EventModel(RuleBasedStateMachine):
                 mine.rejected += [behind(event) for event in mine.pending if event.key == bad.key]
                 mine.pending = [event for event in mine.pending if event.key != bad.key]
             elif bad.key is not None:
-                self.out_of_order.add(bad.key[-1])
+                self.out_of_order.add(bad.key)
 
     def delivered(self, event: Event) -> None:
-        made = self.committed[int(event.payload)]  # type: ignore[arg-type]
+        made = self.committed[number_of(event)]
         if made.key is not None and made.key not in self.out_of_order and not made.delivered:
             before = self.order[made.key][: self.order[made.key].index(made.number)]
             assert all(self.committed[n].delivered or not self.committed[n].due for n in before), "out of order"
         made.delivered = True
 
-    @rule(reader=readers, idle=st.booleans())
     def advance(self, reader: int, idle: bool) -> None:
         """Past what is done; what is left of a batch comes again."""
         mine = self.readers[reader]
         if mine.batch is None:
             return
         left = {event.id for event in mine.pending}
+        living = self.living(mine.token)
+        refused = {number_of(one.event): one.attempts for one in mine.rejected if one.event.part in living}
         if mine.parked:
             put_aside = {one.event.id for one in mine.rejected}
             done = [event.id for event in mine.batch.events if event.id not in left | put_aside]
             self.events.settle(mine.batch, done, mine.rejected)
+            for event in mine.batch.events:
+                if event.id in done and event.part in living:
+                    self.aside.pop(number_of(event), None)
+            self.aside |= {number: self.aside[number] + n for number, n in refused.items() if number in self.aside}
         else:
             batch = done_so_far(mine.batch, left)
-            advanced = self.events.advance(batch, rejected=within(batch, mine.rejected), idle=idle)
+            rejected = within(batch, mine.rejected)
+            advanced = self.events.advance(batch, rejected=rejected, idle=idle)
+            assert set(advanced.parts) <= living, "a cursor is moved by who has lost it"
+            assert not set(advanced.stale) & living
+            for number in (number_of(one.event) for one in rejected):
+                if number in refused:
+                    self.aside.setdefault(number, refused[number])
             self.passed(batch, set(advanced.parts))
         mine.forget()
+
+    def living(self, token: int) -> set[int]:
+        query = "select part from pgops.subscription_parts where subscription = %s and token = %s"
+        return {part for (part,) in self.world.watcher.execute(query, [self.name, token]).fetchall()}
 
     def passed(self, batch: Batch, parts: set[int]) -> None:
         for cursor in batch.cursors:
             if cursor.part not in parts:
                 continue
             events = [event for event in batch.events if event.part == cursor.part][: cursor.events]
-            made = [self.committed[int(event.payload)] for event in events]  # type: ignore[arg-type]
+            made = [self.committed[number_of(event)] for event in events]
             for each in made:
                 each.passed = each.was_passed = True
             self.open.setdefault(cursor.part, []).extend(made)
@@ -335,41 +409,44 @@ class EventModel(RuleBasedStateMachine):
 
     # --- operators ----------------------------------------------------------------------------------------------
 
-    @rule(on=st.booleans())
+    def operate(self, orders: str, its_key: str) -> None:
+        if orders in ("pause", "resume"):
+            self.pause(on=orders == "pause")
+        elif orders == "retry":
+            self.retry(its_key)
+        else:
+            self.hold(its_key, on=orders == "hold")
+
     def pause(self, on: bool) -> None:
         (self.events.pause if on else self.events.resume)(self.name)
         self.paused = on
 
-    @rule()
     def note_the_time(self) -> None:
         row = self.world.watcher.execute("select clock_timestamp()").fetchone()
         assert row is not None
         self.moments.append((next(self.clock), row[0]))
 
-    @rule(data=st.data())
-    def replay(self, data: st.DataObject) -> None:
+    def replay(self, moment: int) -> None:
         """Again comes what was made since then, and what an open window had delivered. A second replay takes the place
         of one under way, but not of a start that is."""
-        at, moment = data.draw(st.sampled_from(self.moments))
-        self.events.replay(self.name, moment)
+        at, since = self.moments[moment % len(self.moments)]
+        self.events.replay(self.name, since)
         for event in self.committed.values():
             if event.part not in self.starting | self.replaying:
                 event.shown = event.passed and event not in self.open.get(event.part, ())
-            since = min(at, self.start_at) if event.part in self.starting else at
-            event.passed = event.shown and event.at < since
+            from_at = min(at, self.start_at) if event.part in self.starting else at
+            event.passed = event.shown and event.at < from_at
             event.due = event.delivered or not event.passed or (event.due and event.part not in self.replaying)
         self.replaying = set(range(64)) - self.starting
         self.open.clear()
 
-    @rule(key=st.sampled_from(KEYS), on=st.booleans())
     def hold(self, key: str, on: bool) -> None:
-        (self.events.park_key if on else self.events.unpark_key)(self.name, f"{self.name}-{key}")
+        (self.events.park_key if on else self.events.unpark_key)(self.name, key)
+        (self.held.add if on else self.held.discard)(key)
 
-    @rule(key=st.none() | st.sampled_from(KEYS))
     def retry(self, key: str | None) -> None:
-        self.events.retry_parked(self.name, key=None if key is None else f"{self.name}-{key}")
+        self.events.retry_parked(self.name, key=key)
 
-    @rule()
     def look(self) -> None:
         """What is still to come, where no window is open."""
         lag = self.events.lag(self.name)
@@ -398,6 +475,7 @@ class EventModel(RuleBasedStateMachine):
         self.drain()
         missing = [event for event in self.committed.values() if event.due and not event.delivered]
         assert missing == []
+        assert [event for event in self.committed.values() if not event.passed] == [], "not what was asked for again"
         found = self.events.subscription(self.name)
         assert (found.parked, found.replaying, found.held_keys) == (0, False, 0)
         lag = self.events.lag(self.name)
