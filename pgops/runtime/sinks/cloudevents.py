@@ -1,7 +1,7 @@
 """An event as a CloudEvents 1.0 JSON document (cloudevents.io, spec.md and json-format.md of 1.0.2).
 
 Pure. id, source, type, subject, time and data are the standard's; topic and place in the log are the extensions
-`pgopstopic` and `pgopsseq`. A header becomes an extension where the standard allows its name and value.
+`pgopstopic` and `pgopsseq`, and `pgopsreplayed` is there (true) where it was delivered before. A header becomes an extension where the standard allows its name and value.
 """
 
 import json
@@ -34,10 +34,10 @@ def cloudevent(event: Event) -> str:
         "pgopstopic": event.topic,
         "pgopsseq": str(event.id),
     }
-    if event.key:
-        attributes["subject"] = event.key
-    else:
-        attributes.pop("subject", None)
+    for name, value in (("subject", event.key), ("pgopsreplayed", event.replayed)):
+        attributes.pop(name, None)
+        if value:
+            attributes[name] = value
     return f'{_encode(attributes)[:-1]},"data":{event.payload_json}}}'
 
 
