@@ -1,7 +1,8 @@
 """An event as a CloudEvents 1.0 JSON document (cloudevents.io, spec.md and json-format.md of 1.0.2).
 
 Pure. id, source, type, subject, time and data are the standard's; topic and place in the log are the extensions
-`pgopstopic` and `pgopsseq`, and `pgopsreplayed` is there (true) where it was delivered before. A header becomes an extension where the standard allows its name and value.
+`pgopstopic` and `pgopsseq`, and `pgopsreplayed` is true where it was delivered before. A header becomes an extension
+where the standard allows its name and value.
 """
 
 import json
