@@ -40,6 +40,9 @@ alter table pgops.subscription_parts
 
 update pgops.subscription_parts set passed_to = (select last_value from pgops.event_id);
 
+-- Why a relay that lives delivers nothing: its sink cannot be reached.
+alter table pgops.relays add column trouble text;
+
 -- Keys that an operator holds back: their events are parked as they come, until the key is let go.
 create table pgops.parked_keys (
   part          smallint    not null,
@@ -66,14 +69,17 @@ insert into pgops.event_retention default values;
 
 create index inbox_at on pgops.inbox (at);
 
--- The youngest snapshot that shows no event made since then. What still runs may have made one.
+-- The youngest snapshot that shows no event made since then. What still runs may have made one. It reads the slots of
+-- those days and no other; without `offset 0` it would walk up the index of transactions through all 32.
 create function pgops.snapshot_before(since timestamptz) returns pg_snapshot
 language sql stable as $$
   select format('%s:%1$s:', least(pg_snapshot_xmin(pg_current_snapshot()), (
-    select min(xid) from pgops.event_log
-    where created_at >= since and slot = any(array(
-      select day % 32 from generate_series(
-        extract(epoch from greatest(since, statement_timestamp() - interval '32 days'))::bigint / 86400,
-        extract(epoch from statement_timestamp())::bigint / 86400 + 1) as day))
+    select min(made.xid)
+    from generate_series(
+      extract(epoch from greatest(since, statement_timestamp() - interval '32 days'))::bigint / 86400,
+      extract(epoch from statement_timestamp())::bigint / 86400 + 1) as day
+    cross join lateral (
+      select xid from pgops.event_log where slot = (day % 32)::smallint and created_at >= since offset 0
+    ) made
   )))::pg_snapshot
 $$;

@@ -3,6 +3,7 @@ inbox; how long events are kept; and a log that was restored elsewhere."""
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from pgops.runtime.sinks.cloudevents import cloudevent
 from pgops.server import Server, binaries
 from pgops.services.events import AsyncEvents
 from pgops.services.inbox import AsyncInbox
-from pgops.services.models import Event, NewEvent
+from pgops.services.models import Event, NewEvent, Rejected
 
 __all__ = ["events"]
 DAY = 86_400
@@ -133,6 +134,19 @@ async def test_a_replay_from_later_than_the_cursor_skips_nothing(events: AsyncEv
     await events.replay("s", datetime.now(UTC) + timedelta(hours=1))
     await events.lease_parts("s", owner="a", token=1, lease_s=30)
     assert [(e.payload, e.replayed) for e in await drain(events)] == [(1, False)]
+
+
+async def test_a_replay_before_the_start_was_gone_through_skips_nothing_of_it(
+    events: AsyncEvents, db: AsyncPool
+) -> None:
+    start = await db.one(b"select clock_timestamp()")
+    await events.append("t", "from the start")
+    later = await db.one(b"select clock_timestamp()")
+    assert start is not None and later is not None
+    await leased(events, start=start[0])
+    await events.replay("s", later[0])
+    await events.lease_parts("s", owner="a", token=1, lease_s=30)
+    assert payloads(await drain(events)) == ["from the start"]
 
 
 async def test_a_second_replay_while_the_first_is_under_way_counts(events: AsyncEvents) -> None:
@@ -551,3 +565,45 @@ async def test_a_rebase_waits_for_nobody_for_long_and_changes_nothing_then(
             await events.rebase()
         with pytest.raises(SchemaError):
             await events.lease_parts("s", owner="a", token=1, lease_s=30)
+
+
+async def test_whoever_leases_renews_advances_and_sets_back_at_once_never_deadlocks(
+    events: AsyncEvents, db: AsyncPool
+) -> None:
+    await events.subscribe("s")
+    await db.execute(b"update pgops.subscription_parts set relayed = 1 where part % 3 = 0")
+    until = asyncio.get_running_loop().time() + 1.5
+
+    async def again(act: Callable[[], Awaitable[object]]) -> None:
+        while asyncio.get_running_loop().time() < until:
+            await act()
+
+    async def go_on(token: int) -> None:
+        await events.lease_parts("s", owner=str(token), token=token, lease_s=0.005)
+        await events.advance(await events.fetch("s", token), idle=True)
+
+    await asyncio.gather(
+        again(lambda: go_on(1)), again(lambda: go_on(2)),
+        again(lambda: events.renew("s", token=1, lease_s=0.005)),
+        again(lambda: events.renew("s", token=2, lease_s=0.005)),
+        again(lambda: events.replay("s", datetime.now(UTC))), again(lambda: events.release("s", owner="2", token=2)),
+    )  # fmt: skip
+
+
+async def test_who_retries_and_who_settles_parked_events_never_deadlock(events: AsyncEvents, db: AsyncPool) -> None:
+    await leased(events)
+    await events.append_many(NewEvent("t", n, key=f"k{n}") for n in range(600))
+    batch = await events.fetch("s", 1, 1_000)
+    await events.advance(batch, rejected=[Rejected(event, 1, "no") for event in reversed(batch.events)])
+    until = asyncio.get_running_loop().time() + 1.5
+
+    async def again(act: Callable[[], Awaitable[object]]) -> None:
+        while asyncio.get_running_loop().time() < until:
+            await act()
+
+    async def settle() -> None:
+        parked = await events.fetch_parked("s", 1)
+        await events.settle(parked, [], [Rejected(event, 1, "no") for event in parked.events])
+
+    await asyncio.gather(again(settle), *(again(lambda: events.retry_parked("s")) for _ in range(2)))
+    assert (await events.subscription("s")).parked == 600

@@ -1,4 +1,6 @@
 -- The statements of relays: leases, pages, advances, parking. The cursor is told in schema/0003_events.sql.
+-- Whoever changes several parts, or several parked events, locks them in their order first, so that no two wait for each
+-- other.
 
 -- name: standing
 -- Whether transaction ids mean something here, and how the subscription is to be relayed.
@@ -15,9 +17,10 @@ with gone as (
   delete from pgops.relays
   where subscription = %(subscription)s and owner <> %(owner)s and alive_until < statement_timestamp() - interval '1 day'
 )
-insert into pgops.relays (subscription, owner, alive_until, max_parts)
-values (%(subscription)s, %(owner)s, statement_timestamp() + make_interval(secs => %(lease_s)s), %(max_parts)s)
-on conflict (subscription, owner) do update set alive_until = excluded.alive_until, max_parts = excluded.max_parts
+insert into pgops.relays (subscription, owner, alive_until, max_parts, trouble)
+values (%(subscription)s, %(owner)s, statement_timestamp() + make_interval(secs => %(lease_s)s), %(max_parts)s, %(trouble)s)
+on conflict (subscription, owner) do update
+set alive_until = excluded.alive_until, max_parts = excluded.max_parts, trouble = excluded.trouble
 
 -- name: lease_parts
 -- Keep mine up to my fair share and hand back the rest; take free and expired parts up to it. What others may not
@@ -31,7 +34,8 @@ with live as materialized (
   from live group by share
 ), mine as materialized (
   select part, row_number() over (order by part) <= (select parts from fair) as keep
-  from pgops.subscription_parts where subscription = %(subscription)s and token = %(token)s
+  from (select part from pgops.subscription_parts where subscription = %(subscription)s and token = %(token)s
+        order by part for update) held
 ), free as materialized (
   select part from pgops.subscription_parts
   where subscription = %(subscription)s
@@ -52,18 +56,31 @@ where p.part = w.part and p.subscription = %(subscription)s
 returning p.part, w.keep
 
 -- name: renew_leases
--- Only what is still mine; nothing is taken.
-update pgops.subscription_parts
+-- Only what is still mine; nothing is taken. While a delivery takes long this is what shows that its relay lives.
+with here as (
+  update pgops.relays
+  set alive_until = statement_timestamp() + make_interval(secs => %(lease_s)s), trouble = %(trouble)s
+  where subscription = %(subscription)s and owner = %(owner)s
+), held as materialized (
+  select part from pgops.subscription_parts where subscription = %(subscription)s and token = %(token)s
+  order by part for update
+)
+update pgops.subscription_parts p
 set lease_until = statement_timestamp() + make_interval(secs => %(lease_s)s)
-where subscription = %(subscription)s and token = %(token)s
-returning part
+from held h
+where p.part = h.part and p.subscription = %(subscription)s and p.token = %(token)s
+returning p.part
 
 -- name: release_parts
 with gone as (
   delete from pgops.relays where subscription = %(subscription)s and owner = %(owner)s
+), held as materialized (
+  select part from pgops.subscription_parts where subscription = %(subscription)s and token = %(token)s
+  order by part for update
 )
-update pgops.subscription_parts set owner = null, token = null, lease_until = null
-where subscription = %(subscription)s and token = %(token)s
+update pgops.subscription_parts p set owner = null, token = null, lease_until = null
+from held h
+where p.part = h.part and p.subscription = %(subscription)s and p.token = %(token)s
 
 -- name: fetch
 -- The next page of every part that the token leases, in the order of ids: what is visible in target and was not
@@ -148,6 +165,14 @@ order by w.part, e.id
 
 -- name: advance
 -- Fenced by part and token. A page in the middle of a window keeps it open; the last one makes its target seen.
+with cursors as materialized (
+  select * from jsonb_to_recordset(%(cursors)s) as c (part smallint, through boolean, after_id bigint, fresh_from bigint,
+                                                      fresh_to bigint, late_from bigint, late_to bigint, relayed integer)
+), held as materialized (
+  select part from pgops.subscription_parts
+  where subscription = %(subscription)s and token = %(token)s and part = any(array(select part from cursors))
+  order by part for update
+)
 update pgops.subscription_parts p
 set seen = case when a.through then coalesce(p.target, %(target)s::pg_snapshot) else p.seen end,
     target = case when not a.through then coalesce(p.target, %(target)s::pg_snapshot) end,
@@ -162,9 +187,8 @@ set seen = case when a.through then coalesce(p.target, %(target)s::pg_snapshot) 
     passed_to = (select last_value from pgops.event_id),
     relayed = p.relayed + a.relayed,
     advanced_at = statement_timestamp()
-from jsonb_to_recordset(%(cursors)s) as a (part smallint, through boolean, after_id bigint, fresh_from bigint,
-                                           fresh_to bigint, late_from bigint, late_to bigint, relayed integer)
-where p.part = a.part and p.subscription = %(subscription)s and p.token = %(token)s
+from held h join cursors a on a.part = h.part
+where p.part = h.part and p.subscription = %(subscription)s and p.token = %(token)s
 returning p.part
 
 -- name: park
@@ -192,6 +216,9 @@ where s.name = %(subscription)s and not s.paused and p.token = %(token)s
   and not exists (select from pgops.parked_keys h
                   where h.part = k.part and h.subscription = k.subscription and h.key = k.key)
 order by k.part, k.id limit %(limit)s
+
+-- name: hold_parked
+select from pgops.parked_events where subscription = %(subscription)s and id = any(%(ids)s) order by part, id for update
 
 -- name: unpark
 -- Delivered after all. Fenced as an advance is.

@@ -78,7 +78,7 @@ set local lock_timeout = '5s'
 lock table pgops.event_log in share row exclusive mode
 
 -- name: hold_cursors
-select count(*) from (select from pgops.subscription_parts for update) held
+select count(*) from (select from pgops.subscription_parts order by subscription, part for update) held
 
 -- name: home_differs
 select h.system_identifier <> c.system_identifier or h.database_oid <> d.oid

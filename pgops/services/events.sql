@@ -33,8 +33,11 @@ select part, name, start.seen, case when %(since)s::timestamptz is not null then
 from made cross join start cross join generate_series(0, 63) part
 
 -- name: unsubscribe
--- Its cursors, relays and parked events go with it.
-delete from pgops.subscriptions where name = %(name)s
+-- Its cursors, relays and parked events go with it. A relay has parts locked when it parks, so they come first.
+with held as materialized (
+  select part from pgops.subscription_parts where subscription = %(name)s order by part for update
+)
+delete from pgops.subscriptions where name = %(name)s and (select count(*) from held) >= 0
 
 -- name: list_subscriptions
 -- All of them, or the one that is named; sums over 64 rows each.
@@ -63,17 +66,20 @@ select p.part, case when p.lease_until >= statement_timestamp() then p.owner end
 from pgops.subscription_parts p where p.subscription = %(name)s order by p.part
 
 -- name: replay
--- Back to before what was made since then; never forward over what is still to come. The leases go, so that what is
--- under way cannot move the cursor on.
+-- Back to before what was made since then; never forward over what is still to come, nor over the moment of a start that
+-- has not been gone through. The leases go, so that what is under way cannot move the cursor on.
 with start as materialized (
   select pg_snapshot_xmin(pgops.snapshot_before(%(since)s)) as xid
+), held as materialized (
+  select part from pgops.subscription_parts where subscription = %(name)s order by part for update
 )
 update pgops.subscription_parts p
 set seen = (least(start.xid, pg_snapshot_xmin(p.seen)) || ':' || least(start.xid, pg_snapshot_xmin(p.seen)) || ':')::pg_snapshot,
-    since_seen = coalesce(p.since_seen, p.seen), since = %(since)s, replayed = p.since_seen is null or p.replayed,
+    since_seen = coalesce(p.since_seen, p.seen), replayed = p.since_seen is null or p.replayed,
+    since = case when p.since_seen is null or p.replayed then %(since)s else least(p.since, %(since)s) end,
     target = null, after_id = 0, fresh_from = null, fresh_to = null, late_from = null, late_to = null,
     owner = null, token = null, lease_until = null
-from start where p.subscription = %(name)s
+from start cross join held h where p.part = h.part and p.subscription = %(name)s
 
 -- name: count_since
 -- What was made since then and has been passed by, as far as the cap.
@@ -98,11 +104,21 @@ order by part, id limit %(limit)s
 
 -- name: retry_parked
 -- A key goes as a whole, so that its order holds; the relay does the rest.
-update pgops.parked_events set retry = true
-where subscription = %(subscription)s and attempts > 0 and (%(key)s::text is null or key = %(key)s)
+with held as materialized (
+  select part, id from pgops.parked_events
+  where subscription = %(subscription)s and attempts > 0 and (%(key)s::text is null or key = %(key)s)
+  order by part, id for update
+)
+update pgops.parked_events k set retry = true
+from held h where k.part = h.part and k.subscription = %(subscription)s and k.id = h.id
 
 -- name: discard_parked
-delete from pgops.parked_events where subscription = %(subscription)s and id = any(%(ids)s)
+with held as materialized (
+  select part, id from pgops.parked_events where subscription = %(subscription)s and id = any(%(ids)s)
+  order by part, id for update
+)
+delete from pgops.parked_events k using held h
+where k.part = h.part and k.subscription = %(subscription)s and k.id = h.id
 
 -- name: park_key
 insert into pgops.parked_keys (part, subscription, key, reason)

@@ -54,6 +54,7 @@ class Stress:
     seen: dict[str, list[str]] = field(default_factory=dict)
     looks: int = 0
     waking: list[threading.Timer] = field(default_factory=list)
+    stopped_s: float = STOPPED_S
 
     # --- processes -------------------------------------------------------------------------------------------------
 
@@ -103,8 +104,8 @@ class Stress:
         now = time.time()
         stopped = {incident.pid for incident in self.incidents if incident.ended > now}
         victim = random.choice([worker for worker in self.workers if worker.pid not in stopped] or self.workers)
-        self._signal(victim, signal.SIGSTOP, "stopped past its lease", STOPPED_S + 1)
-        waking = threading.Timer(STOPPED_S, victim.send_signal, [signal.SIGCONT])
+        self._signal(victim, signal.SIGSTOP, "stopped past its lease", self.stopped_s + 1)
+        waking = threading.Timer(self.stopped_s, victim.send_signal, [signal.SIGCONT])
         waking.start()
         self.waking.append(waking)
 
@@ -249,8 +250,9 @@ def _report(stress: Stress, account: Account, drained: float) -> dict[str, objec
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def command(description: str | None, run: Callable[[float, float, int, Path], dict[str, object]]) -> int:
+    """A stress as a command: its report to stdout; the exit code says whether all is in place."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--every", type=float, default=2, help="seconds between incidents")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
@@ -260,12 +262,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pgops-stress-", dir=memory if memory.is_dir() else None) as folder:
         root = Path(folder)
         root.chmod(0o755)
-        report = run(options.seconds, options.every, options.seed, root)
-        if options.keep_log:
-            options.keep_log.write_bytes((root / "processes.log").read_bytes())
+        try:
+            report = run(options.seconds, options.every, options.seed, root)
+        finally:
+            if options.keep_log:
+                options.keep_log.write_bytes((root / "processes.log").read_bytes())
     print(json.dumps(report, indent=2))  # noqa: T201
     return 1 if report["violations"] else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, run))
