@@ -40,6 +40,9 @@ alter table pgops.subscription_parts
 
 update pgops.subscription_parts set passed_to = (select last_value from pgops.event_id);
 
+-- Why a relay that lives delivers nothing: its sink cannot be reached.
+alter table pgops.relays add column trouble text;
+
 -- Keys that an operator holds back: their events are parked as they come, until the key is let go.
 create table pgops.parked_keys (
   part          smallint    not null,

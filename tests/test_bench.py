@@ -28,7 +28,7 @@ FIGURES = {
     "queue": {"enqueue_per_s", "drain_per_s", "drain_held_xmin_per_s", "drain_last_fifth_ratio", "latency_p50_ms",
               "latency_p99_ms"},
     "outbox": {"append_per_s", "append_in_transaction_ratio", "append_pipelined_ratio", "append_many_per_s",
-               "relay_per_s", "end_to_end_p50_ms", "end_to_end_p99_ms"},
+               "relay_per_s", "end_to_end_p50_ms", "end_to_end_p99_ms", "relay_to_ten_per_s", "idle_look_ms"},
     "cache": {"get_per_s", "set_per_s", "get_many_per_s", "set_many_per_s", "set_unlogged_over_logged_ratio",
               "set_many_unlogged_over_logged_ratio", "get_over_raw_ratio", "set_over_raw_ratio"},
     "kv": {f"{kind}{verb}_per_s" for kind in ("", "ephemeral_") for verb in KV_VERBS}

@@ -2,10 +2,13 @@
 inbox; how long events are kept; and a log that was restored elsewhere."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -20,6 +23,7 @@ from pgops import AsyncPgops, Pgops
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import NotFoundError, SchemaError, UsageError
 from pgops.runtime.sinks import DeliveryError
+from pgops.runtime.sinks.cloudevents import cloudevent
 from pgops.server import Server, binaries
 from pgops.services.events import AsyncEvents
 from pgops.services.inbox import AsyncInbox
@@ -180,6 +184,12 @@ async def test_a_relay_at_work_goes_through_a_replay(events: AsyncEvents, db: As
         await until(lambda: len(sink.got) >= 60)
     assert by_key(sink.got[-30:]) == {f"k{k}": list(range(k, 30, 3)) for k in range(3)}
     assert {event.replayed for event in sink.got[-30:]} == {True}
+
+
+def test_the_envelope_says_that_an_event_is_replayed_and_no_header_can() -> None:
+    event = Event(1, 1, UUID(int=1), "t", None, "made", "1", '{"pgopsreplayed": true}', datetime.now(UTC))
+    assert "pgopsreplayed" not in json.loads(cloudevent(event))
+    assert json.loads(cloudevent(replace(event, replayed=True)))["pgopsreplayed"] is True
 
 
 async def test_a_replay_of_nobody_is_told(events: AsyncEvents) -> None:

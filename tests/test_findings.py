@@ -166,6 +166,9 @@ CASES: list[tuple[str, Snapshot, Codes]] = [
     ("relays unknown", outbox(relays=None, lag_events=1, lag_s=30.0), []),
     ("paused", outbox(paused=True, relays=0, lag_events=1, lag_s=900.0), []),
     ("parked", outbox(parked=1), [("outbox.parked", "warning")]),
+    ("no way to its sink", outbox(trouble="refused", lag_events=1, lag_s=1.0), [("outbox.sink", "warning")]),
+    ("no way for long", outbox(trouble="refused", lag_events=1, lag_s=30.0), [("outbox.sink", "critical")]),
+    ("no way, and nothing to hand over", outbox(trouble="refused"), []),
     ("a key held by hand", outbox(held_keys=1), [("outbox.held", "info")]),
     ("a log from elsewhere", outbox(at_home=False, lag_events=1, lag_s=900.0), [("outbox.away", "critical")]),
     # cache

@@ -20,6 +20,8 @@ import pytest
 
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import NotFoundError, SchemaError, UnreachableError, UsageError
+from pgops.ops.collector import collect
+from pgops.ops.snapshot import OutboxSubscription, items
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import DeliveryError, FunctionSink, SinkClosedError, StdoutSink, open_sink
 from pgops.services.events import AsyncEvents
@@ -308,6 +310,31 @@ async def test_stopping_in_the_middle_keeps_what_was_delivered(events: AsyncEven
         await until(lambda: len(sink.got) == 2)
     assert [event.payload for event in sink.got] == [2, 3]
     assert (await events.subscription("s")).relayed == 4
+
+
+async def test_an_outage_is_seen_with_its_reason_and_the_relay_still_lives(events: AsyncEvents, db: AsyncPool) -> None:
+    """Longer than its lease: what renews its parts says so too."""
+    up = False
+
+    def fault(found: Sequence[Event]) -> None:
+        if not up:
+            raise ConnectionError("no broker")
+
+    async def seen() -> OutboxSubscription:
+        snapshot = await collect(db)
+        (one,) = items(snapshot.outbox)
+        return one
+
+    async with running(db, Memory(fault), lease_s=0.6, backoff_max_s=0.05) as relay:
+        await events.append("t", 1)
+        await until(lambda: relay.stats.outages)
+        await asyncio.sleep(1.0)
+        one = await seen()
+        assert (one.relays, one.trouble, one.lag_events) == (1, "no broker", 1)
+        up = True
+        await until(lambda: relay.stats.delivered)
+        await asyncio.sleep(0.4)
+        assert (await seen()).trouble is None
 
 
 # --- several relays, and dead ones ---------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -272,6 +272,18 @@ async def test_an_event_becomes_one_job_however_often_it_is_handed_over(events: 
     first, job = next((d, job) for d, job in zip(documents, ran, strict=True) if d.get_id() == str(id))
     assert (first.get_data(), job.unique_key, job.group_key) == (big, str(id), "k")
     assert job.headers == {"traceparent": "00-1"}
+
+
+async def test_an_event_that_is_replayed_makes_another_job_and_says_so(events: AsyncEvents, db: AsyncPool) -> None:
+    await events.append_many(NewEvent("t", n) for n in range(3))
+    async with running(db, open_sink("queue:email", db)) as relay:
+        await until(lambda: relay.stats.delivered == 3)
+    await events.replay("s", since=datetime.now(UTC) - timedelta(hours=1))
+    async with running(db, open_sink("queue:email", db)) as relay:
+        await until(lambda: relay.stats.delivered == 3)
+    jobs = await AsyncQueue(db).jobs("email")
+    flags = [JSONFormat().read(None, json.dumps(job.payload)).get_extension("pgopsreplayed") for job in jobs]
+    assert sorted(map(bool, flags)) == [False] * 3 + [True] * 3
 
 
 async def test_a_relay_fills_a_queue_and_parks_what_can_be_no_job(events: AsyncEvents, db: AsyncPool) -> None:

@@ -3,10 +3,12 @@ addresses that are not called."""
 
 import json
 import socket
+import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -284,3 +286,47 @@ async def test_the_relay_stops_while_it_is_asked_to_wait(hook: Endpoint, events:
     assert time.monotonic() - began < 5
     assert (await events.lag("s")).events == 1
     assert len(hook.posted) == 1
+
+
+def certificate(folder: Path, host: str) -> Path:
+    """One for `host`, signed by itself, with its key."""
+    path = folder / "certificate.pem"
+    line = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    line += ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}", "-keyout", path, "-out", folder / "cert"]
+    subprocess.run(line, check=True, capture_output=True)
+    path.write_text(path.read_text() + (folder / "cert").read_text())
+    return path
+
+
+async def test_the_certificate_is_of_the_name_though_the_connection_goes_to_the_address(
+    events: AsyncEvents, db: AsyncPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def look_up(host: str, port: int, *rest: object, **more: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    path = certificate(tmp_path, "hooks.example.com")
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    monkeypatch.setenv("PGOPS_WEBHOOK_SECRET", SECRET)
+    id = await events.append("t", 1)
+    with endpoint(path) as hook:
+        await relayed(db, f"https://hooks.example.com:{hook.port}/?allow_private=1", 1)
+        assert [one.headers["webhook-id"] for one in hook.posted] == [str(id)]
+        sink = open_sink(f"https://other.example.com:{hook.port}/?allow_private=1")
+        await events.lease_parts("s", owner="test", token=7, lease_s=60)
+        await events.append("t", 2)
+        with pytest.raises(UnreachableError, match="certificate verify failed"):
+            await sink.deliver((await events.fetch("s", 7, 10)).events)
+        await sink.close()
+        assert len(hook.posted) == 1

@@ -1,10 +1,12 @@
 """A real endpoint for webhooks on 127.0.0.1, in threads, that answers as it is told to."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint() -> Iterator[Endpoint]:
-    """It answers as long as the block lasts."""
+def endpoint(certificate: Path | None = None) -> Iterator[Endpoint]:
+    """It answers as long as the block lasts; over TLS where it has a certificate, with its key in the same file."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -81,6 +83,10 @@ def endpoint() -> Iterator[Endpoint]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         found = Endpoint(server.server_address[1])
+        if certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

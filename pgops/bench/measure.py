@@ -94,10 +94,12 @@ async def running(runner: Worker | Relay) -> AsyncIterator["asyncio.Task[object]
         await task
 
 
-async def until(done: Callable[[], bool], task: "asyncio.Task[object]") -> None:
-    """Wait until `done`. Raises what has ended `task`, on which it depends."""
+async def until(done: Callable[[], bool], *tasks: "asyncio.Task[object]") -> None:
+    """Wait until `done`. Raises what has ended one of `tasks`, on which it depends."""
     while not done():
-        if task.done():
+        for task in tasks:
+            if not task.done():
+                continue
             await task
             raise PgopsError("it has stopped before all was done", "its log says why")
         await asyncio.sleep(0.005)

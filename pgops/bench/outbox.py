@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from itertools import count
 from json import loads
 from time import perf_counter
@@ -14,6 +15,7 @@ from pgops.bench.site import named
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import FunctionSink
 from pgops.services.client import AsyncPgops
+from pgops.services.events import AsyncEvents
 from pgops.services.models import Event, NewEvent
 
 TOPIC = "bench"
@@ -22,7 +24,7 @@ KEYS = 1_000
 
 async def run(dsn: str, params: Params, note: Note) -> None:
     body = payload(params.payload_bytes)
-    async with AsyncPgops.open(dsn) as pg:
+    async with AsyncPgops.open(dsn, max_size=16) as pg:
         note.doing("append")
         note.figure("append_per_s", await rate(lambda: pg.events.append(TOPIC, body, key="1"), params.seconds))
         note.doing("append within the caller's transaction")
@@ -39,6 +41,10 @@ async def run(dsn: str, params: Params, note: Note) -> None:
         waited = await _end_to_end(pg, params)
         note.figure("end_to_end_p50_ms", quantile(waited, 50))
         note.figure("end_to_end_p99_ms", quantile(waited, 99))
+        note.doing("ten subscriptions")
+        note.figure("relay_to_ten_per_s", await _relay_to_ten(pg, params))
+        note.doing("idle parts")
+        note.figure("idle_look_ms", await _idle_look(pg, params))
 
 
 async def _beside_an_order(dsn: str, pg: AsyncPgops, params: Params) -> tuple[float, float]:
@@ -101,9 +107,45 @@ async def _end_to_end(pg: AsyncPgops, params: Params) -> list[float]:
     return waited
 
 
+async def _relay_to_ten(pg: AsyncPgops, params: Params) -> float:
+    """Events handed on a second, of all relays together: each of ten subscriptions gets every event."""
+    names, body, seen = [f"one of ten {number}" for number in range(10)], payload(params.payload_bytes), 0
+
+    async def take(event: Event) -> None:
+        nonlocal seen
+        seen += 1
+
+    for name in names:
+        await pg.events.subscribe(name)
+    each = max(params.jobs // len(names), 1)
+    await pg.events.append_many(NewEvent(TOPIC, body, str(number % KEYS)) for number in range(each))
+    relays = [Relay(pg.db, name, FunctionSink(take), batch=params.batch or params.jobs) for name in names]
+    began = perf_counter()
+    async with AsyncExitStack() as stack:
+        tasks = [await stack.enter_async_context(running(relay)) for relay in relays]
+        await until(lambda: seen >= each * len(names), *tasks)
+        ended = perf_counter()
+    return each * len(names) / (ended - began)
+
+
+async def _idle_look(pg: AsyncPgops, params: Params) -> float:
+    """Milliseconds of a look at all 64 parts where nothing is new, the median."""
+    took: list[float] = []
+    await pg.events.subscribe("idle")
+    async with pg.db.session() as session:
+        events, until_s = AsyncEvents(session), perf_counter() + params.seconds
+        await events.lease_parts("idle", owner="bench", token=1, lease_s=600)
+        await events.advance(await events.fetch("idle", 1), idle=True)
+        while perf_counter() < until_s or not took:
+            began = perf_counter()
+            await events.fetch("idle", 1)
+            took.append((perf_counter() - began) * 1000)
+    return quantile(took, 50)
+
+
 SCENARIO = Scenario(
     "outbox",
-    "append alone and in the caller's transaction, relay to a function, latency at 200 events/s",
+    "append alone and in the caller's transaction, relay to a function, latency at 200 events/s, ten subscriptions",
     Params(jobs=50_000, batch=100, payload_bytes=64, concurrency=1, runs=3, seconds=2.0),
     5,
     run,

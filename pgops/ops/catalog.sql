@@ -150,7 +150,9 @@ select s.name, s.sink, s.paused, c.relayed,
        lag.age_s, c.is_open or lag.capped,
        (select count(*) from pgops.parked_keys h where h.subscription = s.name), c.replaying,
        (select h.system_identifier = i.system_identifier and h.database_oid = d.oid
-        from pgops.event_home h, pg_control_system() i, pg_database d where d.datname = current_database())
+        from pgops.event_home h, pg_control_system() i, pg_database d where d.datname = current_database()),
+       (select max(r.trouble) from pgops.relays r
+        where r.subscription = s.name and r.alive_until >= statement_timestamp())
 from pgops.subscriptions s
 join standing c on c.subscription = s.name
 cross join (

@@ -163,12 +163,12 @@ async def outbox(session: Session, look: Look) -> tuple[OutboxSubscription, ...]
 
 
 def _subscription(row: Row) -> OutboxSubscription:
-    name, sink, paused, relayed, relays, parked, lag, lag_s, capped, held_keys, replaying, at_home = row
+    name, sink, paused, relayed, relays, parked, lag, lag_s, capped, held_keys, replaying, at_home, trouble = row
     rough = {"lag_events": not capped, "parked": parked <= LAG_CAP}
     return OutboxSubscription(
         name=name, sink=sink, lag_events=lag, lag_s=lag_s if lag else 0.0, relayed_total=relayed,
         parked=min(parked, LAG_CAP), paused=paused, relays=relays, held_keys=held_keys, replaying=replaying,
-        at_home=at_home is not False,
+        at_home=at_home is not False, trouble=trouble,
         exact={field: False for field, exact in rough.items() if not exact},
     )  # fmt: skip
 

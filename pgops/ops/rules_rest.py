@@ -74,6 +74,16 @@ def _lag(one: OutboxSubscription, lines: Thresholds) -> Iterator[Finding]:
             remedy="start a relay: pgops outbox relay --help",
             target=one.name,
         )
+    elif one.trouble:
+        yield Finding(
+            code="outbox.sink",
+            severity="critical" if behind_s >= lines.no_relay_s else "warning",
+            title=f"{one.name} cannot reach its sink",
+            evidence=f"{evidence}; the relay says: {one.trouble}",
+            why="Consumers get nothing until it is there again; the events wait in the log, in their order.",
+            remedy="bring the sink back; nothing is lost, and the relay goes on by itself",
+            target=one.name,
+        )
     elif one.lag_events >= lines.lag_events_warning or behind_s >= lines.lag_warning_s:
         speed = "" if one.relayed_per_s is None else f"; {one.relayed_per_s:,.1f} relayed a second"
         yield Finding(

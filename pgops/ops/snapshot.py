@@ -98,7 +98,7 @@ class LockBackend:
 class OutboxSubscription:
     """`relays` is how many live; `lag_s` the age of the oldest event that is not delivered; `held_keys` are the
     keys held back by hand; `replaying`: it goes through events again; `at_home`: the log's transaction ids
-    are this cluster's."""
+    are this cluster's; `trouble`: why a relay that lives delivers nothing."""
 
     name: str
     sink: str
@@ -112,6 +112,7 @@ class OutboxSubscription:
     held_keys: int = 0
     replaying: bool = False
     at_home: bool = True
+    trouble: str | None = None
     exact: Mapping[str, bool] = field(default_factory=dict)
 
 

@@ -23,7 +23,8 @@ OUTAGE = (UnreachableError, ConnectionError, TimeoutError)
 
 @dataclass(slots=True)
 class RelayStats:
-    """What a relay has done since it started. `stale`: parts whose batch came after another relay had taken over."""
+    """What a relay has done since it started. `stale`: parts whose batch came after another relay had taken over;
+    `trouble`: why nothing gets through now."""
 
     parts: int = 0
     batches: int = 0
@@ -33,6 +34,7 @@ class RelayStats:
     outages: int = 0
     stale: int = 0
     last_error: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Delivery:
                 blocked.add(event.key)
 
     def _delivered(self, ids: Iterable[int]) -> None:
+        self.stats.trouble = ""
         self.stats.delivered += sum(self.pending.pop(id, None) is not None for id in ids)
 
     def _settle(self, error: DeliveryError) -> None:
@@ -145,6 +148,7 @@ class Delivery:
     def _outage(self, error: Exception) -> None:
         self.stats.outages += 1
         self.stats.last_error = f"{type(error).__name__}: {error}"
+        self.stats.trouble = str(error) or type(error).__name__
         log.warning("the sink cannot be reached: %s", error)
 
     def delivered(self) -> list[int]:

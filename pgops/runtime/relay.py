@@ -122,7 +122,12 @@ class Relay:
     async def _lease(self, events: AsyncEvents) -> None:
         self._next_lease = monotonic() + min(LEASE_EVERY_S, self._lease_s / 3)
         leased = await events.lease_parts(
-            self._subscription, owner=self.owner, token=self.token, lease_s=self._lease_s, max_parts=self._max_parts
+            self._subscription,
+            owner=self.owner,
+            token=self.token,
+            lease_s=self._lease_s,
+            max_parts=self._max_parts,
+            trouble=self.stats.trouble or None,
         )
         self.stats.parts = len(leased.parts)
         self._policy = Policy(self._attempts or leased.attempts, *self._backoff, skip=leased.poison == "skip")
@@ -168,7 +173,13 @@ class Relay:
         while True:
             await asyncio.sleep(self._lease_s / 3)
             with suppress(PgopsError):
-                await AsyncEvents(self._db).renew(self._subscription, token=self.token, lease_s=self._lease_s)
+                await AsyncEvents(self._db).renew(
+                    self._subscription,
+                    token=self.token,
+                    lease_s=self._lease_s,
+                    owner=self.owner,
+                    trouble=self.stats.trouble or None,
+                )
 
     async def _tidy(self) -> None:
         tidying = Tidying(self._db, cache=False)

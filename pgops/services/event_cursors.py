@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pgops.database import AsyncDatabase
 from pgops.errors import NotFoundError
 from pgops.queries import load
+from pgops.services.arguments import error_text
 from pgops.services.event_rules import batch_of, check_home, rejected_row
 from pgops.services.models import Advanced, Batch, Event, Leased, Rejected
 
@@ -25,10 +26,18 @@ class AsyncEventCursors:
     _db: AsyncDatabase
 
     async def lease_parts(
-        self, subscription: str, *, owner: str, token: int, lease_s: float, max_parts: int = PARTS
+        self,
+        subscription: str,
+        *,
+        owner: str,
+        token: int,
+        lease_s: float,
+        max_parts: int = PARTS,
+        trouble: str | None = None,
     ) -> Leased:
         """Take and keep a fair share of the parts, at most `max_parts`, for `lease_s` seconds; call it again well
-        before they have passed. `token` is a random 63-bit number, new for each run of a relay.
+        before they have passed. `token` is a random 63-bit number, new for each run of a relay; `trouble` is why it
+        delivers nothing, for those who look.
 
         Raises NotFoundError, and SchemaError where the database is not the one that the cursor belongs to.
         """
@@ -38,15 +47,21 @@ class AsyncEventCursors:
         check_home(*row[:2])
         values = {
             "subscription": subscription, "owner": owner, "token": token, "lease_s": lease_s, "max_parts": max_parts,
+            "trouble": None if trouble is None else error_text(trouble),
         }  # fmt: skip
         await self._db.execute(Q["beat"], values)
         rows = sorted(await self._db.all(Q["lease_parts"], values))
         mine, returned = ([part for part, keep in rows if keep is kept] for kept in (True, False))
         return Leased(tuple(mine), tuple(returned), attempts=row[2], poison=row[3])
 
-    async def renew(self, subscription: str, *, token: int, lease_s: float) -> int:
-        """Extend the leases that are still the token's, and take none; how many they are."""
-        values = {"subscription": subscription, "token": token, "lease_s": lease_s}
+    async def renew(
+        self, subscription: str, *, token: int, lease_s: float, owner: str | None = None, trouble: str | None = None
+    ) -> int:
+        """Extend the leases that are still the token's, and take none; how many they are. `owner` is alive then."""
+        values = {
+            "subscription": subscription, "token": token, "lease_s": lease_s, "owner": owner,
+            "trouble": None if trouble is None else error_text(trouble),
+        }  # fmt: skip
         return len(await self._db.all(Q["renew_leases"], values))
 
     async def release(self, subscription: str, *, owner: str, token: int) -> int:

@@ -17,9 +17,10 @@ with gone as (
   delete from pgops.relays
   where subscription = %(subscription)s and owner <> %(owner)s and alive_until < statement_timestamp() - interval '1 day'
 )
-insert into pgops.relays (subscription, owner, alive_until, max_parts)
-values (%(subscription)s, %(owner)s, statement_timestamp() + make_interval(secs => %(lease_s)s), %(max_parts)s)
-on conflict (subscription, owner) do update set alive_until = excluded.alive_until, max_parts = excluded.max_parts
+insert into pgops.relays (subscription, owner, alive_until, max_parts, trouble)
+values (%(subscription)s, %(owner)s, statement_timestamp() + make_interval(secs => %(lease_s)s), %(max_parts)s, %(trouble)s)
+on conflict (subscription, owner) do update
+set alive_until = excluded.alive_until, max_parts = excluded.max_parts, trouble = excluded.trouble
 
 -- name: lease_parts
 -- Keep mine up to my fair share and hand back the rest; take free and expired parts up to it. What others may not
@@ -55,8 +56,12 @@ where p.part = w.part and p.subscription = %(subscription)s
 returning p.part, w.keep
 
 -- name: renew_leases
--- Only what is still mine; nothing is taken.
-with held as materialized (
+-- Only what is still mine; nothing is taken. While a delivery takes long this is what shows that its relay lives.
+with here as (
+  update pgops.relays
+  set alive_until = statement_timestamp() + make_interval(secs => %(lease_s)s), trouble = %(trouble)s
+  where subscription = %(subscription)s and owner = %(owner)s
+), held as materialized (
   select part from pgops.subscription_parts where subscription = %(subscription)s and token = %(token)s
   order by part for update
 )

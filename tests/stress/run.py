@@ -35,6 +35,7 @@ from pgops.server import Server
 HERE = Path(__file__).parent
 LEASE_S = 3.0
 STOPPED_S = 8.0
+STILL_S = 3.0
 DRAIN_S = 120.0
 LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 Process = subprocess.Popen[bytes]
@@ -145,12 +146,28 @@ class Stress:
     # --- the run ---------------------------------------------------------------------------------------------------
 
     def look(self, until: threading.Event) -> None:
-        """Look at the whole queue once a second."""
+        """Look at the whole queue once a second; and write down what the machine itself has done meanwhile."""
+        looked_at, waited = time.time(), dict[int, float]()
         while not until.wait(1.0):
             with suppress(*LOST), psycopg.connect(self.dsn, autocommit=True) as conn:
                 for what, which in watch(conn).items():
                     self.out_of_place(what, ", ".join(which[:5]))
                 self.looks += 1
+            waited = self.starved(waited, time.time() - looked_at)
+            if time.time() - looked_at > STILL_S:
+                self.incidents.append(Incident("the machine stood still", looked_at, time.time()))
+            looked_at = time.time()
+
+    def starved(self, before: dict[int, float], seconds: float) -> dict[int, float]:
+        """Write down which worker has waited for a processor for most of the time; how long each has in all."""
+        now = {}
+        for process in list(self.workers):
+            with suppress(OSError):
+                waited = int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e9
+                now[process.pid] = waited
+                if waited - before.get(process.pid, waited) > 0.5 * seconds:
+                    self.note("waited for a processor", LEASE_S, process)
+        return now
 
     def worked_off(self) -> bool:
         with suppress(*LOST), psycopg.connect(self.dsn, autocommit=True) as conn:

@@ -1,7 +1,8 @@
 """An event as a CloudEvents 1.0 JSON document (cloudevents.io, spec.md and json-format.md of 1.0.2).
 
 Pure. id, source, type, subject, time and data are the standard's; topic and place in the log are the extensions
-`pgopstopic` and `pgopsseq`. A header becomes an extension where the standard allows its name and value.
+`pgopstopic` and `pgopsseq`, and `pgopsreplayed` is true where the subscription was set back. A header becomes an
+extension where the standard allows its name and value.
 """
 
 import json
@@ -13,6 +14,7 @@ from pgops.services.models import Event
 
 CONTENT_TYPE = "application/cloudevents+json"
 _EXTENSION = re.compile(r"[a-z0-9]{1,20}")
+_TAKEN = ("data", "data_base64", "pgopsreplayed")
 _HEADER_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -22,7 +24,7 @@ def cloudevent(event: Event) -> str:
     attributes: dict[str, object] = {
         name: value
         for name, value in event.headers.items()
-        if _EXTENSION.fullmatch(name) and isinstance(value, str | bool | int) and name not in ("data", "data_base64")
+        if _EXTENSION.fullmatch(name) and isinstance(value, str | bool | int) and name not in _TAKEN
     }
     attributes |= {
         "specversion": "1.0",
@@ -38,6 +40,8 @@ def cloudevent(event: Event) -> str:
         attributes["subject"] = event.key
     else:
         attributes.pop("subject", None)
+    if event.replayed:
+        attributes["pgopsreplayed"] = True
     return f'{_encode(attributes)[:-1]},"data":{event.payload_json}}}'
 
 

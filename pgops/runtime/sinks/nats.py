@@ -1,5 +1,5 @@
 """NATS JetStream: one message an event, acknowledged by its stream; the event's id is Nats-Msg-Id, by which the stream
-drops repeats within its duplicate window.
+drops repeats within its duplicate window (not what comes again since the subscription was set back).
 
     nats://user:password@host:4222/subject.prefix?stream=EVENTS
 
@@ -106,7 +106,9 @@ class NatsSink:
             raise Refusal(f"{subject!r} is no subject: a part of it is empty", poison=True)
         subject = _NO_TOKEN.sub(lambda found: quote(found[0], safe=""), subject)
         beside = {name: header_value(value) for name, value in headers(event).items()}
-        beside |= {"Nats-Msg-Id": str(event.event_id), "Content-Type": CONTENT_TYPE, **self._expected}
+        beside |= {"Content-Type": CONTENT_TYPE, **self._expected}
+        if not event.replayed:
+            beside["Nats-Msg-Id"] = str(event.event_id)
         try:
             await acks.publish(subject, cloudevent(event).encode(), beside)
             self._worked = True

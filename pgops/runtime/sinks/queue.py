@@ -4,7 +4,8 @@
 
 The job's payload is the CloudEvents document, its kind the event's type unless `kind` says otherwise. Jobs of one key
 run one after the other (`group=0`: all at once). An event's id is its job's unique key, held for a week whatever
-becomes of the job: an event that the relay hands over again makes no second job.
+becomes of the job: an event that the relay hands over again makes no second job, unless the subscription was set back
+and it is meant to.
 """
 
 from collections.abc import Sequence
@@ -57,5 +58,5 @@ class QueueSink:
             kind=self._kind or event.type,
             headers={"traceparent": about["traceparent"]} if "traceparent" in about else None,
             group_key=event.key if self._grouped else None,
-            unique_key=str(event.event_id),
+            unique_key=None if event.replayed else str(event.event_id),
         )

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import boto3
 from botocore.config import Config
@@ -75,7 +76,8 @@ class SqsSink:
     async def _send(self, event: Event) -> None:
         values: dict[str, Any] = {"MessageBody": cloudevent(event), "MessageAttributes": _attributes(event)}
         if self._fifo:
-            values |= {"MessageGroupId": _group(event), "MessageDeduplicationId": str(event.event_id)}
+            once = f"{event.event_id}:{uuid4()}" if event.replayed else str(event.event_id)
+            values |= {"MessageGroupId": _group(event), "MessageDeduplicationId": once}
         await self._call("send_message", QueueUrl=self._url, **values)
         self._worked = True
 

@@ -78,6 +78,8 @@ def about(one: OutboxSubscription) -> Text:
     elif one.relays == 0:
         state = [("✕ no relay: " if one.lag_events else "○ no relay: ", "bad" if one.lag_events else "quiet"),
                  (f"pgops outbox relay --subscription {formats.clean(one.name, 60)}", "accent")]  # fmt: skip
+    elif one.trouble:
+        state = [("✕ no way through: ", "bad"), formats.clean(one.trouble, 100)]
     else:
         state = [("● ", "good"), f"{one.relays} {'relay delivers' if one.relays == 1 else 'relays deliver'}"]
     if one.replaying:
