@@ -16,6 +16,7 @@ import asyncio
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ LEASE_S, STOPPED_S = 2.0, 4.0
 DRAIN_S = 90.0
 SILENT_S = 15.0
 FELT_S = 5.0
+NO_CAUSE = ("asked to leave", "joined", "paused", "resumed")
 Conn = psycopg.Connection[Any]
 
 SCHEMA = """
@@ -119,6 +121,9 @@ class EventStress(Stress):
             return True
         return False
 
+    def look_at_all(self) -> None:
+        """Nothing of the log is wrong at a moment that would not be wrong afterwards."""
+
     # --- the end ---------------------------------------------------------------------------------------------------
 
     def worked_off(self) -> bool:
@@ -161,6 +166,20 @@ def run(seconds: float, every: float, seed: int, root: Path) -> dict[str, object
 
 
 def _go(stress: EventStress, seconds: float, every: float) -> dict[str, object]:
+    done = threading.Event()
+    looking = threading.Thread(target=stress.look, args=[done])
+    looking.start()
+    try:
+        drained = _stressed(stress, seconds, every)
+    finally:
+        done.set()
+        looking.join()
+    with psycopg.connect(stress.dsn, autocommit=True) as conn:
+        return _report(stress, conn, drained)
+
+
+def _stressed(stress: EventStress, seconds: float, every: float) -> float:
+    """The run itself; how long it took to work off what was left."""
     stress.hold()
     for _ in range(3):
         stress.start_worker()
@@ -191,8 +210,7 @@ def _go(stress: EventStress, seconds: float, every: float) -> dict[str, object]:
     for process in stress.workers:
         if process.wait(30) not in (0, -signal.SIGTERM):  # the latter of one that had not begun yet
             stress.out_of_place("a relay did not stop well", str(process.returncode))
-    with psycopg.connect(stress.dsn, autocommit=True) as conn:
-        return _report(stress, conn, drained)
+    return drained
 
 
 def _work_off(stress: EventStress, when: str) -> None:
@@ -276,14 +294,15 @@ def account(
 def _cause(before: Heard, one: Heard, incidents: Sequence[Incident]) -> str | None:
     """Why an event came again: what was done to a relay that delivered it, or to all of them, in between. A relay that
     was asked to leave, and one that joins, are no cause."""
-    between = [i for i in incidents if before.at <= i.ended + FELT_S and i.began <= one.at]
+    causes = [i for i in incidents if i.what not in NO_CAUSE]
+    between = [i for i in causes if before.at <= i.ended + FELT_S and i.began <= one.at]
     if one.replayed:
         return "set back" if any(i.what == "set back" for i in incidents if i.began <= one.at) else None
     for incident in between:
-        if incident.what in ("killed", "stopped past its lease") and incident.pid in (before.pid, one.pid):
+        if incident.pid in (before.pid, one.pid):
             return f"its relay: {incident.what}"
     for incident in between:
-        if incident.pid is None and incident.what not in ("paused", "resumed"):
+        if incident.pid is None:
             return f"all: {incident.what}"
     return None
 

@@ -149,14 +149,17 @@ class Stress:
         """Look at the whole queue once a second; and write down what the machine itself has done meanwhile."""
         looked_at, waited = time.time(), dict[int, float]()
         while not until.wait(1.0):
-            with suppress(*LOST), psycopg.connect(self.dsn, autocommit=True) as conn:
-                for what, which in watch(conn).items():
-                    self.out_of_place(what, ", ".join(which[:5]))
-                self.looks += 1
+            self.look_at_all()
             waited = self.starved(waited, time.time() - looked_at)
             if time.time() - looked_at > STILL_S:
                 self.incidents.append(Incident("the machine stood still", looked_at, time.time()))
             looked_at = time.time()
+
+    def look_at_all(self) -> None:
+        with suppress(*LOST), psycopg.connect(self.dsn, autocommit=True) as conn:
+            for what, which in watch(conn).items():
+                self.out_of_place(what, ", ".join(which[:5]))
+            self.looks += 1
 
     def starved(self, before: dict[int, float], seconds: float) -> dict[int, float]:
         """Write down which worker has waited for a processor for most of the time; how long each has in all."""
