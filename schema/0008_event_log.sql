@@ -29,13 +29,15 @@ alter table pgops.subscriptions
     constraint subscription_attempts_are_1_to_1000 check (attempts between 1 and 1000);
 
 -- Going back: `seen` is set back to before the time `since`, and until a window has been gone through, of what
--- `since_seen` shows only events made since then count. `replayed`: these were delivered before.
+-- `since_seen` shows only events made since then count. `replayed`: these were delivered before, but for what `born` shows, which was
+-- there before the subscription and never was.
 -- passed_to: no event that `seen` shows has an id above it, and no event of a later cluster one up to it, since ids go
 -- on where the dump left them. So after a restore it is known what the cursor spoke of.
 alter table pgops.subscription_parts
   add column since_seen pg_snapshot,
   add column since      timestamptz,
   add column replayed   boolean not null default false,
+  add column born       pg_snapshot not null default '1:1:',
   add column passed_to  bigint  not null default 0;
 
 update pgops.subscription_parts set passed_to = (select last_value from pgops.event_id);

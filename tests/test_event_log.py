@@ -192,6 +192,17 @@ def test_the_envelope_says_that_an_event_is_replayed_and_no_header_can() -> None
     assert json.loads(cloudevent(replace(event, replayed=True)))["pgopsreplayed"] is True
 
 
+async def test_what_was_there_before_a_subscription_is_no_repetition_when_it_is_set_back(events: AsyncEvents) -> None:
+    began = datetime.now(UTC) - timedelta(minutes=1)
+    await events.append("t", "old")
+    await leased(events)
+    await events.append("t", "delivered")
+    await drain(events)
+    await events.replay("s", began)
+    await events.lease_parts("s", owner="a", token=1, lease_s=30)
+    assert sorted((e.payload, e.replayed) for e in await drain(events)) == [("delivered", True), ("old", False)]
+
+
 async def test_a_replay_of_nobody_is_told(events: AsyncEvents) -> None:
     with pytest.raises(NotFoundError):
         await events.replay("s", datetime.now(UTC))

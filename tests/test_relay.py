@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import NotFoundError, SchemaError, UnreachableError, UsageError
@@ -335,6 +336,25 @@ async def test_an_outage_is_seen_with_its_reason_and_the_relay_still_lives(event
         await until(lambda: relay.stats.delivered)
         await asyncio.sleep(0.4)
         assert (await seen()).trouble is None
+
+
+async def test_a_statement_that_is_given_up_by_the_server_ends_no_relay(
+    events: AsyncEvents, db: AsyncPool, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a lock that somebody holds for longer than the relay's session waits."""
+    monkeypatch.setattr("pgops.runtime.relay.RECONNECT_S", 0.1)
+    row = await db.one(b"select current_database()")
+    assert row is not None
+    await db.execute(sql.SQL("alter database {} set lock_timeout = '100ms'").format(sql.Identifier(row[0])))
+    sink = Memory()
+    async with AsyncPool.open(dsn) as fresh, running(fresh, sink) as relay:
+        await until(lambda: relay.stats.parts == 64)
+        async with db.transaction() as tx:
+            await tx.all(b"select from pgops.subscription_parts for update")
+            await events.append("t", 1)
+            await until(lambda: "lock timeout" in relay.stats.last_error)
+        await events.append("t", 2)
+        await until(lambda: {event.payload for event in sink.got} == {1, 2})
 
 
 # --- several relays, and dead ones ---------------------------------------------------------------------------

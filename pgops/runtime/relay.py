@@ -31,6 +31,7 @@ ACTIVE_FOR_S = 5.0
 LEASE_EVERY_S = 2.0
 MOVE_IDLE_ACTIVE_S, MOVE_IDLE_QUIET_S = 1.0, 30.0
 RECONNECT_S = 1.0
+PASSING = (PgopsError, UnreachableError)  # a deadlock or timeout is neither of the others: it is tried again
 
 
 class Relay:
@@ -89,8 +90,10 @@ class Relay:
                 try:
                     async with self._db.session() as session:
                         await self._relay(AsyncEvents(session))
-                except UnreachableError as error:
-                    log.warning("the database cannot be reached: %s", error)
+                except PgopsError as error:
+                    if type(error) not in PASSING:
+                        raise
+                    log.warning("the database: %s", error)
                     self.stats.last_error = str(error)
                     self._next_lease = 0.0
                     await self._rest(RECONNECT_S)

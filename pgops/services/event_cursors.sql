@@ -88,7 +88,7 @@ where p.part = h.part and p.subscription = %(subscription)s and p.token = %(toke
 -- their own; each part pages through its window by (part, id). `materialized` and `case` keep the planner to that.
 with cursors as materialized (
   select p.part, p.seen, coalesce(p.target, now.snapshot) as target, p.target is not null as is_open, p.after_id,
-         p.fresh_from, p.fresh_to, p.late_from, p.late_to, p.since_seen, p.since, p.replayed,
+         p.fresh_from, p.fresh_to, p.late_from, p.late_to, p.since_seen, p.since, p.replayed, p.born,
          s.topics, s.types, s.poison, pg_snapshot_xmax(p.seen) as seen_xmax,
          array(select xid from pg_snapshot_xip(p.seen) xid
                where pg_visible_in_snapshot(xid, coalesce(p.target, now.snapshot))) as ended
@@ -119,7 +119,7 @@ with cursors as materialized (
   group by part
 ), windows as materialized (
   select c.part, c.target, c.is_open, c.after_id, c.topics, c.types, c.poison, c.seen_xmax, c.ended,
-         c.since_seen, c.since, c.replayed,
+         c.since_seen, c.since, c.replayed, c.born,
          case when c.is_open then c.fresh_from else f.fresh_from end as fresh_from,
          case when c.is_open then c.fresh_to else f.fresh_to end as fresh_to,
          case when c.is_open then c.late_from else f.late_from end as late_from,
@@ -141,7 +141,8 @@ left join (
   from windows a
   cross join lateral (
     (select e.id, e.event_id, e.topic, e.key, e.type, e.payload, e.headers, e.created_at,
-            a.replayed and pg_visible_in_snapshot(e.xid, a.since_seen) as replayed
+            a.replayed and pg_visible_in_snapshot(e.xid, a.since_seen)
+              and not pg_visible_in_snapshot(e.xid, a.born) as replayed
      from pgops.event_log e
      where e.part = a.part and e.id > greatest(a.after_id, a.fresh_from - 1) and e.id <= a.fresh_to
        and case when e.xid >= a.seen_xmax then pg_visible_in_snapshot(e.xid, a.target) end
@@ -150,7 +151,8 @@ left join (
      order by e.id limit %(limit)s)
     union all
     (select e.id, e.event_id, e.topic, e.key, e.type, e.payload, e.headers, e.created_at,
-            a.replayed and pg_visible_in_snapshot(e.xid, a.since_seen) as replayed
+            a.replayed and pg_visible_in_snapshot(e.xid, a.since_seen)
+              and not pg_visible_in_snapshot(e.xid, a.born) as replayed
      from pgops.event_log e
      where e.part = a.part and e.id > greatest(a.after_id, a.late_from - 1) and e.id <= a.late_to
        and case when true then e.xid = any(a.ended) end

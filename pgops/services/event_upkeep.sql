@@ -118,6 +118,7 @@ with ranked as materialized (
 )
 update pgops.subscription_parts p
 set seen = ((3 + r.rank) || ':' || (3 + r.rank) || ':')::pg_snapshot, passed_to = (select last_value from pgops.event_id),
+    born = ((3 + r.rank) || ':' || (3 + r.rank) || ':')::pg_snapshot,
     since_seen = null, since = null, replayed = false,
     target = null, after_id = 0, fresh_from = null, fresh_to = null, late_from = null, late_to = null,
     owner = null, token = null, lease_until = null

@@ -27,8 +27,8 @@ with made as (
               else pgops.snapshot_before(%(since)s) end as seen
   from made
 )
-insert into pgops.subscription_parts (part, subscription, seen, since_seen, since, passed_to)
-select part, name, start.seen, case when %(since)s::timestamptz is not null then pg_current_snapshot() end, %(since)s,
+insert into pgops.subscription_parts (part, subscription, seen, born, since_seen, since, passed_to)
+select part, name, start.seen, start.seen, case when %(since)s::timestamptz is not null then pg_current_snapshot() end, %(since)s,
        (select last_value from pgops.event_id)
 from made cross join start cross join generate_series(0, 63) part
 
