@@ -4,7 +4,7 @@ inbox; how long events are kept; and a log that was restored elsewhere."""
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -521,7 +521,10 @@ async def test_after_dump_and_restore_the_relay_stops_and_after_rebase_nothing_i
     programs = binaries.find().folder
     dump = tmp_path / "dump"
     await told(programs / "pg_dump", "-Fc", "-f", dump, dsn)
-    with Server(tmp_path / "other", settings=this_server.SETTINGS).use() as other:
+    server = Server(tmp_path / "other", settings=this_server.SETTINGS)
+    with ExitStack() as stack:
+        stack.callback(server.destroy, force=True)
+        other = stack.enter_context(server.use())
         with psycopg.connect(other, autocommit=True) as conn:
             conn.execute("create database elsewhere")
         there = make_conninfo(other, dbname="elsewhere")
