@@ -43,10 +43,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a server without pgvector a test that needs it must fail, and with the error that says so: a mark that hides
-    more than that turns the run red. A dashboard over literal snapshots is the same beside every server: it is not
-    looked at again on another one."""
+    more than that turns the run red. What is the same beside every server is not looked at again on another one: a
+    dashboard over literal snapshots, and what brokers make of events."""
     if not this_server.EMBEDDED:
-        same = [item for item in items if item.path.stem.startswith("test_tui_") and not asks_for_a_server(item)]
+        same = [item for item in items if is_the_same_everywhere(item)]
         config.hook.pytest_deselected(items=same)
         left_out = set(same)
         items[:] = [item for item in items if item not in left_out]
@@ -57,8 +57,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(without)
 
 
-def asks_for_a_server(item: pytest.Item) -> bool:
-    return "server_dsn" in getattr(item, "fixturenames", ())
+def is_the_same_everywhere(item: pytest.Item) -> bool:
+    literal = "server_dsn" not in getattr(item, "fixturenames", ())
+    return item.path.stem.startswith("test_sinks") or (item.path.stem.startswith("test_tui_") and literal)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -82,12 +82,15 @@ set seen = (least(start.xid, pg_snapshot_xmin(p.seen)) || ':' || least(start.xid
 from start cross join held h where p.part = h.part and p.subscription = %(name)s
 
 -- name: count_since
--- What was made since then and has been passed by, as far as the cap.
+-- What was made since then and has been passed by, as far as the cap. The function is dear: once, and not a probe.
+with start as materialized (
+  select pg_snapshot_xmin(pgops.snapshot_before(%(since)s)) as xid
+)
 select count(*) from (
   select from pgops.event_log e
   join pgops.subscriptions s on s.name = %(name)s
   join pgops.subscription_parts p on p.subscription = s.name and p.part = e.part
-  where e.xid >= pg_snapshot_xmin(pgops.snapshot_before(%(since)s)) and e.created_at >= %(since)s
+  where e.xid >= (select xid from start) and e.created_at >= %(since)s
     and pg_visible_in_snapshot(e.xid, p.seen)
     and (s.topics is null or e.topic = any(s.topics)) and (s.types is null or e.type = any(s.types))
   limit %(cap)s::bigint + 1
