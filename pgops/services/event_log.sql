@@ -2,9 +2,8 @@
 
 -- name: append
 -- A plain insert, at the price of one, in whoever's transaction.
-insert into pgops.outbox (aggregate_type, aggregate_id, event_type, payload, headers)
-values (%(topic)s, %(key)s, %(type)s, %(payload)s, %(headers)s)
-returning event_id
+insert into pgops.outbox (event_id, aggregate_type, aggregate_id, event_type, payload, headers)
+values (%(event_id)s, %(topic)s, %(key)s, %(type)s, %(payload)s, %(headers)s)
 
 -- name: copy_events
 copy pgops.event_log (event_id, topic, key, type, payload, headers) from stdin

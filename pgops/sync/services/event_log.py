@@ -5,7 +5,7 @@ Floor 2, under events.py.
 """
 
 from collections.abc import Iterable
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pgops.errors import NotFoundError
 from pgops.queries import load
@@ -31,14 +31,13 @@ class EventLog:
         headers: dict[str, JsonValue] | None = None,
     ) -> UUID:
         """Add one event and return its event_id. Two events of a `key` are delivered in their order if the caller
-        serialises that key's writers, for instance by updating its row first.
+        serialises that key's writers, for instance by updating its row first. In a pipeline it waits for nothing.
 
         Raises UsageError for a bad topic, key, type or headers, or a payload that is no JSON or over 1 MB.
         """
+        event_id = uuid4()
         event = checked(NewEvent(topic, payload, key, type, headers))
-        row = self._db.one(Q["append"], event)
-        assert row is not None
-        event_id: UUID = row[0]
+        self._db.execute(Q["append"], event | {"event_id": event_id})
         return event_id
 
     def append_many(self, events: Iterable[NewEvent]) -> list[UUID]:
