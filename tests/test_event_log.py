@@ -191,7 +191,9 @@ async def test_a_relay_at_work_goes_through_a_replay(events: AsyncEvents, db: As
     sink = Memory()
     async with running(db, sink):
         await events.append_many(NewEvent("t", n, key=f"k{n % 3}") for n in range(30))
-        await until(lambda: len(sink.got) == 30)
+        async with asyncio.timeout(10):
+            while (await events.subscription("s")).relayed < 30:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         await events.replay("s", began)
         await until(lambda: len(sink.got) >= 60)
     assert by_key(sink.got[-30:]) == {f"k{k}": list(range(k, 30, 3)) for k in range(3)}

@@ -117,13 +117,14 @@ class Stress:
             process.wait()
 
     def terminate_sessions(self) -> None:
-        self.note("sessions terminated", 2)
+        began = time.time()
         with suppress(*LOST), psycopg.connect(self.dsn, autocommit=True) as conn:
             conn.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
                 " and pid <> pg_backend_pid() order by random() limit %s",
                 [random.choice([1, 2, 5, 100])],
             )
+        self.incidents.append(Incident("sessions terminated", began, time.time() + 2))
 
     def restart_server(self) -> None:
         self._end_server("restarted", signal.SIGINT)
