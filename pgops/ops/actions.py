@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pgops.database import AsyncPool
 from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import actions_jobs, actions_pgmq, audit, backends, crons, outbox_acts
+from pgops.ops import actions_jobs, actions_outbox, actions_pgmq, audit, backends, crons
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.actions_jobs import narrowed
 from pgops.ops.previews import check_purge, check_whole, preview
@@ -245,7 +245,7 @@ async def _cron(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, done.changed, audit_id, False, done.message, more=done.more)
 
 
-_DONE = {**actions_jobs.ACTS, **actions_pgmq.ACTS, **outbox_acts.ACTS}
+_DONE = {**actions_jobs.ACTS, **actions_pgmq.ACTS, **actions_outbox.ACTS}
 _RUNS = {
     "requeue_stuck": _requeue_stuck,
     "purge_expired": _purge_expired,

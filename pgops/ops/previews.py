@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, UsageError
-from pgops.ops import backends, crons, outbox_acts, previews_jobs, previews_pgmq
+from pgops.ops import backends, crons, previews_jobs, previews_outbox, previews_pgmq
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.previews_documents import drop_documents, drop_index
 from pgops.ops.previews_vectors import build_index, drop_collection, rebuild_index, search
@@ -40,7 +40,7 @@ async def preview(db: AsyncPool, action: Action) -> Preview:
 async def given(db: AsyncPool, action: Action) -> str:
     """What an act that is given a text would find there now, as a person would edit it. Raises NotFoundError."""
     if action.name == "outbox_keep":
-        return await outbox_acts.given(db)
+        return await previews_outbox.given(db)
     return await previews_jobs.given(db, action)
 
 
@@ -212,6 +212,6 @@ _PREVIEWS = {
     "cancel_backend": backend,
     "terminate_backend": backend,
     **previews_pgmq.PREVIEWS,
-    **outbox_acts.PREVIEWS,
+    **previews_outbox.PREVIEWS,
     **dict.fromkeys(crons.NAMES, crons.preview),
 }

@@ -1,11 +1,11 @@
-"""Rules for locks: somebody waits long for somebody else.
+"""Rules for sessions: somebody waits long for somebody else, connections run out, transactions hold everybody up.
 
 Floor 3, pure, under findings.py.
 """
 
 from collections.abc import Iterator, Sequence
 
-from pgops.ops.snapshot import Finding, LockBackend, Snapshot, items
+from pgops.ops.snapshot import Finding, LockBackend, Sessions, Snapshot, Unavailable, items
 from pgops.ops.thresholds import Thresholds
 from pgops.ops.wording import age, many
 
@@ -74,4 +74,51 @@ def _remedy(root: LockBackend, action: str | None) -> str:
     return "it is not a client's: it ends by itself, or see the server's log"
 
 
-RULES = (locks,)
+def sessions(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
+    """Connections running out, and transactions that hold everybody up."""
+    part = now.sessions
+    if isinstance(part, Unavailable):
+        return
+    share = part.total / part.max if part.max > 0 else 0.0
+    if share >= lines.connections_warning:
+        yield Finding(
+            code="sessions.full",
+            severity="critical" if share >= lines.connections_critical else "warning",
+            title="connections run out",
+            evidence=f"{part.total:,} of {part.max:,} connections ({share:.0%}): {part.active:,} active, {part.idle:,} "
+            f"idle, {part.idle_in_transaction:,} idle in transaction",
+            why="At the limit every new connection is refused, also an administrator's.",
+            remedy="close idle ones, make pools smaller, or put a pooler between",
+        )
+    yield from _transactions(part, lines)
+
+
+def _transactions(part: Sessions, lines: Thresholds) -> Iterator[Finding]:
+    idle_s, oldest_s = part.oldest_idle_in_transaction_s or 0.0, part.oldest_transaction_s or 0.0
+    why = "It keeps its locks, and vacuum cannot remove what has died since: tables and indexes grow."
+    if idle_s >= lines.idle_in_transaction_warning_s:
+        pid = part.oldest_idle_in_transaction_pid
+        yield Finding(
+            code="sessions.idle_in_transaction",
+            severity="critical" if idle_s >= lines.idle_in_transaction_critical_s else "warning",
+            title="a transaction is open and idle",
+            evidence=f"{many(part.idle_in_transaction, 'session')} idle in transaction, the longest for {age(idle_s)}"
+            + ("" if pid is None else f" (pid {pid})"),
+            why=why,
+            remedy="mend the client, or end the session",
+            action=None if pid is None else "terminate_backend",
+            target=None if pid is None else str(pid),
+            command=None if pid is None else f"pgops sessions terminate {pid}",
+        )
+    elif oldest_s >= lines.transaction_warning_s:
+        yield Finding(
+            code="sessions.old_transaction",
+            severity="warning",
+            title="a transaction is very old",
+            evidence=f"open for {age(oldest_s)}",
+            why=why,
+            remedy="look in pg_stat_activity, by xact_start, at what it does and whether anybody waits for it",
+        )
+
+
+RULES = (locks, sessions)

@@ -1,6 +1,6 @@
-"""Acts on the event log and its subscriptions: what each would hit, and carrying it out.
+"""What an act on the event log or one of its subscriptions would hit.
 
-Floor 3, under actions.py and previews.py. All but the purge commit together with their audit row.
+Floor 3, under previews.py. The statements are the ones that the act runs, with its values.
 """
 
 import json
@@ -10,17 +10,13 @@ from datetime import UTC, datetime
 
 from pgops.database import AsyncDatabase, AsyncPool
 from pgops.errors import UsageError
-from pgops.ops import audit
 from pgops.ops.acting import COUNT_CAP, SAMPLES, Action, ActionName, Preview, first_line, shown
-from pgops.ops.actions_jobs import KEPT_IDS, Done
-from pgops.ops.wording import age, at_least, many
+from pgops.ops.wording import age, many
 from pgops.services.event_upkeep import Q as UPKEEP
 from pgops.services.events import AsyncEvents, Q
-from pgops.services.models import Expiring, JsonValue, ParkedEvent
+from pgops.services.models import Expiring, ParkedEvent
 
-PURGE_SLICE_S = 1.0
 KEEPS = ("keep_s", "force_after_s", "inbox_keep_s")
-Carried = tuple[int, str, Mapping[str, JsonValue]]
 
 
 async def hold(db: AsyncPool, action: Action) -> Preview:
@@ -81,7 +77,7 @@ async def discard(db: AsyncPool, action: Action) -> Preview:
 
 
 async def park(db: AsyncPool, action: Action) -> Preview:
-    events, key = AsyncEvents(db), _key(action)
+    events, key = AsyncEvents(db), key_of(action)
     await events.subscription(action.target)
     held = key in {one.key for one in await events.parked_keys(action.target)}
     values = {"subscription": action.target, "key": key, "reason": action.given}
@@ -99,14 +95,14 @@ async def keep(db: AsyncPool, action: Action) -> Preview:
         title="change how long events are kept",
         matched=len(changed),
         exact=True,
-        samples=tuple(f"{name}: {_span(now[name])} becomes {_span(value)}" for name, value in changed.items()),
+        samples=tuple(f"{name}: {span(now[name])} becomes {span(value)}" for name, value in changed.items()),
         sql=shown(UPKEEP["set_retention"], wanted),
         warning="who has not passed an event by then loses it" if changed.get("force_after_s") else "",
     )
 
 
 async def purge(db: AsyncPool, action: Action) -> Preview:
-    _whole(action)
+    check_log(action)
     found = await AsyncEvents(db).expiring()
     going = [one for one in found if one.forced or one.mixed or not one.behind]
     lost = [f"{name} loses {count:,}" for one in going if one.forced for name, count in one.behind if count]
@@ -124,7 +120,7 @@ async def purge(db: AsyncPool, action: Action) -> Preview:
 
 
 async def rebase(db: AsyncPool, action: Action) -> Preview:
-    _whole(action)
+    check_log(action)
     differs = await db.one(UPKEEP["home_differs"])
     away = bool(differs and differs[0])
     return Preview(
@@ -138,87 +134,6 @@ async def rebase(db: AsyncPool, action: Action) -> Preview:
         sql=UPKEEP["place_events"].decode(),
         warning="producers wait meanwhile; what was under way may be delivered twice" if away else "",
     )
-
-
-async def carry_out(db: AsyncPool, action: Action) -> Done:
-    """Do it with its audit row. Raises NotFoundError for an unknown subscription."""
-    if action.name == "outbox_purge":
-        return await _purge(db, action)
-    async with db.transaction() as tx:
-        changed, said, detail = await _CARRIED[action.name](tx, action)
-        audit_id = await audit.record(tx, action.name, action.target, matched=changed, changed=changed, detail=detail)
-    return Done(changed, changed, audit_id, said)
-
-
-async def _hold(db: AsyncDatabase, action: Action) -> Carried:
-    paused = action.name == "outbox_pause"
-    await (AsyncEvents(db).pause if paused else AsyncEvents(db).resume)(action.target)
-    return 1, f"{'paused' if paused else 'resumed'} {action.target}", {}
-
-
-async def _replay(db: AsyncDatabase, action: Action) -> Carried:
-    events, since = AsyncEvents(db), since_of(action)
-    count = await events.count_since(action.target, since, COUNT_CAP)
-    await events.replay(action.target, since)
-    capped = min(count, COUNT_CAP)
-    said = f"{action.target} delivers {at_least(capped, count <= COUNT_CAP)} events again"
-    return capped, said, {"since": since.astimezone(UTC).isoformat()}
-
-
-async def _unpark(db: AsyncDatabase, action: Action) -> Carried:
-    events = AsyncEvents(db)
-    await events.subscription(action.target)
-    let_go = action.key is not None and await events.unpark_key(action.target, action.key)
-    tried = await events.retry_parked(action.target, key=action.key)
-    said = f"{many(tried, 'parked event')} of {action.target} {'is' if tried == 1 else 'are'} tried again"
-    detail: dict[str, JsonValue] = {} if action.key is None else {"key": action.key, "let_go": let_go}
-    return tried + let_go, f"{said}; its key is let go" if let_go else said, detail
-
-
-async def _discard(db: AsyncDatabase, action: Action) -> Carried:
-    gone = await AsyncEvents(db).discard_parked(action.target, action.ids)
-    return gone, f"gave up {many(gone, 'parked event')} of {action.target}", {"ids": [*action.ids[:KEPT_IDS]]}
-
-
-async def _park(db: AsyncDatabase, action: Action) -> Carried:
-    key = _key(action)
-    made = await AsyncEvents(db).park_key(action.target, key, action.given)
-    said = f"key {first_line(key)} of {action.target} is held back"
-    return int(made), said, {"key": key, "reason": action.given}
-
-
-async def _keep(db: AsyncDatabase, action: Action) -> Carried:
-    events = AsyncEvents(db)
-    before = asdict(await events.retention())
-    after = before | keeps_of(action)
-    await events.set_retention(**after)
-    changed = [name for name in KEEPS if before[name] != after[name]]
-    detail: dict[str, JsonValue] = {"before": {n: before[n] for n in changed}, "after": {n: after[n] for n in changed}}
-    return len(changed), f"events are kept for {_span(after['keep_s'])}", detail
-
-
-async def _rebase(db: AsyncDatabase, action: Action) -> Carried:
-    done = await AsyncEvents(db).rebase()
-    waiting = ", ".join(f"{name} has {count:,} to get" for name, count in done.backlog)
-    said = f"{many(done.events, 'event')} are at home here" + (f"; {waiting}" if waiting else "")
-    return int(bool(done.events)), said, {"events": done.events, "backlog": dict(done.backlog)}
-
-
-async def _purge(db: AsyncPool, action: Action) -> Done:
-    _whole(action)
-    events, going, lost = AsyncEvents(db), True, dict[str, int]()
-    async with audit.long_act(db, action.name, action.target, matched=len(await events.expiring())) as act:
-        slots = rows = 0
-        while going:
-            done = await events.purge_events(budget_s=PURGE_SLICE_S)
-            slots, rows, going = slots + done.slots, rows + done.rows, not done.done
-            lost |= dict(done.lost)
-            act.changed = slots + rows
-            act.detail = {"slots": slots, "rows": rows, "held_by": [*done.held_by], "lost": lost}
-    said = f"let go of {many(slots, 'day')} and {many(rows, 'single row')}"
-    if done.held_by:
-        said += f"; {', '.join(done.held_by)} held others"
-    return Done(act.changed, act.changed, act.id, said)
 
 
 def since_of(action: Action) -> datetime:
@@ -251,18 +166,18 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
 
 
-def _key(action: Action) -> str:
+def key_of(action: Action) -> str:
     if action.key is None:
         raise UsageError("nothing says which key", "give the action its `key`")
     return action.key
 
 
-def _whole(action: Action) -> None:
+def check_log(action: Action) -> None:
     if action.target:
         raise UsageError(f"this is about the whole log, not {action.target[:60]!r} alone", "leave the name out")
 
 
-def _span(seconds: float | None) -> str:
+def span(seconds: float | None) -> str:
     return "never" if seconds is None else age(seconds)
 
 
@@ -289,14 +204,3 @@ PREVIEWS: Mapping[ActionName, Callable[[AsyncPool, Action], Awaitable[Preview]]]
     "outbox_purge": purge,
     "outbox_rebase": rebase,
 }
-_CARRIED: Mapping[ActionName, Callable[[AsyncDatabase, Action], Awaitable[Carried]]] = {
-    "outbox_pause": _hold,
-    "outbox_resume": _hold,
-    "outbox_replay": _replay,
-    "outbox_unpark": _unpark,
-    "outbox_discard": _discard,
-    "outbox_park": _park,
-    "outbox_keep": _keep,
-    "outbox_rebase": _rebase,
-}
-ACTS: Mapping[ActionName, Callable[[AsyncPool, Action], Awaitable[Done]]] = dict.fromkeys(PREVIEWS, carry_out)

@@ -4,13 +4,10 @@ Floor 3, pure, under findings.py.
 """
 
 from collections.abc import Iterator
-from shlex import quote
 
 from pgops.ops.snapshot import (
     CachePart,
     Finding,
-    OutboxSubscription,
-    Sessions,
     Severity,
     Snapshot,
     Unavailable,
@@ -18,83 +15,7 @@ from pgops.ops.snapshot import (
     items,
 )
 from pgops.ops.thresholds import Thresholds
-from pgops.ops.wording import age, at_least, many
 from pgops.services.models import CacheNamespace
-
-
-def outbox(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
-    """Events that are not delivered: nobody relays, too slow, or the sink will not have them."""
-    if not all(one.at_home for one in items(now.outbox)):
-        yield Finding(
-            code="outbox.away",
-            severity="critical",
-            title="the event log belongs to another cluster",
-            evidence=f"{many(len(items(now.outbox)), 'subscription')} with cursors of another: restored or copied",
-            why="Relays deliver nothing, since cursors mean nothing here; events wait in the log.",
-            remedy="pgops outbox rebase: nothing is skipped, and what was under way may come twice",
-        )
-        return
-    for one in items(now.outbox):
-        yield from _lag(one, lines)
-        if one.held_keys > 0:
-            yield Finding(
-                code="outbox.held",
-                severity="info",
-                title=f"{one.name} has keys held by hand",
-                evidence=f"{many(one.held_keys, 'key')} held",
-                why="Their events are put aside as they come, for as long as nobody lets them go.",
-                remedy=f"see which and why: pgops outbox show {quote(one.name)}",
-                target=one.name,
-            )
-        if one.parked > 0:
-            yield Finding(
-                code="outbox.parked",
-                severity="warning",
-                title=f"{one.name} has parked events",
-                evidence=f"{at_least(one.parked, one.exact.get('parked', True))} parked",
-                why="The sink would not take them; later events of the same keys wait behind them.",
-                remedy=f"read why (pgops outbox parked {quote(one.name)}) and mend the sink or the event",
-                target=one.name,
-            )
-
-
-def _lag(one: OutboxSubscription, lines: Thresholds) -> Iterator[Finding]:
-    behind_s = one.lag_s or 0.0
-    about = "" if one.exact.get("lag_events", True) else "about "
-    evidence = f"{about}{many(one.lag_events, 'event')} undelivered, the oldest for {age(behind_s)}"
-    if one.paused or one.lag_events <= 0:
-        return
-    if one.relays == 0 and behind_s >= lines.no_relay_s:
-        yield Finding(
-            code="outbox.no_relay",
-            severity="critical",
-            title=f"nobody relays {one.name}",
-            evidence=f"{evidence}; 0 living relays",
-            why="Consumers get nothing until a relay runs; the events wait in the log.",
-            remedy="start a relay: pgops outbox relay --help",
-            target=one.name,
-        )
-    elif one.trouble:
-        yield Finding(
-            code="outbox.sink",
-            severity="critical" if behind_s >= lines.no_relay_s else "warning",
-            title=f"{one.name} cannot reach its sink",
-            evidence=f"{evidence}; the relay says: {one.trouble}",
-            why="Consumers get nothing until it is there again; the events wait in the log, in their order.",
-            remedy="bring the sink back; nothing is lost, and the relay goes on by itself",
-            target=one.name,
-        )
-    elif one.lag_events >= lines.lag_events_warning or behind_s >= lines.lag_warning_s:
-        speed = "" if one.relayed_per_s is None else f"; {one.relayed_per_s:,.1f} relayed a second"
-        yield Finding(
-            code="outbox.lag",
-            severity="critical" if behind_s >= lines.lag_critical_s else "warning",
-            title=f"{one.name} lags",
-            evidence=evidence + speed,
-            why="Consumers see the past.",
-            remedy="start another relay (they share the parts), or look at why the sink is slow",
-            target=one.name,
-        )
 
 
 def cache(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
@@ -260,51 +181,4 @@ def _on_index(index: VectorIndexPart, code: str, severity: Severity, title: str,
     )
 
 
-def sessions(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
-    """Connections running out, and transactions that hold everybody up."""
-    part = now.sessions
-    if isinstance(part, Unavailable):
-        return
-    share = part.total / part.max if part.max > 0 else 0.0
-    if share >= lines.connections_warning:
-        yield Finding(
-            code="sessions.full",
-            severity="critical" if share >= lines.connections_critical else "warning",
-            title="connections run out",
-            evidence=f"{part.total:,} of {part.max:,} connections ({share:.0%}): {part.active:,} active, {part.idle:,} "
-            f"idle, {part.idle_in_transaction:,} idle in transaction",
-            why="At the limit every new connection is refused, also an administrator's.",
-            remedy="close idle ones, make pools smaller, or put a pooler between",
-        )
-    yield from _transactions(part, lines)
-
-
-def _transactions(part: Sessions, lines: Thresholds) -> Iterator[Finding]:
-    idle_s, oldest_s = part.oldest_idle_in_transaction_s or 0.0, part.oldest_transaction_s or 0.0
-    why = "It keeps its locks, and vacuum cannot remove what has died since: tables and indexes grow."
-    if idle_s >= lines.idle_in_transaction_warning_s:
-        pid = part.oldest_idle_in_transaction_pid
-        yield Finding(
-            code="sessions.idle_in_transaction",
-            severity="critical" if idle_s >= lines.idle_in_transaction_critical_s else "warning",
-            title="a transaction is open and idle",
-            evidence=f"{many(part.idle_in_transaction, 'session')} idle in transaction, the longest for {age(idle_s)}"
-            + ("" if pid is None else f" (pid {pid})"),
-            why=why,
-            remedy="mend the client, or end the session",
-            action=None if pid is None else "terminate_backend",
-            target=None if pid is None else str(pid),
-            command=None if pid is None else f"pgops sessions terminate {pid}",
-        )
-    elif oldest_s >= lines.transaction_warning_s:
-        yield Finding(
-            code="sessions.old_transaction",
-            severity="warning",
-            title="a transaction is very old",
-            evidence=f"open for {age(oldest_s)}",
-            why=why,
-            remedy="look in pg_stat_activity, by xact_start, at what it does and whether anybody waits for it",
-        )
-
-
-RULES = (sessions, outbox, cache, kv, vectors)
+RULES = (cache, kv, vectors)
