@@ -27,7 +27,7 @@ from pgops.runtime.sinks.cloudevents import cloudevent
 from pgops.server import Server, binaries
 from pgops.services.events import AsyncEvents
 from pgops.services.inbox import AsyncInbox
-from pgops.services.models import Event, NewEvent, Rejected
+from pgops.services.models import Counted, Event, NewEvent, Rejected
 
 __all__ = ["events"]
 DAY = 86_400
@@ -127,7 +127,8 @@ async def test_a_replay_delivers_again_from_a_time_on_and_says_so(events: AsyncE
     await events.append_many([NewEvent("t", 2, key="k"), NewEvent("t", 3, key="k")])
     await drain(events)
     await events.append("t", 4)  # never delivered: it is not a repetition
-    assert await events.count_since("s", row[0], 100) == 2
+    assert await events.count_since("s", row[0], 100) == Counted(2, True)
+    assert await events.count_since("s", row[0], 1) == Counted(1, False)
     await events.replay("s", row[0])
     assert (await events.subscription("s")).replaying
     assert (await events.lag("s")).events == 3

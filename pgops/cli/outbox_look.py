@@ -1,14 +1,12 @@
 """`pgops outbox …`, looking: one subscription with its parts and keys, its lag, and the newest events of the log."""
 
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
 from pgops.cli import tables
 from pgops.cli.command import command
 from pgops.cli.context import Cli
-from pgops.errors import UsageError
 
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
@@ -68,7 +66,7 @@ async def events(
     """The newest events of the log."""
     async with cli.connect() as pg:
         if id is not None:
-            found = [await pg.events.event(_uuid(id))]
+            found = [await pg.events.event(id)]
         else:
             found = await pg.events.events(topic=topic, key=key, type=type, limit=limit)
     items = [
@@ -80,13 +78,6 @@ async def events(
     ]  # fmt: skip
     heads = ("id", "topic", "type", "key", "made", "payload")
     cli.items(items, heads, [(e.id, e.topic, e.type, e.key, e.created_at, e.payload_json) for e in found])
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise UsageError(f"{text!r} is no event's id", "an event's id is a UUID; see: pgops outbox events") from error
 
 
 def _ranges(numbers: list[int]) -> str:

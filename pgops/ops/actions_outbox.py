@@ -38,11 +38,10 @@ async def _hold(db: AsyncDatabase, action: Action) -> Carried:
 
 async def _replay(db: AsyncDatabase, action: Action) -> Carried:
     events, since = AsyncEvents(db), since_of(action)
-    count = await events.count_since(action.target, since, COUNT_CAP)
+    found = await events.count_since(action.target, since, COUNT_CAP)
     await events.replay(action.target, since)
-    capped = min(count, COUNT_CAP)
-    said = f"{action.target} delivers {at_least(capped, count <= COUNT_CAP)} events again"
-    return capped, said, {"since": since.astimezone(UTC).isoformat()}
+    said = f"{action.target} delivers {at_least(found.count, found.exact)} events again"
+    return found.count, said, {"since": since.astimezone(UTC).isoformat()}
 
 
 async def _unpark(db: AsyncDatabase, action: Action) -> Carried:

@@ -30,15 +30,15 @@ async def hold(db: AsyncPool, action: Action) -> Preview:
 
 async def replay(db: AsyncPool, action: Action) -> Preview:
     events, since = AsyncEvents(db), since_of(action)
-    found = await events.subscription(action.target)
-    count = await events.count_since(found.name, since, COUNT_CAP)
+    one = await events.subscription(action.target)
+    found = await events.count_since(one.name, since, COUNT_CAP)
     return Preview(
         action=action,
-        title=f"deliver again what {found.name} has passed since {since.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
-        matched=min(count, COUNT_CAP),
-        exact=count <= COUNT_CAP,
-        samples=(f"to {found.sink or 'a sink that is not said'}, flagged as replayed",),
-        sql=shown(Q["replay"], {"name": found.name, "since": since}),
+        title=f"deliver again what {one.name} has passed since {since.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        matched=found.count,
+        exact=found.exact,
+        samples=(f"to {one.sink or 'a sink that is not said'}, flagged as replayed",),
+        sql=shown(Q["replay"], {"name": one.name, "since": since}),
         warning="consumers get these events again: who keeps no inbox acts on them twice",
     )
 
@@ -121,8 +121,7 @@ async def purge(db: AsyncPool, action: Action) -> Preview:
 
 async def rebase(db: AsyncPool, action: Action) -> Preview:
     check_log(action)
-    differs = await db.one(UPKEEP["home_differs"])
-    away = bool(differs and differs[0])
+    away = not all(await AsyncEvents(db).home())
     return Preview(
         action=action,
         title="make the event log this database's own",

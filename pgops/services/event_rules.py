@@ -38,6 +38,15 @@ def check_start(start: Start) -> None:
         raise UsageError(f"start is now, beginning or a moment, not {start!r}", "leave it out for now")
 
 
+def check_event_id(given: UUID | str) -> UUID:
+    try:
+        return given if isinstance(given, UUID) else UUID(given)
+    except ValueError as error:
+        raise UsageError(
+            f"{given!r} is no event's id", "it is a UUID, as in the envelope; see: pgops outbox events"
+        ) from error
+
+
 def check_names(what: str, names: Sequence[str] | None) -> list[str] | None:
     """Sorted, each once; None: all."""
     if names is None:

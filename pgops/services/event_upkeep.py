@@ -94,6 +94,10 @@ class AsyncEventUpkeep:
         rows += await self._db.execute(Q["purge_inbox"], {"limit": BATCH})
         return PurgedEvents(slots, rows, tuple(sorted(held)), tuple(sorted(lost.items())), done)
 
+    async def home(self) -> tuple[bool, bool]:
+        """Whether the log's transaction ids are those of this cluster, and its cursors of this database."""
+        return await _home(self._db)
+
     async def rebase(self) -> Rebased:
         """Make the log this database's own after a restore or copy: all events and cursors get transaction ids that
         mean the same here. Nothing is skipped; what was under way may be delivered twice. Producers wait meanwhile.
@@ -104,8 +108,7 @@ class AsyncEventUpkeep:
             await tx.execute(Q["wait_shortly"])
             await tx.execute(Q["hold_log"])
             await tx.one(Q["hold_cursors"])
-            differs = await tx.one(Q["home_differs"])
-            if not differs or not differs[0]:
+            if all(await _home(tx)):
                 return Rebased(0, ())
             events = await tx.execute(Q["place_events"])
             await tx.execute(Q["place_cursors"])
@@ -151,3 +154,8 @@ class AsyncEventUpkeep:
                 gone = await self._db.execute(Q["delete_old"], values)
                 rows += gone
         return rows, True
+
+
+async def _home(db: AsyncDatabase) -> tuple[bool, bool]:
+    row = await db.one(Q["home"])
+    return (True, True) if row is None else (row[0], row[1])

@@ -80,8 +80,9 @@ lock table pgops.event_log in share row exclusive mode
 -- name: hold_cursors
 select count(*) from (select from pgops.subscription_parts order by subscription, part for update) held
 
--- name: home_differs
-select h.system_identifier <> c.system_identifier or h.database_oid <> d.oid
+-- name: home
+-- Transaction ids mean something in one cluster, and cursors in one database.
+select h.system_identifier = c.system_identifier, h.database_oid = d.oid
 from pgops.event_home h, pg_control_system() c, pg_database d where d.datname = current_database()
 
 -- name: place_events

@@ -29,7 +29,7 @@ from pgops.services.event_rules import (
     subscription_of,
 )
 from pgops.services.event_upkeep import AsyncEventUpkeep
-from pgops.services.models import Event, Lag, ParkedEvent, ParkedKey, PartState, Subscription
+from pgops.services.models import Counted, Event, Lag, ParkedEvent, ParkedKey, PartState, Subscription
 
 __all__ = ["PARTS", "AsyncEvents"]
 
@@ -73,8 +73,7 @@ class AsyncEvents(AsyncEventLog, AsyncEventCursors, AsyncEventUpkeep):
         }  # fmt: skip
         since = start if isinstance(start, datetime) else None
         await self._db.execute(Q["settle"])
-        home = await self._db.one(Q["home"])
-        check_home(*(home or (True, True)))
+        check_home(*await self.home())
         await self._db.execute(Q["subscribe"], values | {"beginning": start == "beginning", "since": since})
         found = await self.subscription(name)
         if other := differing(found, values):
@@ -120,10 +119,11 @@ class AsyncEvents(AsyncEventLog, AsyncEventCursors, AsyncEventUpkeep):
         check_start(since)
         await self._change("replay", name, since=since)
 
-    async def count_since(self, name: str, since: datetime, cap: int) -> int:
-        """How many events of the log a replay would deliver again, counted up to `cap` + 1."""
+    async def count_since(self, name: str, since: datetime, cap: int) -> Counted:
+        """How many events of the log a replay would deliver again, counted up to `cap`."""
         row = await self._db.one(Q["count_since"], {"name": name, "since": since, "cap": cap})
-        return 0 if row is None else int(row[0])
+        assert row is not None
+        return Counted(min(row[0], cap), row[0] <= cap)
 
     async def lag(self, name: str) -> Lag:
         """What is still to deliver; looks at 10,000 new events at most. Raises NotFoundError."""

@@ -8,11 +8,6 @@ where d.datname = current_database() and (h.system_identifier <> c.system_identi
   and not exists (select from pgops.subscriptions)
   and (h.system_identifier = c.system_identifier or not exists (select from pgops.event_log))
 
--- name: home
--- Transaction ids mean something in one cluster, and cursors in one database.
-select h.system_identifier = c.system_identifier, h.database_oid = d.oid
-from pgops.event_home h, pg_control_system() c, pg_database d where d.datname = current_database()
-
 -- name: subscribe
 -- 64 cursors: before everything, before what was made since a moment, or after all that is visible now; nothing where
 -- the name exists.

@@ -11,8 +11,8 @@ long as marks are kept (see `events.set_retention`).
 from uuid import UUID
 
 from pgops.database import AsyncDatabase
-from pgops.errors import UsageError
 from pgops.queries import load
+from pgops.services.event_rules import check_event_id, check_name
 
 Q = load("pgops.services", "inbox.sql")
 
@@ -26,13 +26,8 @@ class AsyncInbox:
     async def first(self, consumer: str, event_id: UUID | str) -> bool:
         """Whether `consumer` sees the event for the first time; marked with the caller's commit. Who asks for the same
         one at the same time waits for that. Raises UsageError for an event_id that is no UUID."""
-        try:
-            id = event_id if isinstance(event_id, UUID) else UUID(event_id)
-        except ValueError as error:
-            raise UsageError(f"{event_id!r} is no event's id", "an id is a UUID, as in the event's envelope") from error
-        if not consumer or len(consumer.encode()) > 200 or "\0" in consumer:
-            raise UsageError("a consumer's name has 1 to 200 bytes and no NUL", "use a short name such as billing")
-        return bool(await self._db.execute(Q["mark"], {"consumer": consumer, "event_id": id}))
+        values = {"consumer": check_name("consumer", consumer), "event_id": check_event_id(event_id)}
+        return bool(await self._db.execute(Q["mark"], values))
 
     async def forget(self, consumer: str) -> int:
         """Drop all marks of a consumer that is no more; how many."""

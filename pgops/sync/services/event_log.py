@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from pgops.errors import NotFoundError
 from pgops.queries import load
-from pgops.services.event_rules import check_key, checked, copy_chunks
+from pgops.services.event_rules import check_event_id, check_key, checked, copy_chunks
 from pgops.services.models import Event, JsonValue, NewEvent
 from pgops.sync.database import Database
 
@@ -58,9 +58,10 @@ class EventLog:
             rows = self._db.all(Q["newest_of_key"], values | {"key": check_key(key)})
         return [Event(*row) for row in rows]
 
-    def event(self, event_id: UUID) -> Event:
-        """One event by its name, which stands in no index: a look through the whole log. Raises NotFoundError."""
-        row = self._db.one(Q["find_event"], {"event_id": event_id})
+    def event(self, event_id: UUID | str) -> Event:
+        """One event by its name, which stands in no index: a look through the whole log. Raises NotFoundError, and
+        UsageError for what is no UUID."""
+        row = self._db.one(Q["find_event"], {"event_id": check_event_id(event_id)})
         if row is None:
             raise NotFoundError(f"there is no event {event_id} in the log", "was it too old, and is gone by retention?")
         return Event(*row)

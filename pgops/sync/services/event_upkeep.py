@@ -95,6 +95,10 @@ class EventUpkeep:
         rows += self._db.execute(Q["purge_inbox"], {"limit": BATCH})
         return PurgedEvents(slots, rows, tuple(sorted(held)), tuple(sorted(lost.items())), done)
 
+    def home(self) -> tuple[bool, bool]:
+        """Whether the log's transaction ids are those of this cluster, and its cursors of this database."""
+        return _home(self._db)
+
     def rebase(self) -> Rebased:
         """Make the log this database's own after a restore or copy: all events and cursors get transaction ids that
         mean the same here. Nothing is skipped; what was under way may be delivered twice. Producers wait meanwhile.
@@ -105,8 +109,7 @@ class EventUpkeep:
             tx.execute(Q["wait_shortly"])
             tx.execute(Q["hold_log"])
             tx.one(Q["hold_cursors"])
-            differs = tx.one(Q["home_differs"])
-            if not differs or not differs[0]:
+            if all(_home(tx)):
                 return Rebased(0, ())
             events = tx.execute(Q["place_events"])
             tx.execute(Q["place_cursors"])
@@ -152,3 +155,8 @@ class EventUpkeep:
                 gone = self._db.execute(Q["delete_old"], values)
                 rows += gone
         return rows, True
+
+
+def _home(db: Database) -> tuple[bool, bool]:
+    row = db.one(Q["home"])
+    return (True, True) if row is None else (row[0], row[1])

@@ -26,7 +26,7 @@ from pgops.services.event_rules import (
     differing,
     subscription_of,
 )
-from pgops.services.models import Event, Lag, ParkedEvent, ParkedKey, PartState, Subscription
+from pgops.services.models import Counted, Event, Lag, ParkedEvent, ParkedKey, PartState, Subscription
 from pgops.sync.database import Database
 from pgops.sync.services.event_cursors import PARTS, EventCursors
 from pgops.sync.services.event_log import EventLog
@@ -74,8 +74,7 @@ class Events(EventLog, EventCursors, EventUpkeep):
         }  # fmt: skip
         since = start if isinstance(start, datetime) else None
         self._db.execute(Q["settle"])
-        home = self._db.one(Q["home"])
-        check_home(*(home or (True, True)))
+        check_home(*self.home())
         self._db.execute(Q["subscribe"], values | {"beginning": start == "beginning", "since": since})
         found = self.subscription(name)
         if other := differing(found, values):
@@ -121,10 +120,11 @@ class Events(EventLog, EventCursors, EventUpkeep):
         check_start(since)
         self._change("replay", name, since=since)
 
-    def count_since(self, name: str, since: datetime, cap: int) -> int:
-        """How many events of the log a replay would deliver again, counted up to `cap` + 1."""
+    def count_since(self, name: str, since: datetime, cap: int) -> Counted:
+        """How many events of the log a replay would deliver again, counted up to `cap`."""
         row = self._db.one(Q["count_since"], {"name": name, "since": since, "cap": cap})
-        return 0 if row is None else int(row[0])
+        assert row is not None
+        return Counted(min(row[0], cap), row[0] <= cap)
 
     def lag(self, name: str) -> Lag:
         """What is still to deliver; looks at 10,000 new events at most. Raises NotFoundError."""
