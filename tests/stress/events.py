@@ -12,7 +12,6 @@ what was done to the relay that delivered it before or delivers it now, or to al
 has its effect once.
 """
 
-import asyncio
 import random
 import signal
 import sys
@@ -29,12 +28,10 @@ from typing import Any, NamedTuple
 
 import psycopg
 from account import Incident
-from psycopg.conninfo import make_conninfo
-from run import LOST, Stress, command, migrated
+from run import LOST, Stress, command, fresh
 
 from pgops import Pgops
 from pgops.errors import PgopsError
-from pgops.server import Server
 
 SUBSCRIPTIONS = ("heard", "once")
 LEASE_S, STOPPED_S = 2.0, 4.0
@@ -147,15 +144,7 @@ INCIDENTS: tuple[tuple[Callable[[EventStress], None], int], ...] = (
 
 def run(seconds: float, every: float, seed: int, root: Path) -> dict[str, object]:
     """One run in a server under `root`; its report."""
-    random.seed(seed)
-    server = Server(root, settings={"fsync": "off", "max_connections": "200"}, linger=10)
-    with ExitStack() as stack:
-        stack.callback(server.destroy, force=True)
-        url = stack.enter_context(server.use())
-        with psycopg.connect(url, autocommit=True) as conn:
-            conn.execute("create database stress")
-        dsn = make_conninfo(url, dbname="stress")
-        asyncio.run(migrated(dsn))
+    with fresh(root, seed) as (server, dsn), ExitStack() as stack:
         with psycopg.connect(dsn, autocommit=True) as conn, Pgops.open(dsn) as pg:
             conn.execute(SCHEMA)
             for name in SUBSCRIPTIONS:

@@ -18,8 +18,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -194,8 +194,9 @@ INCIDENTS: tuple[tuple[Callable[[Stress], None], int], ...] = (
 )  # fmt: skip
 
 
-def run(seconds: float, every: float, seed: int, root: Path) -> dict[str, object]:
-    """One run in a server under `root`; its report."""
+@contextmanager
+def fresh(root: Path, seed: int) -> Iterator[tuple[Server, str]]:
+    """A server of one's own under `root`, with a migrated database, until the block ends; chance begins at `seed`."""
     random.seed(seed)
     server = Server(root, settings={"fsync": "off", "max_connections": "200"}, linger=10)
     with ExitStack() as stack:
@@ -205,6 +206,12 @@ def run(seconds: float, every: float, seed: int, root: Path) -> dict[str, object
             conn.execute("create database stress")
         dsn = make_conninfo(url, dbname="stress")
         asyncio.run(migrated(dsn))
+        yield server, dsn
+
+
+def run(seconds: float, every: float, seed: int, root: Path) -> dict[str, object]:
+    """One run in a server under `root`; its report."""
+    with fresh(root, seed) as (server, dsn), ExitStack() as stack:
         with psycopg.connect(dsn, autocommit=True) as conn, Pgops.open(dsn) as pg:
             conn.execute(SCHEMA)
             pg.queue.configure(QUEUE, lease_s=LEASE_S, backoff_s=0.2, history="all", max_attempts=1000)
