@@ -18,6 +18,7 @@ from pgops.errors import PgopsError, UnavailableError, UnreachableError, UsageEr
 
 if TYPE_CHECKING:
     from pgops.ops.snapshot import Snapshot
+    from pgops.ops.thresholds import Thresholds
 
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 UNKNOWN = 3
@@ -39,12 +40,13 @@ async def check(
     if not 0.1 <= timeout <= 600:
         raise UsageError(f"a timeout is 0.1 to 600 seconds, not {timeout:g}", "leave it out for 10")
     try:
+        lines = cli.thresholds()
         async with asyncio.timeout(timeout):
-            snapshot = await _observed(cli)
+            snapshot = await _observed(cli, lines)
     except TimeoutError:
         raise UnreachableError(f"no answer within {timeout:g} s") from None
     code, message = verdict(snapshot)
-    data = perfdata(snapshot)
+    data = perfdata(snapshot, lines)
     if cli.json:
         cli.document(
             {"status": STATES[code], "exit_code": code, "message": message, "perfdata": data,
@@ -55,7 +57,7 @@ async def check(
     raise typer.Exit(code)
 
 
-async def _observed(cli: Cli) -> "Snapshot":
+async def _observed(cli: Cli, lines: "Thresholds") -> "Snapshot":
     from pgops.ops.collector import collect
 
     if cli.target.embedded:
@@ -64,7 +66,7 @@ async def _observed(cli: Cli) -> "Snapshot":
         if not Server().status().running:
             raise UnavailableError("the embedded server does not run", "pgops server start, or name a database")
     async with cli.database(schema=False, quiet=True) as db:
-        return await collect(db, cli.target.display)
+        return await collect(db, cli.target.display, thresholds=lines)
 
 
 def meant(argv: Sequence[str]) -> bool:
@@ -132,12 +134,12 @@ def _unseen(snapshot: "Snapshot") -> str:
     return ""
 
 
-def perfdata(snapshot: "Snapshot") -> dict[str, str]:
+def perfdata(snapshot: "Snapshot", lines: "Thresholds | None" = None) -> dict[str, str]:
     """Label -> value;warning;critical;min;max. What is unknown is left out."""
     from pgops.ops.findings import Thresholds
     from pgops.ops.snapshot import Unavailable, items
 
-    lines = Thresholds()
+    lines = lines or Thresholds()
     found: dict[str, str] = {}
     sessions = snapshot.sessions
     if not isinstance(sessions, Unavailable):

@@ -41,15 +41,17 @@ async def once(cli: Cli) -> None:
     """Observe once and print it."""
     from pgops.ops.collector import collect
 
+    lines = cli.thresholds()
     async with cli.database(schema=False) as db:
-        show(cli, await collect(db, cli.target.display))
+        show(cli, await collect(db, cli.target.display, thresholds=lines))
 
 
 async def _watch(cli: Cli, seconds: float) -> None:
     from pgops.ops.collector import Collector
 
+    lines = cli.thresholds()
     async with cli.database(schema=False) as db:
-        collector = Collector(db, cli.target.display)
+        collector = Collector(db, cli.target.display, thresholds=lines)
         while True:
             snapshot = await collector.collect()
             if not cli.json and sys.stdout.isatty():

@@ -23,9 +23,11 @@ STATEMENT_MS = 2_000
 LOCK_MS = 250
 
 
-async def collect(db: AsyncPool, target: str = "", previous: Snapshot | None = None) -> Snapshot:
+async def collect(
+    db: AsyncPool, target: str = "", previous: Snapshot | None = None, thresholds: Thresholds | None = None
+) -> Snapshot:
     """Observe once; rates are since `previous`. Raises UnreachableError."""
-    return await Collector(db, target, previous=previous).collect()
+    return await Collector(db, target, previous=previous, thresholds=thresholds).collect()
 
 
 class Collector:

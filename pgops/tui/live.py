@@ -13,6 +13,7 @@ from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.collector import Collector
 from pgops.ops.previews import given
 from pgops.ops.snapshot import Snapshot
+from pgops.ops.thresholds import Thresholds
 from pgops.services.client import AsyncPgops
 from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PubsubProbe
 from pgops.tui.source import SubscriptionView
@@ -25,10 +26,11 @@ CUT_BYTES = 8_192
 class LiveSource:
     """One database. A connection that is lost is given up, and opened anew by the next call."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, thresholds: Thresholds | None = None) -> None:
         self.target = f"{target.display} (read-only)" if target.read_only else target.display
         self.doing = ""
         self._target = self._reached = target
+        self._thresholds = thresholds
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._open: tuple[AsyncPgops, Collector] | None = None
@@ -118,5 +120,5 @@ class LiveSource:
                 pg = await self._stack.enter_async_context(
                     AsyncPgops.open(self._reached, application_name="pgops dashboard", max_size=4)
                 )
-                self._open = pg, Collector(pg.db, self.target)
+                self._open = pg, Collector(pg.db, self.target, thresholds=self._thresholds)
             return self._open
