@@ -11,6 +11,7 @@ from pgops.cli import acts, cron, inputs, output, pgmq, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
+from pgops.cli.looking import Over, look
 from pgops.errors import UnavailableError, UsageError
 from pgops.services.models import JobRow, JobState, PgmqQueue
 
@@ -30,20 +31,24 @@ WithWords = Annotated[
 WithPayload = Annotated[
     str | None, typer.Option("--payload", metavar="JSON", help="Only those whose payload contains it.")
 ]
+UNKNOWN_OF_PGMQ = (
+    "stuck", "waiting", "completed_total", "failed_total", "limited", "arriving_per_s", "served_per_s", "rates_over_s",
+    "drains", "drain_s", "workers_needed",
+)  # fmt: skip
 JOB_HEADS = ("id", "state", "kind", "priority", "attempt", "created", "run at", "payload")
 
 
 @command(app, "list", example="pgops queue list --json")
-async def list_(cli: Cli) -> None:
+async def list_(cli: Cli, over: Over = None) -> None:
     """Every queue: what waits, runs, is stuck or dead; those of pgmq in the same database too."""
     from pgops import migrate
     from pgops.cli.report import QUEUE_HEADS, pgmq_as_queue_row, queue_row
-    from pgops.ops.collector import collect
+    from pgops.ops.collector import Collector
     from pgops.ops.pgmq import ABSENT
     from pgops.ops.snapshot import Unavailable, items
 
     async with cli.database(schema=False) as db:
-        snapshot = await collect(db)
+        snapshot = await look(Collector(db), over)
         if not items(snapshot.pgmq):
             await migrate.require(db)
     queues, theirs = snapshot.queues, items(snapshot.pgmq)
@@ -265,7 +270,7 @@ async def resume(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = Fals
 
 def _as_queue(one: PgmqQueue) -> dict[str, object]:
     """A queue of pgmq with all that a queue of ours says too; what pgmq does not know is null."""
-    unknown = dict.fromkeys(("stuck", "waiting", "completed_total", "failed_total"))
+    unknown = dict.fromkeys(UNKNOWN_OF_PGMQ)
     known = {"paused": False, "oldest_age_s": one.ready_age_s, "enqueued_total": one.total}
     return {**output.plain(one), **unknown, **known, "oldest_message_age_s": one.oldest_age_s}
 

@@ -51,7 +51,7 @@ with floors as materialized (
   group by f.key, p.priority
 )
 select q.queue, q.paused and coalesce(q.resume_at > statement_timestamp(), true), d.available, d.scheduled, d.running, d.dead, d.enqueued, d.completed, d.failed,
-       extract(epoch from statement_timestamp() - h.ready_at)::float8, d.waiting
+       extract(epoch from statement_timestamp() - h.ready_at)::float8, d.waiting, q.limited
 from pgops.queues q
 left join pgops.queue_total t on t.queue = q.queue
 cross join lateral (

@@ -10,6 +10,7 @@ from typing import Any
 
 from pgops.database import AsyncPool
 from pgops.ops import connections, parts, pgmq, rates, vector_parts
+from pgops.ops.drain import Drain
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.part import Part, needs_schema, needs_stats
 from pgops.ops.parts import Look, Session, StuckSeen
@@ -45,11 +46,13 @@ class Collector:
         self._target = target
         self._thresholds = thresholds or Thresholds()
         self._parts = self._all_parts()
+        self._drain = Drain()
         self._seen: dict[str, Any] = {}
         self._baseline = self._next_baseline = previous
         if previous is not None:
             for part in self._parts:
                 part.remember(getattr(previous, part.name, None), previous.taken_at)
+            self._drain.remember(previous.taken_at, items(previous.queues), items(previous.workers))
 
     def _all_parts(self) -> tuple[Part[Any], ...]:
         """In the order they are taken, named as their fields in Snapshot; only what is `stuck` goes into two."""
@@ -88,7 +91,7 @@ class Collector:
         snapshot = Snapshot(
             taken_at=look.taken_at, target=self._target, findings=(), cost=cost, **_with_stuck(self._seen)
         )
-        return self._judged(snapshot)
+        return self._judged(self._drained(snapshot))
 
     def expire(self) -> None:
         """Take every part anew the next time, as after an act."""
@@ -97,6 +100,12 @@ class Collector:
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:
         return await parts.stuck(session, items(self._seen["queues"]))
+
+    def _drained(self, snapshot: Snapshot) -> Snapshot:
+        """With where each queue goes. One that was not looked at anew says what it said, with its own time."""
+        if isinstance(snapshot.queues, Unavailable):
+            return snapshot
+        return replace(snapshot, queues=self._drain.told(snapshot.taken_at, snapshot.queues, items(snapshot.workers)))
 
     def _judged(self, snapshot: Snapshot) -> Snapshot:
         """With its findings; what "rises" does so against a snapshot of one to two minutes ago."""

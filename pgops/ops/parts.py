@@ -141,11 +141,11 @@ def with_stuck(queue: Queue, seen: StuckSeen | None) -> Queue:
 
 
 def _queue(row: Row) -> Queue:
-    name, paused, available, scheduled, running, dead, enqueued, completed, failed, age_s, waiting = row
+    name, paused, available, scheduled, running, dead, enqueued, completed, failed, age_s, waiting, limited = row
     return Queue(
         name=name, paused=paused, available=available, scheduled=scheduled, running=running, stuck=0, dead=dead,
         oldest_age_s=None if age_s is None else max(age_s, 0.0), enqueued_total=enqueued, completed_total=completed,
-        failed_total=failed, waiting=waiting,
+        failed_total=failed, waiting=waiting, limited=limited,
     )  # fmt: skip
 
 

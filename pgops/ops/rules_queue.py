@@ -6,6 +6,8 @@ Floor 3, pure, under findings.py.
 from collections.abc import Iterator
 from shlex import quote
 
+from pgops.ops.drain import serving
+from pgops.ops.rules_drain import drain_severity
 from pgops.ops.snapshot import Finding, Snapshot, Unavailable, items
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.ops.thresholds import Thresholds
@@ -96,11 +98,13 @@ def dead(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[
 
 
 def ready_age(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
-    """The queue is worked on, but too slowly."""
+    """The queue is worked on, but too slowly; where it is known that it does not drain, that says more."""
     unclaimed = {job.queue for job in items(now.stuck_jobs) if job.reason == "not claimed"}
     for queue in items(now.queues):
         oldest = queue.oldest_age_s or 0.0
         if queue.paused or oldest < lines.ready_age_warning_s or queue.name in unclaimed or not _living(now, queue):
+            continue
+        if drain_severity(now, queue, lines) is not None:
             continue
         yield Finding(
             code="queue.slow",
@@ -155,7 +159,7 @@ def _waits(queue: Queue, lines: Thresholds) -> bool:
 
 
 def _living(now: Snapshot, queue: Queue) -> list[Worker]:
-    return [one for one in items(now.workers) if one.alive and not one.stopping and queue.name in one.queues]
+    return serving(queue, items(now.workers))
 
 
 RULES = (no_worker, stuck, dead, ready_age, worker_gone, paused)

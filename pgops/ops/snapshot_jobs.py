@@ -11,7 +11,11 @@ from typing import Literal
 @dataclass(frozen=True, slots=True)
 class Queue:
     """`waiting` jobs stand behind the head of their group; `stuck` counts what `StuckJob`s tell of this queue; totals
-    are since the queue was made; rates are by the second since the snapshot before, None in a first one."""
+    are since the queue was made; rates are by the second since the snapshot before, None in a first one.
+
+    As things went in the last `rates_over_s`, so many arrived and ended (failed attempts too), and it is empty in
+    `drain_s`, or never where it does not drain. `workers_needed` would empty it in ten minutes; None where that cannot
+    be told, or a limit of the queue holds it back."""
 
     name: str
     paused: bool
@@ -29,6 +33,13 @@ class Queue:
     waiting: int = 0
     exact: Mapping[str, bool] = field(default_factory=dict)
     backend: Literal["pgops"] = "pgops"
+    limited: bool = False
+    arriving_per_s: float | None = None
+    served_per_s: float | None = None
+    rates_over_s: float | None = None
+    drains: bool | None = None
+    drain_s: float | None = None
+    workers_needed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

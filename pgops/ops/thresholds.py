@@ -14,6 +14,10 @@ class Thresholds:
     dead_rise_critical: int = 10
     ready_age_warning_s: float = 300.0
     ready_age_critical_s: float = 1_800.0
+    drain_jobs: int = 100
+    drain_over_s: float = 20.0
+    drain_warning_s: float = 3_600.0
+    drain_critical_s: float = 21_600.0
     lag_events_warning: int = 10_000
     lag_warning_s: float = 60.0
     lag_critical_s: float = 600.0

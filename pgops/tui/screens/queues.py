@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import DataTable, Static
 
+from pgops.ops.drain import NEVER_S
 from pgops.ops.snapshot import Snapshot, Unavailable, items
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import PgmqQueue
@@ -35,8 +37,9 @@ QUEUES = (
     Column("oldest", "oldest", 7, right=True),
     Column("in", "in/s", 5, right=True),
     Column("out", "out/s", 5, right=True),
-    Column("done", "done", 7, right=True, from_width=96),
-    Column("failed", "failed", 7, right=True, from_width=106),
+    Column("drains", "drains", 7, right=True, from_width=92),
+    Column("done", "done", 7, right=True, from_width=104),
+    Column("failed", "failed", 7, right=True, from_width=114),
 )
 WORKERS = (
     Column("worker", "worker", 0, most=44),
@@ -79,14 +82,21 @@ def queue_line(one: Queue) -> Line:
         number(formats.duration(one.oldest_age_s)),
         number(formats.rate(one.in_per_s)),
         number(formats.rate(one.out_per_s)),
+        drains(one),
         number(formats.count(one.completed_total)),
         number(formats.count(one.failed_total)),
     )  # fmt: skip
     order = (
         name, one.available, one.scheduled, one.running, one.stuck, one.dead, one.oldest_age_s or 0.0,
-        one.in_per_s or 0.0, one.out_per_s or 0.0, one.completed_total, one.failed_total,
+        one.in_per_s or 0.0, one.out_per_s or 0.0, NEVER_S if one.drains is False else one.drain_s or 0.0,
+        one.completed_total, one.failed_total,
     )  # fmt: skip
     return Line(one.name, cells, order, one.name)
+
+
+def drains(one: Queue) -> Text:
+    """In how long it is empty; bad where that is never."""
+    return number("never", "bad") if one.drains is False else number(formats.duration(one.drain_s))
 
 
 def worker_line(one: Worker) -> Line:
