@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgops.cli import acts, cron, inputs, output, pgmq, worker
+from pgops.cli import acts, cron, failures, inputs, output, pgmq, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
@@ -279,5 +279,6 @@ def _attempt(job: JobRow) -> str:
     return str(job.attempt) if job.max_attempts is None else f"{job.attempt}/{job.max_attempts}"
 
 
+command(app, "failures", example="pgops queue failures --queue email --json")(failures.failures)
 command(app, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(worker.work)
 app.add_typer(pgmq.app)

@@ -5,7 +5,7 @@ collector.py   Collector(db).collect() -> Snapshot: one read-only transaction, a
 part.py        one part: how often it is taken, what it cost, what forbids it
 parts.py       what is asked for each part, and how its rows become values
 connections.py the same for sessions and the blocking tree; connections.sql its statements
-vector_parts.py, pgmq.py  the same for vector indexes, and for queues of pgmq
+vector_parts.py, pgmq.py, failure_parts.py  the same for vector indexes, queues of pgmq, and why jobs died
 rates.py       what two snapshots say together; drain.py when a queue will be empty, from those of a minute
 findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; pure
 rules_*.py     its rules, by subsystem; thresholds.py the lines they draw, threshold_settings.py

@@ -9,12 +9,13 @@ from time import perf_counter
 from typing import Any
 
 from pgops.database import AsyncPool
-from pgops.ops import connections, parts, pgmq, rates, vector_parts
+from pgops.ops import connections, failure_parts, parts, pgmq, rates, vector_parts
 from pgops.ops.drain import Drain
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.part import Part, needs_schema, needs_stats
 from pgops.ops.parts import Look, Session, StuckSeen
 from pgops.ops.snapshot import Cost, Snapshot, Unavailable, items
+from pgops.services.models import FailureGroup
 
 SLOW_EVERY_S = 10.0
 QUITE_EVERY_S = 2.0
@@ -63,6 +64,7 @@ class Collector:
             Part("session_list", connections.session_list, needs_stats),
             Part("queues", parts.queues, needs_schema, rates.queues, longest_s=QUEUES_LONGEST_S),
             Part("stuck", self._take_stuck, needs_schema),
+            Part("failures", self._take_failures, needs_schema, every_s=SLOW_EVERY_S),
             Part("workers", parts.workers, needs_schema),
             Part("outbox", parts.outbox, needs_schema, rates.outbox),
             Part("pubsub", parts.pubsub, needs_schema, every_s=QUITE_EVERY_S),
@@ -100,6 +102,9 @@ class Collector:
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:
         return await parts.stuck(session, items(self._seen["queues"]))
+
+    async def _take_failures(self, session: Session, look: Look) -> tuple[FailureGroup, ...]:
+        return await failure_parts.failures(session, items(self._seen["queues"]))
 
     def _drained(self, snapshot: Snapshot) -> Snapshot:
         """With where each queue goes. One that was not looked at anew says what it said, with its own time."""

@@ -13,6 +13,8 @@ from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.ops.thresholds import Thresholds
 from pgops.ops.wording import age, at_least, many
 
+TOP_ERRORS = 2
+
 
 def no_worker(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
     """Jobs wait and nobody is there to take them; where workers cannot be seen, nobody knows."""
@@ -88,13 +90,27 @@ def dead(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[
             code="queue.dead",
             severity="critical" if more >= lines.dead_rise_critical else "warning",
             title=f"dead letters in {queue.name}" + (" are rising" if more > 0 else ""),
-            evidence=many(queue.dead, "dead letter") + (f", {more:,} more than a minute ago" if more > 0 else ""),
+            evidence=many(queue.dead, "dead letter")
+            + (f", {more:,} more than a minute ago" if more > 0 else "")
+            + _why_dead(now, queue),
             why="Their last attempt failed; nothing tries them again.",
-            remedy=f"read why (pgops queue jobs {quote(queue.name)} --state dead), mend it, then let them start over",
+            remedy=f"read why (pgops queue failures -q {quote(queue.name)}), mend it, then let them start over",
             action="requeue_dead",
             target=queue.name,
             command=f"pgops queue requeue {quote(queue.name)} --dead",
         )
+
+
+def _why_dead(now: Snapshot, queue: Queue) -> str:
+    """The errors most of them died of, as far as they were looked at."""
+    groups = [one for one in items(now.failures) if one.queue == queue.name]
+    said = [
+        f"{one.jobs:,} of {'' if one.exact.get('of', True) else 'the newest '}{one.of:,}: {one.fingerprint[:80]}"
+        if at == 0
+        else f"{one.jobs:,}: {one.fingerprint[:80]}"
+        for at, one in enumerate(groups[:TOP_ERRORS])
+    ]
+    return "".join(f"; {words}" for words in said)
 
 
 def ready_age(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
-from pgops.services.models import CacheNamespace, ChannelListener, PgmqQueue, QueueHolder
+from pgops.services.models import CacheNamespace, ChannelListener, FailureGroup, PgmqQueue, QueueHolder
 
 T = TypeVar("T")
 Severity = Literal["critical", "warning", "info"]
@@ -282,6 +282,7 @@ class Snapshot:
     session_list: tuple[SessionRow, ...] | Unavailable = ()
     cache_namespaces: tuple[CacheNamespace, ...] | Unavailable = ()
     pgmq: tuple[PgmqQueue, ...] | Unavailable = ()
+    failures: tuple[FailureGroup, ...] | Unavailable = ()
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":

@@ -3,6 +3,7 @@ dashboard can open before the database can be reached.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from pgops.ops.previews import given
 from pgops.ops.snapshot import Snapshot
 from pgops.ops.thresholds import Thresholds
 from pgops.services.client import AsyncPgops
-from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PubsubProbe
+from pgops.services.models import CronEntry, DocumentIndex, FailureGroup, JobRow, JobState, PgmqMessage, PubsubProbe
 from pgops.tui.source import SubscriptionView
 from pgops.tui.starting import embedded_server
 
@@ -74,6 +75,14 @@ class LiveSource:
     async def job(self, queue: str, id: int) -> JobRow:
         pg, _ = await self._connected()
         return await pg.queue.job(queue, id)
+
+    async def failures(self, queue: str | None) -> list[FailureGroup]:
+        pg, _ = await self._connected()
+        return await pg.queue.failures(queue)
+
+    async def dead_jobs(self, queue: str, ids: Sequence[int]) -> list[JobRow]:
+        pg, _ = await self._connected()
+        return await pg.queue.dead_jobs(queue, ids, cut_bytes=CUT_BYTES)
 
     async def pgmq_messages(self, queue: str, limit: int) -> list[PgmqMessage]:
         pg, _ = await self._connected()

@@ -83,7 +83,7 @@ def strip(queue: Queue | None, state: JobState | None) -> Text:
 class JobsRoom(Room):
     """Fetches the jobs after each snapshot; a fetch that is still under way is not doubled."""
 
-    BINDINGS = keys("filter", "state", "state_back", "mark", "requeue", "cancel_jobs", "discard")
+    BINDINGS = keys("filter", "state", "state_back", "mark", "requeue", "cancel_jobs", "discard", "failures")
     room = "queues"
 
     def __init__(self, helm: Helm, queue: str) -> None:
@@ -158,6 +158,11 @@ class JobsRoom(Room):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         self.app.push_screen(JobRoom(self.helm, self._queue, int(str(event.row_key.value))))
+
+    def action_failures(self) -> None:
+        from pgops.tui.screens.failures import FailuresRoom
+
+        self.app.push_screen(FailuresRoom(self.helm, self._queue))
 
     def action_requeue(self) -> None:
         table = self.query_one("#jobs", Ledger)

@@ -17,6 +17,7 @@ from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room, requeue_choices
 from pgops.tui.screens.crons import CronsRoom
+from pgops.tui.screens.failures import FailuresRoom
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.pgmq import find, hidden_pgmq, pgmq_line, source_of
@@ -129,7 +130,7 @@ def stuck_line(one: StuckJob) -> Line:
 class QueuesRoom(Room):
     """Enter opens a queue, or a stuck job; t the recurring jobs."""
 
-    BINDINGS = keys("filter", "requeue", "redrive", "hold", "discard", "edit_queue", "empty", "crons")
+    BINDINGS = keys("filter", "requeue", "redrive", "hold", "discard", "edit_queue", "empty", "crons", "failures")
     room = "queues"
 
     def furniture(self) -> ComposeResult:
@@ -223,6 +224,9 @@ class QueuesRoom(Room):
         elif event.data_table.id == "stuck":
             queue, _, job = key.rpartition("\n")
             self.app.push_screen(JobRoom(self.helm, queue, int(job)))
+
+    def action_failures(self) -> None:
+        self.app.push_screen(FailuresRoom(self.helm))
 
     def action_crons(self) -> None:
         self.app.push_screen(CronsRoom(self.helm))
