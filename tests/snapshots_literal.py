@@ -26,7 +26,7 @@ from pgops.ops.snapshot import (
     VectorIndexPart,
     items,
 )
-from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.ops.snapshot_jobs import JobChain, Queue, StuckJob, Worker
 from pgops.services.models import (
     CacheNamespace,
     ChannelListener,
@@ -464,6 +464,7 @@ class LiteralSource:
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
         self.failures_held = FAILURES
+        self.chain_held: JobChain | None = None
         self.subscription_held = SUBSCRIBED
         self.crons_held = CRONS
         self.messages_held = MESSAGES
@@ -503,6 +504,9 @@ class LiteralSource:
             if one.id == id:
                 return one
         raise NotFoundError(f"queue {queue!r} has no job {id}", "it may be completed")
+
+    async def chain(self, queue: str, id: int) -> JobChain | None:
+        return self.chain_held
 
     async def failures(self, queue: str | None) -> list[FailureGroup]:
         return [one for one in self.failures_held if queue in (None, one.queue)]

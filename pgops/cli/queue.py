@@ -11,6 +11,7 @@ from pgops.cli import acts, cron, failures, inputs, output, pgmq, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
+from pgops.cli.job import show
 from pgops.cli.looking import Over, look
 from pgops.errors import UnavailableError, UsageError
 from pgops.services.models import JobRow, JobState, PgmqQueue
@@ -80,20 +81,7 @@ async def jobs(
     cli.items(found, JOB_HEADS, rows)
 
 
-@command(app, "show", example="pgops queue show email 1 --json")
-async def show(cli: Cli, queue: Name, job: Annotated[int, typer.Argument(metavar="JOB", show_default=False)]) -> None:
-    """One job: where it stands, its payload, and the error of every failed attempt."""
-    async with cli.connect() as pg:
-        found = await pg.queue.job(queue, job)
-    facts = [
-        ("queue", found.queue), ("id", str(found.id)), ("state", found.state), ("kind", found.kind),
-        ("priority", found.priority), ("attempt", _attempt(found)), ("created", found.created_at),
-        ("run at", found.run_at), ("started", found.started_at), ("lease until", found.lease_until),
-        ("group", found.group_key), ("unique key", found.unique_key), ("progress", found.progress),
-        ("worker", None if found.owner is None else str(found.owner)), ("payload", found.payload),
-        *((f"error {number}", error) for number, error in enumerate(found.errors, 1)),
-    ]  # fmt: skip
-    cli.facts({"job": found}, facts)
+command(app, "show", example="pgops queue show email 1 --json")(show)
 
 
 @command(app, "enqueue", example="""pgops queue enqueue email '{"to": "a@example.org"}' --json""")

@@ -4,6 +4,7 @@ snapshot.py    what is known at one moment: frozen values, the contract of `pgop
 collector.py   Collector(db).collect() -> Snapshot: one read-only transaction, a part that fails harms no other
 part.py        one part: how often it is taken, what it cost, what forbids it
 parts.py       what is asked for each part, and how its rows become values
+job_chain.py   from a job to its session and whoever that waits for; job_chain.sql
 connections.py the same for sessions and the blocking tree; connections.sql its statements
 vector_parts.py, pgmq.py, failure_parts.py  the same for vector indexes, queues of pgmq, and why jobs died
 rates.py       what two snapshots say together; drain.py when a queue will be empty, from those of a minute

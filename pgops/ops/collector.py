@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from pgops.database import AsyncPool
-from pgops.ops import connections, failure_parts, parts, pgmq, rates, vector_parts
+from pgops.ops import connections, failure_parts, job_chain, parts, pgmq, rates, vector_parts
 from pgops.ops.drain import Drain
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.part import Part, needs_schema, needs_stats
@@ -101,7 +101,8 @@ class Collector:
             part.expire()
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:
-        return await parts.stuck(session, items(self._seen["queues"]))
+        seen = await parts.stuck(session, items(self._seen["queues"]))
+        return await job_chain.with_backends(session, seen, items(self._seen["locks"]))
 
     async def _take_failures(self, session: Session, look: Look) -> tuple[FailureGroup, ...]:
         return await failure_parts.failures(session, items(self._seen["queues"]))

@@ -12,8 +12,10 @@ from pgops.errors import PgopsError, UnreachableError
 from pgops.ops import actions
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.collector import Collector
+from pgops.ops.job_chain import chain_of
 from pgops.ops.previews import given
 from pgops.ops.snapshot import Snapshot
+from pgops.ops.snapshot_jobs import JobChain
 from pgops.ops.thresholds import Thresholds
 from pgops.services.client import AsyncPgops
 from pgops.services.models import CronEntry, DocumentIndex, FailureGroup, JobRow, JobState, PgmqMessage, PubsubProbe
@@ -75,6 +77,10 @@ class LiveSource:
     async def job(self, queue: str, id: int) -> JobRow:
         pg, _ = await self._connected()
         return await pg.queue.job(queue, id)
+
+    async def chain(self, queue: str, id: int) -> JobChain | None:
+        pg, _ = await self._connected()
+        return await chain_of(pg.db, queue, id)
 
     async def failures(self, queue: str | None) -> list[FailureGroup]:
         pg, _ = await self._connected()

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.snapshot import Snapshot
+from pgops.ops.snapshot_jobs import JobChain
 from pgops.services.models import (
     CronEntry,
     DocumentIndex,
@@ -55,6 +56,9 @@ class Source(Protocol):
 
     async def job(self, queue: str, id: int) -> JobRow:
         """One job. Raises NotFoundError."""
+
+    async def chain(self, queue: str, id: int) -> JobChain | None:
+        """A running job's worker, session and blockers; None where it does not run."""
 
     async def failures(self, queue: str | None) -> list[FailureGroup]:
         """Why jobs of a queue, or of all, died. Raises NotFoundError."""

@@ -16,7 +16,7 @@ from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Helm, Room
 from pgops.tui.screens.job import JobRoom
-from pgops.tui.screens.jobs import DEAD, job_line
+from pgops.tui.screens.jobs import DEAD, JOBS, job_line
 from pgops.tui.theme import WARN
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.filter import Filter
@@ -154,7 +154,7 @@ class GroupRoom(Room):
 
     def furniture(self) -> ComposeResult:
         yield Static("looking…", id="empty", markup=False)
-        yield Ledger(DEAD, id="jobs")
+        yield Ledger(JOBS, id="jobs")
         yield Filter()
 
     def observed(self) -> None:
@@ -176,6 +176,7 @@ class GroupRoom(Room):
         with self.app.batch_update():
             empty.set_class(bool(jobs), "-hidden")
             empty.update(Text("○ none of them is dead any more", WARN))
+            table.lay(DEAD)
             table.show([job_line(job, moment or job.created_at) for job in jobs])
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
