@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from test_findings import QUEUE, WELL, WORKER, Codes, told
+from test_findings import INDEX, QUEUE, WELL, WORKER, Codes, cache, index, told
 
-from pgops.ops.findings import judge
-from pgops.ops.snapshot import Finding, Snapshot
+from pgops.ops.findings import Thresholds, judge
+from pgops.ops.snapshot import Finding, LimitsPart, Snapshot, Unavailable
+from pgops.services.models import LimitStats
 
 
 def flow(**changes: object) -> Snapshot:
@@ -16,6 +17,23 @@ def flow(**changes: object) -> Snapshot:
         rates_over_s=60.0, drains=False, workers_needed=3,
     )  # fmt: skip
     return replace(WELL, queues=(replace(usual, **changes),))  # type: ignore[arg-type]
+
+
+def limits(decisions_per_s: float | None, denied_per_s: float | None) -> Snapshot:
+    login = LimitStats("login", 100, 50, WELL.taken_at, decisions_per_s, denied_per_s)
+    calm = LimitStats("api", 10_000, 1, WELL.taken_at, 100.0, 0.0)
+    return replace(WELL, limits=LimitsPart(5, 0, 8_192, decisions=10_100, denied=51, names=(login, calm)))
+
+
+def foreign(**changes: object) -> Snapshot:
+    plain = replace(
+        INDEX, collection=None, rows=10_000, lists_set=100, lists_built=100, probes=5, recall=None, table="public.items"
+    )
+    return replace(WELL, vectors=(replace(plain, **changes),))  # type: ignore[arg-type]
+
+
+def recalled(**changes: object) -> Snapshot:
+    return index(**{"recall": 0.85, "recall_high": 0.9, "recall_before": 0.95, **changes})
 
 
 CASES: list[tuple[str, Snapshot, Codes]] = [
@@ -35,6 +53,24 @@ CASES: list[tuple[str, Snapshot, Codes]] = [
         flow(drains=True, drain_s=3_600.0, oldest_age_s=1_800.0),
         [("queue.not_draining", "critical")],
     ),
+    # limits
+    ("half is denied", limits(10.0, 5.0), [("limits.denials", "warning")]),
+    ("less than half is denied", limits(10.0, 4.9), []),
+    ("all of a little is denied", limits(0.9, 0.9), []),
+    ("denials by the second unknown", limits(None, None), []),
+    ("limits unavailable", replace(WELL, limits=Unavailable("", "")), []),
+    # vectors
+    ("recall fell", recalled(), [("vector.recall_drop", "warning")]),
+    ("recall fell a little", recalled(recall=0.851), []),
+    ("recall fell within chance", recalled(recall_high=0.95), []),
+    ("recall fell below the line for all", recalled(recall=0.79), [("vector.recall", "warning")]),
+    ("recall before unknown", recalled(recall_before=None), []),
+    ("recall fell while it is built", recalled(building=True), []),
+    ("enough probes", foreign(), []),
+    ("few probes", foreign(probes=4), [("vector.probes", "info")]),
+    ("probes as pgvector has them", foreign(probes=None), [("vector.probes", "info")]),
+    ("few probes, few rows", foreign(probes=1, rows=9_999), []),
+    ("hnsw has no probes", foreign(probes=None, method="hnsw", lists_set=None, lists_built=None), []),
     ("grows, no worker", replace(flow(oldest_age_s=90.0), workers=()), [("queue.no_worker", "critical")]),
 ]
 
@@ -47,6 +83,37 @@ def test_the_lines(snapshot: Snapshot, expected: Codes) -> None:
         assert finding.why.endswith(".")
         assert finding.remedy
         assert (finding.action is None) == (finding.command is None)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "codes"),
+    [
+        ((900, 100), (1_600, 400), ["cache.hit_drop"]),
+        ((900, 100), (1_610, 390), []),
+        ((899, 100), (1_599, 400), []),
+        ((900, 100), (1_599, 400), []),
+        ((9_000, 1_000), (10, 5), []),
+        ((900, 100), (1_390, 610), ["cache.hit_ratio"]),
+    ],
+)
+def test_a_cache_that_hits_less_than_it_did(before: tuple[int, int], now: tuple[int, int], codes: list[str]) -> None:
+    lines = Thresholds(hit_ratio=0.5 if codes != ["cache.hit_ratio"] else 0.7)
+    earlier, later = (cache(hits=hits, misses=misses) for hits, misses in (before, now))
+    found = judge(later, earlier, lines)
+    assert [one.code for one in found] == codes
+    if codes == ["cache.hit_drop"]:
+        assert found[0].evidence == "hit ratio 70% over the last 1,000 reads, 90% over the 1,000 before"
+    assert "cache.hit_drop" not in [one.code for one in judge(later, None, lines)]
+
+
+def test_what_helps_is_said() -> None:
+    denied = only(limits(10.0, 8.0))
+    assert denied.evidence == "8.0 of 10.0 decisions a second denied (80%)"
+    assert "pgops limit stats" in denied.remedy
+    assert only(recalled()).command == "pgops vector rebuild docs"
+    few = only(foreign(probes=None))
+    assert "set ivfflat.probes = 10" in few.remedy
+    assert few.evidence == "ivfflat.probes is 1, as nobody set it; the index has 100 lists of 10,000 rows"
 
 
 def only(snapshot: Snapshot) -> Finding:

@@ -9,7 +9,7 @@ from pgops.database import AsyncPool
 from pgops.ops.collector import collect
 from pgops.ops.findings import judge
 from pgops.ops.snapshot import Unavailable, VectorIndexPart, items
-from pgops.services.models import TextRow
+from pgops.services.models import TextRow, VectorRow
 from pgops.services.vectors import AsyncVectors
 
 
@@ -96,3 +96,32 @@ async def test_without_the_register_nothing_fails(empty_dsn: str) -> None:
         vectors = (await collect(db)).vectors
         assert isinstance(vectors, Unavailable)
         assert vectors.remedy.endswith("run: pgops migrate")
+
+
+@pytest.mark.vectors
+async def test_the_best_recall_before_is_kept_and_a_drop_is_found(db: AsyncPool) -> None:
+    vectors = AsyncVectors(db)
+    await vectors.create("docs", 3)
+    await vectors.add_many("docs", [VectorRow(f"t{n}", [1.0, n % 17, n % 5]) for n in range(1, 300)])
+    await vectors.build_index("docs", lists=2)
+    await vectors.measure_recall("docs", k=3, sample=5)
+    (one,) = items((await collect(db)).vectors)
+    assert (one.recall_before, one.recall_before_at) == (None, None)
+    first = one.recall_at
+    await db.execute(b"update pgops.vector_collections set recall = 0.96")
+    await vectors.measure_recall("docs", k=3, sample=5)
+    await db.execute(b"update pgops.vector_collections set recall = 0.85, recall_high = 0.9")
+    snapshot = await collect(db)
+    (one,) = items(snapshot.vectors)
+    assert (round(one.recall_before or 0, 3), one.recall_before_at) == (0.96, first)
+    assert "vector.recall_drop" in [found.code for found in snapshot.findings]
+    await vectors.measure_recall("docs", k=3, sample=5)
+    (one,) = items((await collect(db)).vectors)
+    assert round(one.recall_before or 0, 3) == 0.96, "the best stays"
+    await vectors.drop("docs")
+    await vectors.create("docs", 3)
+    await vectors.add_many("docs", [VectorRow(f"t{n}", [1.0, n % 17, n % 5]) for n in range(1, 300)])
+    await vectors.build_index("docs", lists=2)
+    await vectors.measure_recall("docs", k=3, sample=5)
+    (one,) = items((await collect(db)).vectors)
+    assert one.recall_before is None, "it was another collection's"

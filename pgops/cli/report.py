@@ -129,9 +129,13 @@ def _pubsub(part: PubsubPart) -> str:
 
 
 def _limits(part: LimitsPart) -> str:
+    denied = ""
+    if part.denied is not None:
+        now = "" if part.denied_per_s is None else f" ({part.denied_per_s:,.1f}/s now)"
+        denied = f"; {part.denied:,} of {part.decisions:,} decisions denied{now}"
     return (
         f"{_capped(part.keys, part.exact, 'keys')} keys, {size(part.bytes)}, "
-        f"{_capped(part.expired_backlog, part.exact, 'expired_backlog')} expired to purge"
+        f"{_capped(part.expired_backlog, part.exact, 'expired_backlog')} expired to purge{denied}"
     )
 
 

@@ -359,6 +359,15 @@ select v.name, v.recall, v.recall_low, v.recall_high, v.recall_at, v.type, v.dim
 from pgops.vector_collections v join pg_class t on t.oid = to_regclass('pgops.vec_' || v.name)
 order by v.name limit 500
 
+-- name: recall_kept
+-- Asked first where the schema may be older: whether there is such a table, and one may read it.
+select coalesce(has_table_privilege(to_regclass('pgops.recall_before'), 'select'), false)
+
+-- name: recall_before
+-- Of a collection that was dropped and made anew nothing counts that was measured before.
+select b.name, b.recall, b.measured_at from pgops.recall_before b join pgops.vector_collections v on v.name = b.name
+where b.measured_at >= v.created_at order by b.name limit 500
+
 -- name: inspect_schema
 -- Where pageinspect is; its functions are a superuser's.
 select n.nspname::text from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pageinspect'

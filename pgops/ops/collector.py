@@ -70,7 +70,7 @@ class Collector:
             Part("pubsub", parts.pubsub, needs_schema, every_s=QUITE_EVERY_S),
             Part("cache", parts.cache, needs_schema, rates.cache),
             Part("cache_namespaces", parts.cache_namespaces, needs_schema, every_s=QUITE_EVERY_S),
-            Part("limits", parts.limits, needs_schema, every_s=SLOW_EVERY_S),
+            Part("limits", parts.limits, needs_schema, rates.limits, every_s=SLOW_EVERY_S),
             Part("kv", parts.kv, needs_schema, every_s=SLOW_EVERY_S),
             Part("vectors", vector_parts.vectors, rate=rates.vectors, every_s=SLOW_EVERY_S),
             Part("documents", parts.documents, needs_schema, rates.documents, every_s=SLOW_EVERY_S),
