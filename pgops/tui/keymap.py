@@ -32,7 +32,7 @@ GROUPS = (
             _key("documents", "7", "app.room('documents')", "Documents", "Document collections and indexes", "7"),
             _key("connections", "4", "app.room('connections')", "Connections", "Sessions, and who waits for whom", "4"),
             _key("crons", "t", "crons", "Cron", "Recurring jobs: when each runs next, and did last", "t", footer=True),
-            _key("failures", "f", "failures", "Failures", "Why jobs died, grouped by error", "f", footer=True),
+            _key("failures", "f", "failures", "Failures", "Why jobs died, grouped by error", "f"),
             _key("channels", "l", "channels", "Channels", "Who listens to which channel", "l", footer=True),
             _key("probe", "t", "probe", "Probe", "Try pub/sub: commit to receipt, or why none", "t", footer=True),
             _key("open", "enter", "select_cursor", "Open", "Open what the cursor is on", "enter", footer=True),
