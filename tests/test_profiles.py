@@ -1,5 +1,6 @@
 """config.toml and the order of targets: what is meant, and one clear line for what is wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -131,15 +132,17 @@ lag_warning_s = 30
 connections_warning = 0.7
 lag_warning_s = 40
 dead_rise_critical = 3
+denied_decisions_per_s = 5
 """
 
 
 def test_thresholds_are_those_of_all_and_over_them_those_of_the_profile(home: Home) -> None:
     home.write(LINES)
     of_all = thresholds_of(resolve_target("host=x", home.env), home.env)
-    assert of_all == Thresholds(connections_warning=0.7, lag_warning_s=40.0, dead_rise_critical=3)
+    moved = Thresholds(connections_warning=0.7, dead_rise_critical=3, denied_decisions_per_s=5.0)
+    assert of_all == replace(moved, lag_warning_s=40.0)
     own = thresholds_of(resolve_target(None, home.env, profile="prod"), home.env)
-    assert own == Thresholds(connections_warning=0.7, lag_warning_s=30.0, dead_rise_critical=3)
+    assert own == replace(moved, lag_warning_s=30.0)
     none = {"XDG_CONFIG_HOME": str(home.folder / "none")}
     assert thresholds_of(resolve_target("host=x", none), none) == Thresholds()
 

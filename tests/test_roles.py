@@ -38,11 +38,12 @@ ROLES: dict[str, Sequence[str]] = {
     "all of it": (MONITOR, SCHEMA, TABLES),
 }
 LOOKS = {
-    "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "queue history",
+    "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "queue failures", "queue history",
     "queue cron list", "queue cron next", "queue pgmq list", "queue pgmq metrics", "queue pgmq peek", "cache get",
-    "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find", "vector list",
-    "vector search", "outbox list", "outbox parked",
+    "cache stats", "limit peek", "limit stats", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find",
+    "vector list", "vector search", "outbox list", "outbox parked",
     "outbox show", "outbox lag", "outbox events", "pubsub channels", "audit list", "sessions list", "locks list",
+    "outgrow",
 }  # fmt: skip
 ACTS = {
     "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",

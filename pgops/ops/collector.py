@@ -9,12 +9,13 @@ from time import perf_counter
 from typing import Any
 
 from pgops.database import AsyncPool
-from pgops.ops import connections, failure_parts, job_chain, parts, pgmq, rates, vector_parts
+from pgops.ops import connections, failure_parts, job_chain, outgrow, parts, pgmq, rates, vector_parts
 from pgops.ops.drain import Drain
 from pgops.ops.findings import Thresholds, judge
-from pgops.ops.part import Part, needs_schema, needs_stats
+from pgops.ops.part import LONGEST_S, Part, needs_schema, needs_stats
 from pgops.ops.parts import Look, Session, StuckSeen
 from pgops.ops.snapshot import Cost, Snapshot, Unavailable, items
+from pgops.ops.snapshot_outgrow import OutgrowPart
 from pgops.services.models import FailureGroup
 
 SLOW_EVERY_S = 10.0
@@ -75,6 +76,7 @@ class Collector:
             Part("vectors", vector_parts.vectors, rate=rates.vectors, every_s=SLOW_EVERY_S),
             Part("documents", parts.documents, needs_schema, rates.documents, every_s=SLOW_EVERY_S),
             Part("pgmq", pgmq.queues, rate=pgmq.rates, every_s=QUITE_EVERY_S),
+            Part("outgrow", self._take_outgrow, needs_schema, every_s=LONGEST_S),
         )
 
     async def collect(self, *, fresh: bool = False) -> Snapshot:
@@ -112,6 +114,9 @@ class Collector:
         if isinstance(snapshot.queues, Unavailable):
             return snapshot
         return replace(snapshot, queues=self._drain.told(snapshot.taken_at, snapshot.queues, items(snapshot.workers)))
+
+    async def _take_outgrow(self, session: Session, look: Look) -> OutgrowPart:
+        return await outgrow.take(session, look, self._thresholds)
 
     def _judged(self, snapshot: Snapshot) -> Snapshot:
         """With its findings; what "rises" does so against a snapshot of one to two minutes ago."""

@@ -7,7 +7,16 @@ number that is unknown, is no finding. The rules of each subsystem stand in rule
 
 from collections.abc import Callable, Iterator
 
-from pgops.ops import rules_drain, rules_outbox, rules_pubsub, rules_queue, rules_sessions, rules_stores, rules_trends
+from pgops.ops import (
+    rules_drain,
+    rules_outbox,
+    rules_outgrow,
+    rules_pubsub,
+    rules_queue,
+    rules_sessions,
+    rules_stores,
+    rules_trends,
+)
 from pgops.ops.snapshot import Finding, Snapshot
 from pgops.ops.thresholds import Thresholds
 
@@ -19,7 +28,8 @@ Rule = Callable[[Snapshot, Snapshot | None, Thresholds], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
     *rules_queue.RULES, *rules_drain.RULES,
-    *rules_sessions.RULES, *rules_outbox.RULES, *rules_stores.RULES, *rules_trends.RULES, *rules_pubsub.RULES
+    *rules_sessions.RULES, *rules_outbox.RULES, *rules_stores.RULES, *rules_trends.RULES, *rules_pubsub.RULES,
+    *rules_outgrow.RULES,
 )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def _number(path: Path, table: str, name: str, value: object) -> int | float:
 def _bounds(name: str, usual: int | float) -> tuple[float, float, str]:
     if name.endswith("_s") and not name.endswith("_per_s"):
         return 0, MOST_S, "0 seconds to 10 years"
-    if isinstance(usual, float) and usual <= 1:
+    if isinstance(usual, float) and usual <= 1 and not name.endswith("_per_s"):
         return 0, 1, "a share, 0 to 1"
     return 0, 2**53, "0 or more"
 
