@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 from test_findings import INDEX, QUEUE, WELL, WORKER, Codes, cache, index, told
 
+from pgops.database import AsyncPool
+from pgops.ops.collector import Collector
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.snapshot import Finding, LimitsPart, Snapshot, Unavailable
+from pgops.services.cache import AsyncCache
 from pgops.services.models import LimitStats
 
 
@@ -104,6 +107,22 @@ def test_a_cache_that_hits_less_than_it_did(before: tuple[int, int], now: tuple[
     if codes == ["cache.hit_drop"]:
         assert found[0].evidence == "hit ratio 70% over the last 1,000 reads, 90% over the 1,000 before"
     assert "cache.hit_drop" not in [one.code for one in judge(later, None, lines)]
+
+
+async def test_a_cache_whose_keys_have_changed_is_found_until_it_is_warm(db: AsyncPool) -> None:
+    store, collector = AsyncCache(db), Collector(db)
+    keys = [f"page:{n}" for n in range(1_000)]
+    await store.set_many(dict.fromkeys(keys, b"x"))
+
+    async def told(asked: list[str]) -> list[str]:
+        await store.get_many(asked)
+        await store.flush()
+        snapshot = await collector.collect(fresh=True)
+        return [one.code for one in snapshot.findings if one.code.startswith("cache.")]
+
+    assert await told(keys) == []
+    assert await told([*keys[:700], *(f"seite:{n}" for n in range(300))]) == ["cache.hit_drop"]
+    assert await told(keys) == [], "85 % are 15 less than it was"
 
 
 def test_what_helps_is_said() -> None:

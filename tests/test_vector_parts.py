@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from pgops import migrate
 from pgops.database import AsyncPool
-from pgops.ops.collector import collect
-from pgops.ops.findings import judge
+from pgops.ops.collector import Collector, collect
+from pgops.ops.findings import Thresholds, judge
 from pgops.ops.snapshot import Unavailable, VectorIndexPart, items
 from pgops.services.models import TextRow, VectorRow
 from pgops.services.vectors import AsyncVectors
@@ -125,3 +126,21 @@ async def test_the_best_recall_before_is_kept_and_a_drop_is_found(db: AsyncPool)
     await vectors.measure_recall("docs", k=3, sample=5)
     (one,) = items((await collect(db)).vectors)
     assert one.recall_before is None, "it was another collection's"
+
+
+@pytest.mark.vectors
+async def test_few_probes_are_found_until_they_are_set_where_the_searches_run(db: AsyncPool, dsn: str) -> None:
+    await db.execute(b"create table items as select n as id, array[n % 17, n % 5, 1]::real[]::vector(3) as e"
+                     b" from generate_series(1, 300) as n")  # fmt: skip
+    await db.execute(b"create index items_e on items using ivfflat (e vector_l2_ops) with (lists = 20)")
+    await db.execute(b"analyze items")
+
+    async def told() -> list[str]:
+        async with AsyncPool.open(dsn) as fresh:
+            snapshot = await Collector(fresh, thresholds=Thresholds(probes_rows=100)).collect()
+        return [found.remedy for found in snapshot.findings if found.code == "vector.probes"]
+
+    assert await told() == ["where the searches run: set ivfflat.probes = 4"]
+    name = conninfo_to_dict(dsn)["dbname"]
+    await db.execute(f'alter database "{name}" set ivfflat.probes = 4'.encode())
+    assert await told() == []

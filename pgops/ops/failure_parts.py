@@ -1,7 +1,8 @@
 """Dead letters by what their last error says, under parts.py's contract.
 
-Floor 3, under collector.py. Of each queue that has dead letters the newest CAP are read, by index, of the MOST_QUEUES
-with the most: the cost does not grow with them.
+Floor 3, under collector.py. Of each queue that has dead letters the newest are read, by index: MOST_ROWS of all
+together, of the MOST_QUEUES with the most, so that the cost does not grow with them. What costs is to unpack the errors
+of all attempts.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from pgops.services.models import FailureGroup
 
 Q = load("pgops.services", "queue.sql")
 
+MOST_ROWS = 400
 CAP = 200
+LEAST = 20
 MOST_QUEUES = 20
 MOST_GROUPS = 50
 SAMPLE = 200
@@ -26,6 +29,7 @@ async def failures(session: Session, queues: Sequence[Queue]) -> tuple[FailureGr
     worst = sorted((one for one in queues if one.dead > 0), key=lambda one: -one.dead)[:MOST_QUEUES]
     if not worst:
         return ()
-    rows = await session.all(Q["newest_dead"], {"queues": [one.name for one in worst], "cap": CAP, "bytes": 500})
-    groups = grouped(rows, CAP)[:MOST_GROUPS]
+    cap = min(CAP, max(LEAST, MOST_ROWS // len(worst)))
+    rows = await session.all(Q["newest_dead"], {"queues": [one.name for one in worst], "cap": cap, "bytes": 500})
+    groups = grouped(rows, cap)[:MOST_GROUPS]
     return tuple(replace(one, ids=(), sample=one.sample[:SAMPLE]) for one in groups)

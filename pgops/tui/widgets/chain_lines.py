@@ -30,7 +30,7 @@ def chain_lines(job: JobRow, chain: JobChain, age_s: float | None) -> Iterator[L
     vacuum = xmin_words(one)
     waits = f"◆ waits: {one.waits_for}" if one.waits_for else one.state or "hidden from this role"
     doing: tuple[str, Tone] = (waits, "bad" if one.waits_for else "plain")
-    words = " ".join(filter(None, (one.query, f"· {vacuum}" if vacuum else "")))
+    words = " ".join(filter(None, (f"{vacuum} ·" if vacuum else "", one.query)))
     yield _line(1, str(one.pid), f"{one.pid} its session", doing, one.waited_s or one.state_s, words)
     for depth, link in enumerate(one.chain, 2):
         tone: Tone = "bad" if not link.blocked_by else "plain"
