@@ -11,6 +11,14 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.ops.snapshot_server import (
+    IndexTrouble,
+    ReplicationPart,
+    TablePart,
+    WalPart,
+    WraparoundPart,
+    XminHolder,
+)
 from pgops.services.models import CacheNamespace, ChannelListener, PgmqQueue, QueueHolder
 
 T = TypeVar("T")
@@ -23,6 +31,9 @@ class Unavailable:
 
     reason: str
     remedy: str
+
+
+NOT_TAKEN = Unavailable("not looked at", "look again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +293,12 @@ class Snapshot:
     session_list: tuple[SessionRow, ...] | Unavailable = ()
     cache_namespaces: tuple[CacheNamespace, ...] | Unavailable = ()
     pgmq: tuple[PgmqQueue, ...] | Unavailable = ()
+    xmin_holders: tuple[XminHolder, ...] | Unavailable = ()
+    wal: WalPart | Unavailable = NOT_TAKEN
+    replication: ReplicationPart | Unavailable = NOT_TAKEN
+    tables: tuple[TablePart, ...] | Unavailable = ()
+    indexes: tuple[IndexTrouble, ...] | Unavailable = ()
+    wraparound: WraparoundPart | Unavailable = NOT_TAKEN
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":
