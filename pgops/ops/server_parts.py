@@ -114,15 +114,15 @@ async def indexes(session: Session, look: Look, lines: Thresholds) -> tuple[Inde
         "walk": INDEXES_WALKED, "cap": INDEXES_SHOWN, "unused_bytes": lines.unused_index_bytes,
         "unused_s": lines.unused_index_s,
     }  # fmt: skip
-    return tuple(IndexTrouble(*row, exact={"bytes": False}) for row in await session.all(Q["indexes"], params))
+    return tuple(replace(IndexTrouble(*row), exact={"bytes": False}) for row in await session.all(Q["indexes"], params))
 
 
 async def wraparound(session: Session, look: Look) -> WraparoundPart:
     ages = await session.one(Q["wraparound"])
     sequences = await session.all(Q["sequences"], {"walk": SEQUENCES_WALKED, "share": HALF, "cap": OTHERS_SHOWN})
     unlogged = await session.all(Q["unlogged"], {"own": list(UNLOGGED), "cap": OTHERS_SHOWN})
-    return WraparoundPart(
-        *ages,
+    return replace(
+        WraparoundPart(*ages),
         sequences=tuple(SequencePart(*row) for row in sequences),
-        unlogged=tuple(UnloggedTable(*row, exact={"bytes": False}) for row in unlogged),
+        unlogged=tuple(replace(UnloggedTable(*row), exact={"bytes": False}) for row in unlogged),
     )

@@ -2,7 +2,7 @@
 -- runs out. Nothing here is asked each second, nothing waits for a lock that it can see, and every walk has an end.
 
 -- name: xmin_holders
--- What vacuum must wait for in this database, the oldest first. Nobody waits for the snapshot of a vacuum itself, and
+-- What vacuum must wait for in this database, the oldest first; who began later may be as old as whom he saw at work. Nobody waits for the snapshot of a vacuum itself, and
 -- a walsender's is told as its slot's or its standby's. A column that came with 17 is read through jsonb.
 with holders as (
   select 'backend' as kind, coalesce(nullif(a.application_name, ''), a.backend_type) as name,
@@ -28,7 +28,7 @@ with holders as (
   from pg_stat_replication r where r.backend_xmin is not null
 )
 select kind, name, xids, seconds, only_catalogs, pid, started_at, owner, state, backend_type
-from holders order by only_catalogs, xids desc limit %(cap)s
+from holders order by only_catalogs, xids desc, seconds desc nulls last limit %(cap)s
 
 -- name: wal
 -- Where the log is, and how checkpoints and the archiver do. On a standby that is what it has replayed.
@@ -125,7 +125,7 @@ with usual as materialized (
          bool_or(relpersistence = 'u') as unlogged
   from leaves l group by l.top
 ), chosen as materialized (
-  select s.*, n.nspname::text as schema, c.relname::text as name,
+  select s.*, n.nspname as schema, c.relname as name,
          row_number() over (order by s.dead desc, s.pages desc) as by_dead, row_number() over (order by s.pages desc) as by_size
   from summed s join pg_class c on c.oid = s.top join pg_namespace n on n.oid = c.relnamespace
 ), locked as materialized (
@@ -133,7 +133,7 @@ with usual as materialized (
                where k.locktype = 'relation' and k.mode = 'AccessExclusiveLock'
                  and k.database = (select oid from pg_database where datname = current_database())) as oids
 )
-select t.schema || '.' || t.name, t.schema = 'pgops', t.leaves, t.rows, t.dead, m.updated, m.hot,
+select quote_ident(t.schema) || '.' || quote_ident(t.name), t.schema = 'pgops', t.leaves, t.rows, t.dead, m.updated, m.hot,
        m.vacuum, m.autovacuum, m.analyze, m.autoanalyze, t.enabled, t.due, t.due_above::bigint, m.vacuuming, m.bytes, t.freeze_age,
        t.unlogged
 from chosen t
@@ -152,7 +152,7 @@ order by t.dead desc, t.pages desc, 1
 -- Only those that matter: invalid ones that nobody builds, one of two that are alike and can go, and large ones that
 -- were not scanned since statistics began. Sizes are those of the last vacuum or build, so that no lock is waited for.
 with walked as materialized (
-  select x.*, i.relname::text as name, ni.nspname::text as schema, t.relname::text as table_name, nt.nspname::text as table_schema,
+  select x.*, quote_ident(ni.nspname) || '.' || quote_ident(i.relname) as name, t.relname as table_name, nt.nspname as table_schema,
          i.relkind, i.relispartition, i.relam, i.relpages::bigint * current_setting('block_size')::bigint as bytes,
          concat_ws('|', x.indrelid, i.relam, x.indnkeyatts, x.indkey, x.indclass, x.indcollation, x.indoption) as shape
   from pg_index x
@@ -180,7 +180,7 @@ with walked as materialized (
     and not w.indisexclusion and pg_stat_get_numscans(w.indexrelid) = 0 and w.bytes >= %(unused_bytes)s
     and s.since_s >= %(unused_s)s and not (w.table_schema = 'pgops' and w.table_name !~ '^(doc|vec)_')
   union all
-  (select distinct on (w.indexrelid) 'duplicate', w.*, o.schema || '.' || o.name
+  (select distinct on (w.indexrelid) 'duplicate', w.*, o.name
   from bound b join walked w on w.indexrelid = b.indexrelid
   join bound o on o.shape = b.shape and o.indexrelid <> b.indexrelid
   where not b.needed and (not b.indisunique or o.indisunique)
@@ -191,7 +191,7 @@ with walked as materialized (
 ), ranked as (
   select f.*, row_number() over (partition by f.problem order by f.bytes desc, f.indexrelid) as place from found f
 )
-select r.table_schema || '.' || r.table_name, r.schema || '.' || r.name, r.problem, m.amname::text, r.bytes,
+select quote_ident(r.table_schema) || '.' || quote_ident(r.table_name), r.name, r.problem, m.amname::text, r.bytes,
        pg_stat_get_numscans(r.indexrelid), r.indisunique, r.twin, s.since_s
 from ranked r join pg_am m on m.oid = r.relam cross join statistics s
 where r.place <= %(cap)s
@@ -210,7 +210,7 @@ from (select * from pg_database where datname = current_database()) own,
 -- Those that have come half their way, to their own end or to that of the column which they feed. What this role may
 -- not read is left out.
 with walked as materialized (
-  select s.*, n.nspname || '.' || c.relname as name
+  select s.*, quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
   from pg_sequence s join pg_class c on c.oid = s.seqrelid join pg_namespace n on n.oid = c.relnamespace
   where c.relpersistence = 'p' and not s.seqcycle and has_sequence_privilege(s.seqrelid, 'usage, select')
   limit %(walk)s
@@ -219,7 +219,7 @@ with walked as materialized (
          case when w.seqincrement > 0 then least(w.seqmax, c.most) else greatest(w.seqmin, -c.most - 1) end as ends
   from walked w
   left join lateral (
-    select t.relnamespace::regnamespace::text || '.' || t.relname || '.' || a.attname as feeds,
+    select t.relnamespace::regnamespace || '.' || quote_ident(t.relname) || '.' || quote_ident(a.attname) as feeds,
            case a.atttypid when 21 then 32767 when 23 then 2147483647 end::bigint as most
     from pg_depend d join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
     join pg_class t on t.oid = d.refobjid
@@ -235,7 +235,7 @@ select name, feeds, last, ends, share from told where share >= %(share)s order b
 
 -- name: unlogged
 -- Tables that a crash empties, but for pgops' own. Sizes are those of the last vacuum or analyze.
-select n.nspname || '.' || c.relname, c.relpages::bigint * current_setting('block_size')::bigint
+select quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relpages::bigint * current_setting('block_size')::bigint
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relpersistence = 'u' and c.relkind = 'r' and not (n.nspname = 'pgops' and c.relname = any(%(own)s::text[]))
 order by c.relpages desc, 1 limit %(cap)s

@@ -1,7 +1,8 @@
 """What PostgreSQL itself suffers from, as values: a Snapshot's parts about vacuum, its log, replication, tables,
 indexes, and what runs out.
 
-Floor 3, under snapshot.py, where everybody finds them. Tables and indexes are named schema.name.
+Floor 3, under snapshot.py, where everybody finds them. Tables, indexes and sequences are named
+schema.name, quoted where SQL needs it.
 """
 
 from collections.abc import Mapping

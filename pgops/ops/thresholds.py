@@ -54,6 +54,7 @@ class Thresholds:
     wal_times: float = 5.0
     wal_bytes_per_s: float = 33_554_432.0
     wal_average_s: float = 86_400.0
+    archive_critical_s: float = 3_600.0
     replica_lag_warning_s: float = 60.0
     replica_lag_critical_s: float = 600.0
     replica_lag_bytes: int = 1_073_741_824
