@@ -27,6 +27,7 @@ from pgops.tui.screens.help import Help
 from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
+from pgops.tui.screens.server import ServerRoom
 from pgops.tui.screens.stores import StoresRoom
 from pgops.tui.screens.vectors import VectorsRoom
 from pgops.tui.source import Source
@@ -60,6 +61,7 @@ class PgopsApp(App[int]):
         self.add_mode("stores", lambda: StoresRoom(self))
         self.add_mode("documents", lambda: DocumentsRoom(self))
         self.add_mode("connections", lambda: ConnectionsRoom(self))
+        self.add_mode("server", lambda: ServerRoom(self))
 
     def on_mount(self) -> None:
         self.set_interval(BEAT_S, self._beat)
