@@ -38,7 +38,7 @@ OTHERS_SHOWN = 20
 TABLES_WALKED = 5_000
 INDEXES_WALKED = 20_000
 SEQUENCES_WALKED = 2_000
-SOON_S, SELDOM_S, RARELY_S = 5.0, 20.0, 60.0
+SOON_S, SELDOM_S, RARELY_S = 5.0, 30.0, 60.0
 HALF = 0.5
 BUSY = (
     "job_available", "job_scheduled", "job_waiting", "job_running", "job_dead", "job_history", "job_unique",
