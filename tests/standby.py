@@ -14,13 +14,14 @@ from psycopg.conninfo import conninfo_to_dict
 from pgops.server import Server, binaries, places
 
 SETTINGS = {**this_server.SETTINGS, "max_prepared_transactions": "5", "max_connections": "30"}
+FAILING = {"archive_mode": "on", "archive_command": "/bin/false"}
 
 
 @contextmanager
 def pair() -> Iterator[tuple[str, str]]:
     """The DSNs of both, as superuser, while the block runs."""
     folder = Path(f"{this_server.root()}-pair-{os.getpid()}")
-    primary = Server(folder / "p", settings=SETTINGS)
+    primary = Server(folder / "p", settings={**SETTINGS, **FAILING})
     places_of = places.home_of(folder / "s")
     feedback = {"hot_standby_feedback": "on", "wal_receiver_status_interval": "1s"}
     conninfo = f"host={conninfo_to_dict(primary.url)['host']} port=5432 user=postgres application_name=second"

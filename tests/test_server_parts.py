@@ -18,13 +18,14 @@ from pgops.ops.collector import Collector
 from pgops.ops.findings import Thresholds
 from pgops.ops.server_parts import wal_rate
 from pgops.ops.snapshot import Finding, Snapshot, Unavailable, items
-from pgops.ops.snapshot_server import IndexTrouble, ReplicationPart, TablePart, WalPart, WraparoundPart
+from pgops.ops.snapshot_server import ReplicationPart, TablePart, WalPart, WraparoundPart
 from pgops.services.client import AsyncPgops
 
 Conn = psycopg.Connection[tuple[object, ...]]
 SMALL = Thresholds(
     xmin_holder_s=0.0, xmin_dead_rows=100, vacuum_due_rows=100, slot_inactive_bytes=0,
-    unused_index_bytes=100_000, unused_index_s=0.0, replica_lag_bytes=1,
+    unused_index_bytes=100_000, unused_index_s=0.0, replica_lag_bytes=1, hot_updates=100, wal_times=0.0,
+    wal_bytes_per_s=100_000.0, wal_average_s=0.0, checkpoints_seen=3, checkpoints_requested=0.1,
 )  # fmt: skip
 
 
@@ -90,11 +91,13 @@ async def test_the_log_grows_by_the_second_and_a_counter_that_went_back_tells_no
         with psycopg.connect(dsn, autocommit=True) as conn:
             conn.execute("select pg_logical_emit_message(false, 'pgops', repeat('x', 1000000))")
         await asyncio.sleep(0.6)
-        second = (await collector.collect(fresh=True)).wal
+        seen = await collector.collect(fresh=True)
+        second = seen.wal
         assert isinstance(first, WalPart)
         assert isinstance(second, WalPart)
         assert second.bytes_per_s is not None
         assert second.bytes_per_s > 100_000
+        assert one(seen, "wal.rate").severity == "info"
         assert wal_rate(first, second, 1.0).bytes_per_s is None
 
 
@@ -141,8 +144,20 @@ async def test_autovacuum_that_may_not_come_is_told_and_a_vacuum_cures_it(dsn: s
         assert told(await collector.collect(fresh=True), "vacuum.due") is None
 
 
-def by_problem(snapshot: Snapshot) -> dict[str, IndexTrouble]:
-    return {one.problem: one for one in items(snapshot.indexes)}
+async def test_an_index_that_takes_hot_away_is_seen_in_the_share_of_updates(dsn: str, conn: Conn) -> None:
+    run(conn, "create index extra on pgops.queue_total (enqueued)")
+    run(conn, "insert into pgops.queues (queue) values ('q')", "insert into pgops.queue_total (queue) values ('q')")
+    update = "do $$ begin for i in 1..200 loop update pgops.queue_total set enqueued = enqueued + 1; end loop; end $$"
+    flush = "select pg_stat_force_next_flush()"
+    run(conn, update, flush)
+    async with observed(dsn) as collector:
+        finding = one(await collector.collect(), "tables.hot")
+        assert finding.target == "pgops.queue_total"
+        run(conn, "drop index pgops.extra", "vacuum pgops.queue_total", flush)
+        run(conn, "select pg_stat_reset_single_table_counters('pgops.queue_total'::regclass)", update, flush)
+        seen = await collector.collect(fresh=True)
+        assert (table(seen, "pgops.queue_total").hot_share or 0) > 0.5
+        assert told(seen, "tables.hot") is None
 
 
 async def test_indexes_that_only_cost_are_told_and_dropping_them_cures_it(dsn: str, conn: Conn) -> None:
@@ -224,6 +239,9 @@ async def test_slots_prepared_transactions_and_standbys_are_told_and_let_go() ->
         ):
             async with observed(primary) as collector, observed(standby) as second:
                 await slots(collector, conn)
+                await lost(collector, conn)
+                await archive(collector, conn)
+                await alone(collector, conn)
                 await prepared(collector, conn)
                 await lag(collector, second, conn, away)
                 await feedback(collector, away)
@@ -239,6 +257,41 @@ async def slots(collector: Collector, conn: Conn) -> None:
     assert (slot.retained_bytes or 0) > 1_000_000
     run(conn, one(seen, "slots.inactive").remedy.partition("nobody reads it: ")[2])
     await until(collector, "slots.inactive", gone=True)
+
+
+async def lost(collector: Collector, conn: Conn) -> None:
+    run(conn, "alter system set max_slot_wal_keep_size = '1MB'", "select pg_reload_conf()")
+    run(conn, "select pg_create_physical_replication_slot('late', true)")
+    for _ in range(3):
+        run(conn, "select pg_logical_emit_message(false, 'pgops', 'x')", "select pg_switch_wal()")
+    run(conn, "checkpoint")
+    seen = await until(collector, "slots.lost")
+    run(conn, one(seen, "slots.lost").remedy.partition("nobody reads it: ")[2])
+    run(conn, "alter system reset max_slot_wal_keep_size", "select pg_reload_conf()")
+    await until(collector, "slots.lost", gone=True)
+
+
+async def archive(collector: Collector, conn: Conn) -> None:
+    """It fails by its setting, and does not once that is mended; by then enough checkpoints were asked for."""
+    seen = await until(collector, "wal.archive")
+    assert one(seen, "wal.archive").severity == "critical", "nothing was ever archived"
+    run(conn, "alter system set archive_command = '/bin/true'", "select pg_reload_conf()")
+    run(conn, "checkpoint", "checkpoint", "checkpoint", "select pg_switch_wal()")
+    seen = await until(collector, "wal.archive", gone=True)
+    assert one(seen, "wal.checkpoints").severity == "info"
+
+
+async def alone(collector: Collector, conn: Conn) -> None:
+    run(conn, "alter system set synchronous_commit = 'on'", "alter system set synchronous_standby_names = 'nobody'")
+    run(conn, "select pg_reload_conf()")
+    await until(collector, "replication.synchronous")
+    run(
+        conn,
+        "alter system reset synchronous_standby_names",
+        "alter system reset synchronous_commit",
+        "select pg_reload_conf()",
+    )
+    await until(collector, "replication.synchronous", gone=True)
 
 
 async def prepared(collector: Collector, conn: Conn) -> None:
