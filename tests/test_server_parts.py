@@ -165,6 +165,8 @@ async def test_indexes_that_only_cost_are_told_and_dropping_them_cures_it(dsn: s
     run(conn, "insert into t select n, n / 2, n from generate_series(1, 20000) n")
     run(conn, "create index t_a on t (a) where b <> ''", "create index t_a_again on t (a) where b <> ''")
     run(conn, "create index t_a_other on t (a) where b <> 'x'", "create unique index t_id on t (id)")
+    run(conn, "create unique index t_key on t (b)", "create unique index t_key_again on t (b)")
+    run(conn, "create table child (b text references t (b))")
     run(conn, "analyze t")
     with pytest.raises(psycopg.errors.UniqueViolation):
         conn.execute("create unique index concurrently t_unique on t (a)")
@@ -174,6 +176,7 @@ async def test_indexes_that_only_cost_are_told_and_dropping_them_cures_it(dsn: s
         assert problems == [
             ("duplicate", "public.t_a_again", "public.t_a"),
             ("duplicate", "public.t_id", "public.t_pkey"),
+            ("duplicate", "public.t_key_again", "public.t_key"),
             ("invalid", "public.t_unique", None),
             ("unused", "public.t_a", None),
             ("unused", "public.t_a_again", None),
@@ -187,7 +190,7 @@ async def test_indexes_that_only_cost_are_told_and_dropping_them_cures_it(dsn: s
                 )
         assert items((await collector.collect(fresh=True)).indexes) == ()
     rest = conn.execute("select count(*) from pg_index where indrelid = 't'::regclass").fetchone()
-    assert rest == (1,), "the primary key is never told"
+    assert rest == (2,), "a primary key is never told, nor an index that a foreign key needs"
 
 
 async def test_a_sequence_near_the_end_of_its_column_and_an_unlogged_table_are_told(dsn: str, conn: Conn) -> None:

@@ -165,7 +165,7 @@ with walked as materialized (
   from pg_stat_database d, pg_stat_bgwriter b where d.datname = current_database()
 ), bound as materialized (
   select w.*, w.indisprimary or w.indisreplident or w.indisexclusion
-              or exists (select from pg_constraint k where k.conindid = w.indexrelid and k.contype in ('p', 'u', 'x')) as needed
+              or exists (select from pg_constraint k where k.conindid = w.indexrelid) as needed
   from walked w
   where w.shape = any(array(select shape from walked where indisvalid and not relispartition group by shape having count(*) > 1))
     and w.indisvalid and not w.relispartition
