@@ -7,10 +7,13 @@ from time import monotonic
 
 import psycopg
 import pytest
+from dashboard_story import USUAL, screen
+from dashboard_story import until as comes
 from standby import pair
 from test_roles import role
 
 from pgops import migrate
+from pgops.config import Target
 from pgops.database import AsyncPool
 from pgops.ops import actions
 from pgops.ops.actions import Action
@@ -20,6 +23,8 @@ from pgops.ops.server_parts import wal_rate
 from pgops.ops.snapshot import Finding, Snapshot, Unavailable, items
 from pgops.ops.snapshot_server import ReplicationPart, TablePart, WalPart, WraparoundPart
 from pgops.services.client import AsyncPgops
+from pgops.tui.app import PgopsApp
+from pgops.tui.live import LiveSource
 
 Conn = psycopg.Connection[tuple[object, ...]]
 SMALL = Thresholds(
@@ -118,10 +123,18 @@ async def test_a_held_transaction_is_named_and_ending_it_lets_vacuum_through(dsn
             assert (finding.action, finding.target) == ("terminate_backend", str(pid))
             assert "a report" in finding.evidence
             await actions.run(pg.db, Action("terminate_backend", str(pid), started_at=held.started_at))
+            await ended(conn, pid)
         run(conn, "vacuum pgops.kv_store", "select pg_stat_force_next_flush()")
         seen = await collector.collect(fresh=True)
         assert table(seen, "pgops.kv_store").dead_rows == 0
         assert told(seen, "vacuum.held") is None
+
+
+async def ended(conn: Conn, pid: int) -> None:
+    end = monotonic() + 10
+    while conn.execute("select from pg_stat_activity where pid = %s", [pid]).fetchone() is not None:
+        assert monotonic() < end
+        await asyncio.sleep(0.02)
 
 
 async def test_autovacuum_that_may_not_come_is_told_and_a_vacuum_cures_it(dsn: str, conn: Conn) -> None:
@@ -248,6 +261,7 @@ async def test_slots_prepared_transactions_and_standbys_are_told_and_let_go() ->
                 await prepared(collector, conn)
                 await lag(collector, second, conn, away)
                 await feedback(collector, away)
+            await room(standby)
 
 
 async def slots(collector: Collector, conn: Conn) -> None:
@@ -335,3 +349,13 @@ async def feedback(collector: Collector, away: Conn) -> None:
             await asyncio.sleep(0.1)
             seen = await collector.collect(fresh=True)
         assert found[0].name == "second"
+
+
+async def room(standby: str) -> None:
+    """The dashboard over a standby: it says what it is, and how far behind."""
+    app = PgopsApp(LiveSource(Target(standby, "test")))
+    async with app.run_test(size=USUAL) as pilot:
+        await comes(pilot, lambda: "● live" in screen(pilot))
+        await pilot.press("8")
+        await comes(pilot, lambda: "this standby: receiving" in screen(pilot))
+        assert "pgops.job_running" in screen(pilot)
