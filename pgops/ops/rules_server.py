@@ -132,8 +132,8 @@ def replication(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> It
             code="replication.synchronous",
             severity="critical",
             title="commits wait for a standby that is not there",
-            evidence=f"synchronous_standby_names is set, and 0 of {many(len(part.standbys), 'standby connection')} "
-            "are synchronous",
+            evidence=f"synchronous_standby_names is set; of {many(len(part.standbys), 'standby connection')} 0 are "
+            "synchronous",
             why="Every commit that writes waits until one comes.",
             remedy="bring the standby back, or empty synchronous_standby_names and reload",
         )
@@ -171,7 +171,9 @@ def _slot(one: Slot, lines: Thresholds) -> Iterator[Finding]:
             severity="critical",
             title=f"replication slot {one.name} " + ("is lost" if one.wal_status == "lost" else "is about to be lost"),
             evidence=f"wal_status {one.wal_status}, {size(kept)} kept for it",
-            why="Its reader cannot go on from where it was, and must be built anew.",
+            why="Its reader cannot go on from where it was, and must be built anew."
+            if one.wal_status == "lost"
+            else "The next checkpoint may remove what its reader needs, which must then be built anew.",
             remedy=f"build its reader anew, or {drop}"
             if one.wal_status == "lost"
             else "have its reader catch up now, and raise max_slot_wal_keep_size",

@@ -99,7 +99,7 @@ def wraparound(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Ite
         yield Finding(
             code="tables.unlogged",
             severity="info",
-            title=f"{many(len(part.unlogged), 'table')} would not survive a crash",
+            title=f"a crash empties {many(len(part.unlogged), 'table')}",
             evidence=f"{_names([one.table for one in part.unlogged])}, {size(sum(one.bytes for one in part.unlogged))}",
             why="An unlogged table is empty after a crash or a fail-over, is not on any standby, and in no backup of "
             "files.",
@@ -136,7 +136,7 @@ def indexes(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterat
         yield Finding(
             code="indexes.duplicate",
             severity="info",
-            title=f"{many(len(twins), 'index') if len(twins) == 1 else f'{len(twins)} indexes'} have a twin",
+            title="1 index has a twin" if len(twins) == 1 else f"{len(twins)} indexes have a twin",
             evidence=f"{', '.join(f'{one.index} is as {one.twin}' for one in twins[:SHOWN])}; "
             f"{size(sum(one.bytes for one in twins))} in all",
             why="Each write keeps both, and no read needs the second.",
