@@ -358,4 +358,4 @@ async def room(standby: str) -> None:
         await comes(pilot, lambda: "● live" in screen(pilot))
         await pilot.press("8")
         await comes(pilot, lambda: "this standby: receiving" in screen(pilot))
-        assert "pgops.job_running" in screen(pilot)
+        assert "tables · most dead rows and largest" in screen(pilot)

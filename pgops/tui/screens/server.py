@@ -37,8 +37,8 @@ TABLES = (
     Column("vacuum", "vacuum", 9),
     Column("last", "last", 7, right=True, from_width=90),
     Column("size", "size", 8, right=True, from_width=90),
-    Column("freeze", "freeze age", 10, right=True, from_width=110),
-    Column("parts", "parts", 5, right=True, from_width=110),
+    Column("freeze", "freeze age", 10, right=True, from_width=140),
+    Column("parts", "parts", 5, right=True, from_width=140),
 )
 TROUBLES = (
     Column("index", "index", 0, most=60),
@@ -141,7 +141,9 @@ class ServerRoom(Room):
         if nothing is not None:
             empty.update(nothing)
         tables.border_title = "tables · most dead rows and largest"
-        tables.show([table_line(one, snapshot) for one in items(snapshot.tables)])
+        known = items(snapshot.tables)
+        filled = [one for one in known if one.rows or one.dead_rows]
+        tables.show([table_line(one, snapshot) for one in filled or known])
         self._list("holders", snapshot.xmin_holders, "vacuum waits for", "nobody")
         self._ledger("holders").show([holder_line(*row) for row in enumerate(items(snapshot.xmin_holders))])
         self._list("troubles", snapshot.indexes, "indexes that only cost", "none")
