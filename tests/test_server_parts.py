@@ -28,6 +28,7 @@ from pgops.tui.live import LiveSource
 
 Conn = psycopg.Connection[tuple[object, ...]]
 SMALL = Thresholds(
+    xmin_seen_s=0.0,
     xmin_holder_s=0.0, xmin_dead_rows=100, vacuum_due_rows=100, slot_inactive_bytes=0,
     unused_index_bytes=100_000, unused_index_s=0.0, replica_lag_bytes=1, hot_updates=100, wal_times=0.0,
     wal_bytes_per_s=100_000.0, wal_average_s=0.0, checkpoints_seen=3, checkpoints_requested=0.1,
@@ -260,7 +261,7 @@ async def test_slots_prepared_transactions_and_standbys_are_told_and_let_go() ->
                 await alone(collector, conn)
                 await prepared(collector, conn)
                 await lag(collector, second, conn, away)
-                await feedback(collector, away)
+                await feedback(collector, conn, away)
             await room(standby)
 
 
@@ -339,16 +340,18 @@ async def lag(collector: Collector, second: Collector, conn: Conn, away: Conn) -
     await until(collector, "replication.lag", gone=True)
 
 
-async def feedback(collector: Collector, away: Conn) -> None:
+async def feedback(collector: Collector, conn: Conn, away: Conn) -> None:
+    """A level standby holds nobody up; one on which somebody reads for a while does."""
+    assert [each for each in items((await collector.collect(fresh=True)).xmin_holders) if each.kind == "standby"] == []
     with away.transaction():
         run(away, "set transaction isolation level repeatable read", "select from pgops.kv_store limit 1")
-        seen = await collector.collect(fresh=True)
+        run(conn, "do $$ begin for i in 1..150 loop perform pg_current_xact_id(); commit; end loop; end $$")
         end = monotonic() + 10
-        while not (found := [each for each in items(seen.xmin_holders) if each.kind == "standby"]):
+        while not (found := items((await collector.collect(fresh=True)).xmin_holders)):
             assert monotonic() < end
             await asyncio.sleep(0.1)
-            seen = await collector.collect(fresh=True)
-        assert found[0].name == "second"
+        assert (found[0].kind, found[0].name) == ("standby", "second")
+        assert found[0].age_xids >= 100
 
 
 async def room(standby: str) -> None:

@@ -30,6 +30,7 @@ from pgops.queries import load
 Q = load("pgops.ops", "server_parts.sql")
 
 HOLDERS_SHOWN = 20
+LEVEL_XIDS = 100
 REPLICAS_SHOWN = 50
 TABLES_SHOWN = 50
 LARGEST_SHOWN = 10
@@ -52,7 +53,7 @@ UNLOGGED = ("pubsub_payloads", "cache_store", "cache_stats", "rate_limits", "rat
 def all_parts(lines: Thresholds) -> tuple[Part[Any], ...]:
     """In the order they are taken."""
     return (
-        Part("xmin_holders", xmin_holders, needs_stats, every_s=SOON_S),
+        Part("xmin_holders", partial(xmin_holders, lines=lines), needs_stats, every_s=SOON_S),
         Part("wal", wal, rate=wal_rate, every_s=SOON_S),
         Part("replication", replication, needs_stats, every_s=SOON_S),
         Part("tables", tables, every_s=SELDOM_S),
@@ -61,9 +62,10 @@ def all_parts(lines: Thresholds) -> tuple[Part[Any], ...]:
     )
 
 
-async def xmin_holders(session: Session, look: Look) -> tuple[XminHolder, ...]:
+async def xmin_holders(session: Session, look: Look, lines: Thresholds) -> tuple[XminHolder, ...]:
     """Whom vacuum waits for, the oldest first, those of the catalogs alone last."""
-    return tuple(_holder(row) for row in await session.all(Q["xmin_holders"], {"cap": HOLDERS_SHOWN}))
+    params = {"cap": HOLDERS_SHOWN, "seen_s": lines.xmin_seen_s, "level": LEVEL_XIDS}
+    return tuple(_holder(row) for row in await session.all(Q["xmin_holders"], params))
 
 
 def _holder(row: Row) -> XminHolder:

@@ -3,7 +3,8 @@
 
 -- name: xmin_holders
 -- What vacuum must wait for in this database, the oldest first; who began later may be as old as whom he saw at work. Nobody waits for the snapshot of a vacuum itself, and
--- a walsender's is told as its slot's or its standby's. A column that came with 17 is read through jsonb.
+-- a walsender's is told as its slot's or its standby's. Who began just now is left out, and a standby that is level.
+-- A column that came with 17 is read through jsonb.
 with holders as (
   select 'backend' as kind, coalesce(nullif(a.application_name, ''), a.backend_type) as name,
          greatest(age(a.backend_xmin), age(a.backend_xid)) as xids,
@@ -28,7 +29,9 @@ with holders as (
   from pg_stat_replication r where r.backend_xmin is not null
 )
 select kind, name, xids, seconds, only_catalogs, pid, started_at, owner, state, backend_type
-from holders order by only_catalogs, xids desc, seconds desc nulls last limit %(cap)s
+from holders
+where seconds >= %(seen_s)s or seconds is null and (kind <> 'standby' or xids >= %(level)s)
+order by only_catalogs, xids desc, seconds desc nulls last limit %(cap)s
 
 -- name: wal
 -- Where the log is, and how checkpoints and the archiver do. On a standby that is what it has replayed.

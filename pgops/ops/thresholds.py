@@ -38,6 +38,7 @@ class Thresholds:
     transaction_warning_s: float = 3_600.0
     blocked_warning_s: float = 30.0
     blocked_critical_s: float = 300.0
+    xmin_seen_s: float = 1.0
     xmin_holder_s: float = 300.0
     xmin_holder_critical_s: float = 3_600.0
     xmin_holder_xids: int = 100_000

@@ -11,6 +11,7 @@ from pgops.tui.widgets.ink import Piece, ink
 LABEL = 10
 AND: Piece = (" · ", "quiet")
 FAR_S, MUCH_BYTES, NEAR = 60.0, 256 << 20, 0.8
+SOME_CHECKPOINTS = 20
 
 
 def health(snapshot: Snapshot) -> Text:
@@ -40,7 +41,8 @@ def _wal(part: WalPart) -> list[Piece]:
         said.append((f" · ✕ archive fails, {part.archive_failed_total:,} times", "bad"))
     elif part.archiving:
         said.append((f" · archived {formats.duration(part.archived_s)} ago", "quiet"))
-    early: Tone = "warn" if part.checkpoints_requested > part.checkpoints_timed else "quiet"
+    many = part.checkpoints_timed + part.checkpoints_requested >= SOME_CHECKPOINTS
+    early: Tone = "warn" if many and part.checkpoints_requested > part.checkpoints_timed else "quiet"
     said.append((f" · checkpoints {part.checkpoints_timed:,} timed, {part.checkpoints_requested:,} requested", early))
     said.append((f" · {part.level} at {part.position or formats.UNKNOWN}", "quiet"))
     return said
