@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from pgops.ops import (
     rules_outbox,
+    rules_outgrow,
     rules_pubsub,
     rules_queue,
     rules_server,
@@ -27,7 +28,7 @@ Rule = Callable[[Snapshot, Snapshot | None, Thresholds], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
     *rules_queue.RULES, *rules_sessions.RULES, *rules_outbox.RULES, *rules_stores.RULES, *rules_pubsub.RULES,
-    *rules_server.RULES, *rules_tables.RULES,
+    *rules_server.RULES, *rules_tables.RULES, *rules_outgrow.RULES,
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.ops.snapshot_outgrow import NO_LEDGER, OutgrowPart
 from pgops.ops.snapshot_server import (
     IndexTrouble,
     ReplicationPart,
@@ -299,6 +300,7 @@ class Snapshot:
     tables: tuple[TablePart, ...] | Unavailable = ()
     indexes: tuple[IndexTrouble, ...] | Unavailable = ()
     wraparound: WraparoundPart | Unavailable = NOT_TAKEN
+    outgrow: OutgrowPart | Unavailable = NO_LEDGER
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":

@@ -65,3 +65,16 @@ class Thresholds:
     sequence_critical: float = 0.95
     unused_index_bytes: int = 10_485_760
     unused_index_s: float = 604_800.0
+    outgrow_jobs_per_s: float = 150.0
+    outgrow_wait_p99_ms: float = 100.0
+    outgrow_daily_users: float = 50_000.0
+    outgrow_requests_per_user: float = 50.0
+    outgrow_vector_searches_per_s: float = 1_000.0
+    outgrow_vectors: float = 10_000_000.0
+    outgrow_subscribers: float = 10.0
+    outgrow_connections: float = 300.0
+    outgrow_replica_lag_s: float = 10.0
+    outgrow_wal_bytes_per_s: float = 10_485_760.0
+    outgrow_log_bytes: float = 107_374_182_400.0
+    outgrow_near: float = 0.8
+    outgrow_soon_days: float = 60.0
