@@ -13,7 +13,8 @@ from psycopg.conninfo import make_conninfo
 from pgops.database import AsyncPool, Params
 from pgops.errors import UnreachableError
 from pgops.ops import parts, rates
-from pgops.ops.collector import LONGEST_S, SHARE, SLOW_EVERY_S, Collector, collect, rest_s
+from pgops.ops.collector import SLOW_EVERY_S, Collector, collect
+from pgops.ops.part import LONGEST_S, SHARE, rest_s
 from pgops.ops.parts import Q, Session
 from pgops.ops.snapshot import DocumentsPart, Snapshot, Unavailable, VectorIndexPart, items
 from pgops.ops.snapshot_jobs import Queue, StuckJob

@@ -2,6 +2,7 @@
 
 snapshot.py    what is known at one moment: frozen values, the contract of `pgops status --json`
 collector.py   Collector(db).collect() -> Snapshot: one read-only transaction, a part that fails harms no other
+part.py        one part: how often it is taken, what it cost, what forbids it
 parts.py       what is asked for each part, and how its rows become values
 connections.py the same for sessions and the blocking tree; connections.sql its statements
 vector_parts.py, pgmq.py  the same for vector indexes, and for queues of pgmq
