@@ -14,7 +14,7 @@ from pgops.cli import endings, output
 from pgops.cli.command import command
 from pgops.cli.context import Cli
 from pgops.config import Target, redact
-from pgops.errors import PgopsError, UnavailableError, UnreachableError, UsageError
+from pgops.errors import PgopsError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from pgops.ops.snapshot import Snapshot
@@ -58,11 +58,7 @@ async def check(
 async def _observed(cli: Cli) -> "Snapshot":
     from pgops.ops.collector import collect
 
-    if cli.target.embedded:
-        from pgops.server import Server
-
-        if not Server().status().running:
-            raise UnavailableError("the embedded server does not run", "pgops server start, or name a database")
+    cli.require_running()
     async with cli.database(schema=False, quiet=True) as db:
         return await collect(db, cli.target.display)
 
