@@ -1,7 +1,8 @@
 """What is let go wherever a worker or a relay runs: once a minute a little of the cache's purge, which also evicts, and
 of the events and the inbox's marks that are older than they are kept.
 
-Every one does it at a time of its own; two at once share the work, so nothing elects one.
+Every one does it at a time of its own; two at once share the work, so nothing elects one. Who was not given the cache
+or the events leaves them to others.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from contextlib import suppress
 from random import Random
 
 from pgops.database import AsyncPool
+from pgops.errors import RefusedError
 from pgops.services.cache import AsyncCache
 from pgops.services.events import AsyncEvents
 
@@ -23,8 +25,9 @@ class Tidying:
     """Purges bit by bit, the cache only if `cache`; `run` until `stop` is set."""
 
     def __init__(self, db: AsyncPool, rng: Random | None = None, *, cache: bool = True) -> None:
-        self._cache = AsyncCache(db) if cache else None
+        self._cache = AsyncCache(db)
         self._events = AsyncEvents(db)
+        self._duties = [self._purge_cache, self._purge_events] if cache else [self._purge_events]
         self._held: tuple[str, ...] = ()
         self._rng = rng or Random()
 
@@ -34,10 +37,20 @@ class Tidying:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), EVERY_S * self._rng.uniform(0.5, 1.5))
                 return
-            if self._cache is not None:
-                await self._cache.purge_expired(budget_s=BUDGET_S)
-                await self._cache.flush()
-            await self._purge_events()
+            await self.tidy()
+
+    async def tidy(self) -> None:
+        """A little of everything. Raises PgopsError."""
+        for duty in tuple(self._duties):
+            try:
+                await duty()
+            except RefusedError as error:
+                self._duties.remove(duty)
+                log.info("left to others: %s", error)
+
+    async def _purge_cache(self) -> None:
+        await self._cache.purge_expired(budget_s=BUDGET_S)
+        await self._cache.flush()
 
     async def _purge_events(self) -> None:
         """Who loses something is said each time; who holds old events from going, once."""
