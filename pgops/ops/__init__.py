@@ -8,7 +8,7 @@ connections.py the same for sessions and the blocking tree; connections.sql its 
 vector_parts.py, pgmq.py  the same for vector indexes, and for queues of pgmq
 rates.py       what two snapshots say together
 findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; pure
-rules_*.py     its rules, by subsystem; thresholds.py the lines they draw
+rules_*.py     its rules, by subsystem; thresholds.py the lines they draw; finding_codes.py all codes
 actions*.py    Action -> preview -> run -> Result; the same from key and from command
 previews*.py   what an Action would hit; backends.py: one backend, and whether it may be hit
 meters*.py     a Snapshot as Prometheus counts, pure; exposition.py: as text, and behind an endpoint

@@ -1,0 +1,24 @@
+"""Every code that a finding may have: what `pgops check --only` and `--ignore` take, whole or by subsystem.
+
+Floor 3, values only. A code is `subsystem.what`; scripts hold on to it, so it is never renamed.
+"""
+
+CODES = (
+    "queue.no_worker", "queue.stuck", "queue.unclaimed", "queue.dead", "queue.slow", "queue.paused",
+    "worker.gone",
+    "locks.blocked",
+    "sessions.full", "sessions.idle_in_transaction", "sessions.old_transaction",
+    "outbox.away", "outbox.held", "outbox.parked", "outbox.no_relay", "outbox.sink", "outbox.lag",
+    "pubsub.pooler", "pubsub.queue", "pubsub.held", "pubsub.idle_listener",
+    "cache.emptied", "cache.expired", "cache.hit_ratio", "cache.over_cap",
+    "kv.expired",
+    "vector.invalid", "vector.lists", "vector.recall",
+)  # fmt: skip
+
+# The parts of a Snapshot without which nothing can be said of a subsystem.
+NEEDS = {
+    "sessions": ("sessions",), "locks": ("locks",), "queue": ("queues",), "worker": ("workers",),
+    "outbox": ("outbox",), "cache": ("cache",), "vector": ("vectors",),
+}  # fmt: skip
+
+SUBSYSTEMS = tuple(dict.fromkeys(code.partition(".")[0] for code in CODES))
