@@ -20,9 +20,9 @@ from pgops.version import __version__
 # What stands first on a command line, and the module that brings it.
 ROOMS = {
     "migrate": "schema", "grants": "grants", "status": "status", "check": "check", "metrics": "metrics",
-    "demo": "demo", "bench": "bench", "server": "server", "queue": "queue", "cache": "cache", "limit": "limit",
-    "kv": "kv", "doc": "doc", "vector": "vector", "outbox": "outbox", "pubsub": "pubsub", "audit": "audit",
-    "sessions": "sessions", "locks": "sessions",
+    "advise": "advise", "demo": "demo", "bench": "bench", "server": "server", "queue": "queue", "cache": "cache",
+    "limit": "limit", "kv": "kv", "doc": "doc", "vector": "vector", "outbox": "outbox", "pubsub": "pubsub",
+    "audit": "audit", "sessions": "sessions", "locks": "sessions",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ rules_*.py     its rules, by subsystem; thresholds.py the lines they draw; findi
 actions*.py    Action -> preview -> run -> Result; the same from key and from command
 previews*.py   what an Action would hit; backends.py: one backend, and whether it may be hit
 meters*.py     a Snapshot as Prometheus counts, pure; exposition.py: as text, and behind an endpoint
+advice*.py     a Snapshot as Markdown for a ticket, pure; markdown.py: data in it, never as markup
 grants.py      what a role needs to look and to act, as SQL; grants.sql its statements
 audit.py       the trail of every act
 embedded.py    what the embedded server holds, before it is removed
