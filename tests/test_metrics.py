@@ -5,7 +5,8 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -20,6 +21,7 @@ from snapshots_literal import BUSY, EMPTY, FINDINGS, NO_SCHEMA, WITH_PGMQ, queue
 
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError
+from pgops.ops.collector import Collector
 from pgops.ops.exposition import Observer, serve, text
 from pgops.ops.meters import NOT_A_PART, families
 from pgops.ops.meters_parts import METERS
@@ -165,24 +167,30 @@ def scraped(url: str, accept: str = "") -> tuple[str, str]:
         return answer.read().decode(), answer.headers["Content-Type"]
 
 
+@asynccontextmanager
+async def opened(dsn: str) -> AsyncIterator[Collector]:
+    async with AsyncPool.open(dsn) as db:
+        yield Collector(db)
+
+
 def up(url: str) -> float:
     return samples(scraped(url)[0])["pgops_up",]
 
 
 async def test_however_many_ask_the_database_is_asked_once_and_openmetrics_is_had(dsn: str) -> None:
     said: list[str] = []
-    observer = Observer(lambda: AsyncPool.open(dsn), "", fresh_s=60, timeout_s=5, told=said.append)
+    observer = Observer(lambda: opened(dsn), fresh_s=60, timeout_s=5, told=said.append)
     async with serve(observer, 0, "127.0.0.1", timeout_s=5) as url:
         texts = await asyncio.gather(*[asyncio.to_thread(scraped, url) for _ in range(5)])
         assert len(set(texts)) == 1
         ((exposed, kind),) = set(texts)
         assert kind.startswith("text/plain")
-        opened, kind = await asyncio.to_thread(scraped, url, OPENMETRICS)
-        assert kind.startswith("application/openmetrics-text") and opened.endswith("# EOF\n")
-        same = {family.name for family in of_openmetrics(opened)}
+        openmetrics, kind = await asyncio.to_thread(scraped, url, OPENMETRICS)
+        assert kind.startswith("application/openmetrics-text") and openmetrics.endswith("# EOF\n")
+        same = {family.name for family in of_openmetrics(openmetrics)}
         assert same == {family.name for family in parsed(exposed)}
     assert said == []
-    anew = Observer(lambda: AsyncPool.open(dsn), "", fresh_s=0, timeout_s=5, told=said.append)
+    anew = Observer(lambda: opened(dsn), fresh_s=0, timeout_s=5, told=said.append)
     first, second = await anew.snapshot(), await anew.snapshot()
     await anew.close()
     assert first and second and first.taken_at < second.taken_at
@@ -194,7 +202,7 @@ async def test_a_database_that_does_not_answer_costs_the_timeout_and_no_more() -
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         dsn = f"host=127.0.0.1 port={silent.getsockname()[1]}"
-        observer = Observer(lambda: AsyncPool.open(dsn), "", fresh_s=0, timeout_s=0.3, told=said.append)
+        observer = Observer(lambda: opened(dsn), fresh_s=0, timeout_s=0.3, told=said.append)
         async with serve(observer, 0, "127.0.0.1", timeout_s=0.3) as url:
             began = time.monotonic()
             assert await asyncio.to_thread(up, url) == 0
@@ -214,7 +222,7 @@ async def test_a_port_that_is_taken_is_said_in_a_line(command: Run) -> None:
     assert f"error: port {port} of 127.0.0.1 cannot be had: address already in use" in done.stderr
     assert "hint: choose another --port" in done.stderr
     with pytest.raises(PgopsError, match="cannot be had"):
-        observer = Observer(lambda: AsyncPool.open(""), "", fresh_s=0, timeout_s=1, told=str)
+        observer = Observer(lambda: opened(""), fresh_s=0, timeout_s=1, told=str)
         async with serve(observer, 0, "203.0.113.1", timeout_s=1):
             pass
 

@@ -18,7 +18,7 @@ from pgops.cli.running import told_to_stop
 from pgops.errors import PgopsError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
-    from pgops.database import AsyncPool
+    from pgops.ops.collector import Collector
 
 
 class How(StrEnum):
@@ -57,7 +57,6 @@ async def metrics(
 
 
 async def _once(cli: Cli, timeout_s: float) -> None:
-    from pgops.ops.collector import collect
     from pgops.ops.exposition import text
     from pgops.ops.meters import families
     from pgops.ops.meters_parts import METERS
@@ -65,8 +64,8 @@ async def _once(cli: Cli, timeout_s: float) -> None:
     away: PgopsError | None = None
     snapshot = None
     try:
-        async with asyncio.timeout(timeout_s), _opened(cli) as db:
-            snapshot = await collect(db, cli.target.display)
+        async with asyncio.timeout(timeout_s), _opened(cli) as collector:
+            snapshot = await collector.collect()
     except TimeoutError:
         away = UnreachableError(f"no answer within {timeout_s:g} s")
     except PgopsError as error:
@@ -84,9 +83,7 @@ async def _serve(cli: Cli, port: int, address: str, fresh_s: float, timeout_s: f
     from pgops.ops.exposition import Observer, serve
 
     stopping = asyncio.Event()
-    observer = Observer(
-        lambda: _opened(cli), cli.target.display, fresh_s=fresh_s, timeout_s=timeout_s, told=output.talk
-    )
+    observer = Observer(lambda: _opened(cli), fresh_s=fresh_s, timeout_s=timeout_s, told=output.talk)
     async with told_to_stop(stopping.set), serve(observer, port, address, timeout_s=timeout_s) as url:
         output.talk(f"answering on {url}")
         await stopping.wait()
@@ -95,8 +92,10 @@ async def _serve(cli: Cli, port: int, address: str, fresh_s: float, timeout_s: f
 
 
 @asynccontextmanager
-async def _opened(cli: Cli) -> AsyncIterator["AsyncPool"]:
+async def _opened(cli: Cli) -> AsyncIterator["Collector"]:
     """The target's database, where it can be had without starting it."""
+    from pgops.ops.collector import Collector
+
     cli.require_running()
     async with cli.database(schema=False, max_size=1, quiet=True) as db:
-        yield db
+        yield Collector(db, cli.target.display)

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from time import monotonic
 
-from pgops.database import AsyncPool
 from pgops.errors import PgopsError, UnavailableError
 from pgops.ops.collector import Collector
 from pgops.ops.meters import Family, families
@@ -24,18 +23,15 @@ try:
 except ImportError as error:
     raise UnavailableError("metrics need prometheus-client", "pip install 'pgops[metrics]'") from error
 
-Opened = Callable[[], AbstractAsyncContextManager[AsyncPool]]
+Opened = Callable[[], AbstractAsyncContextManager[Collector]]
 
 
 class Observer:
     """One database, for all who ask: an observation that is younger than `fresh_s` is not made again. `told` hears of
     it when the database goes and when it is back."""
 
-    def __init__(
-        self, opened: Opened, target: str, *, fresh_s: float, timeout_s: float, told: Callable[[str], None]
-    ) -> None:
+    def __init__(self, opened: Opened, *, fresh_s: float, timeout_s: float, told: Callable[[str], None]) -> None:
         self._opened = opened
-        self._target = target
         self._fresh_s = fresh_s
         self._timeout_s = timeout_s
         self._told = told
@@ -77,7 +73,7 @@ class Observer:
 
     async def _collect(self) -> Snapshot:
         if self._collector is None:
-            self._collector = Collector(await self._stack.enter_async_context(self._opened()), self._target)
+            self._collector = await self._stack.enter_async_context(self._opened())
         return await self._collector.collect()
 
     async def _let_go(self) -> None:
