@@ -17,8 +17,14 @@ from pgops.ops.advice import advise
 from pgops.ops.markdown import block, code, plain, prose, table
 from pgops.ops.snapshot import Cost, Snapshot, Unavailable
 from pgops.ops.snapshot_jobs import Worker
+from pgops.ops.snapshot_outgrow import OutgrowLine, OutgrowPart
 from pgops.tui.palette import ADVICE
 
+LEDGER = OutgrowPart(
+    (OutgrowLine("jobs_per_s", "jobs a second", "1/s", 5_000.0, 40.0, 0.008, 2, None, None, None, None, "a broker"),
+     OutgrowLine("vectors", "rows", "rows", 1e7, None, None, 0, None, None, None, None, "Citus")),
+    {}, 50,
+)  # fmt: skip
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 HARMLESS = {"text", "code_inline"}
 EVIL = (
@@ -93,18 +99,18 @@ def test_everything_hostile_at_once_changes_no_heading_and_steers_no_terminal() 
 
 
 def test_it_tells_what_a_ticket_needs() -> None:
-    text = advise(WITH_PGMQ, further=["## When it is outgrown\n\nNever."])
+    text = advise(replace(WITH_PGMQ, outgrow=LEDGER))
     headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
     assert headings == [
         "# pgops: 2 findings for a human", "## Findings", "### 1. critical: 3 jobs of email are stuck",
         "### 2. warning: 212,400 expired cache entries", "### 3. info: docs has outgrown its lists", "## State",
-        "## When it is outgrown",
     ]  # fmt: skip
     for one in FINDINGS:
         for said in (one.title, one.evidence, one.why, one.remedy, f"```sh\n{one.command}\n```", f"`{one.code}`"):
             assert said in text
     assert "- target: `postgresql://app:***@db.internal:5432/shop`" in text
     assert "| email | 12,412 |" in text and "| `wms_orders` | 512 |" in text
+    assert "| `jobs_per_s` | " in text and "2 of 7 days seen" in text
     assert text.rstrip().endswith("most of it: queues 1.9 ms, outbox 1.2 ms, cache 0.9 ms.")
     many = advise(replace(BUSY, queues=tuple(queue(f"q{n}") for n in range(50))))
     assert "And 30 more." in many and len(many) < 12_000

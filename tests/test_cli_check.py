@@ -12,6 +12,7 @@ import pgops.ops
 from pgops.cli.checking import LONGEST, Choice, choice, counted, more, perfdata, unseen, verdict
 from pgops.errors import UsageError
 from pgops.ops.finding_codes import CODES, NEEDS, SUBSYSTEMS
+from pgops.ops.outgrow import MEASURES
 from pgops.ops.snapshot import Snapshot, Unavailable
 from pgops.ops.thresholds import Thresholds
 
@@ -25,6 +26,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def test_every_code_of_the_rules_is_known_and_no_other() -> None:
     written = {code for text in RULES for code in re.findall(r'"([a-z]+\.[a-z_]+)"', text)}
+    written |= {f"outgrow.{one.name}" for one in MEASURES}
     assert written == set(CODES), "it stands in ops/finding_codes.py"
     assert set(NEEDS) <= set(SUBSYSTEMS)
     assert {part for parts in NEEDS.values() for part in parts} <= set(Snapshot.__slots__)

@@ -17,7 +17,7 @@ from cli_call import PGOPS, Process, Run, caller, spawned
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
-from snapshots_literal import BUSY, EMPTY, FINDINGS, NO_SCHEMA, WITH_PGMQ, queue
+from snapshots_literal import BUSY, EMPTY, FINDINGS, NO_SCHEMA, NOW, WITH_PGMQ, queue
 
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError
@@ -26,9 +26,12 @@ from pgops.ops.exposition import Observer, serve, text
 from pgops.ops.meters import NOT_A_PART, families
 from pgops.ops.meters_parts import METERS
 from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.snapshot_outgrow import OutgrowLine, OutgrowPart
 from pgops.server import Server
 from pgops.services.client import AsyncPgops
 
+LINE = OutgrowLine("vectors", "rows", "rows", 1e7, 5e6, 0.5, 9, 1e4, NOW, NOW, NOW, "Citus")
+FULL = replace(WITH_PGMQ, outgrow=OutgrowPart((LINE,), {}, 300))
 Samples = Mapping[tuple[str, ...], float]
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -58,7 +61,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def test_each_has_help_and_type_and_a_name_by_the_conventions() -> None:
-    exposed = text(families(WITH_PGMQ, METERS))
+    exposed = text(families(FULL, METERS))
     found = parsed(exposed)
     names = {family.name for family in found}
     assert len(names) == len(found) > 80
@@ -75,7 +78,7 @@ def test_each_has_help_and_type_and_a_name_by_the_conventions() -> None:
 
 
 def test_the_numbers_are_those_of_the_snapshot() -> None:
-    found = told(WITH_PGMQ)
+    found = told(FULL)
     (email, *_), (subscription, *_) = BUSY.queues, BUSY.outbox  # type: ignore[misc]
     for state in ("available", "waiting", "scheduled", "running", "dead"):
         assert found["pgops_queue_jobs", email.name, state] == getattr(email, state)
@@ -89,15 +92,17 @@ def test_the_numbers_are_those_of_the_snapshot() -> None:
     assert found["pgops_findings", FINDINGS[0].code, "critical"] == 1
     assert found["pgops_findings_by_severity", "critical"] == 1
     assert found["pgops_up",] == 1
+    assert found["pgops_outgrow_share_ratio", "vectors"] == 0.5
+    assert found["pgops_outgrow_crosses_timestamp_seconds", "vectors"] == NOW.timestamp()
     assert ("pgops_vector_index_recall_ratio", "pgops.vec_products", "vec_products_embedding_idx") not in found
 
 
 def test_a_part_that_is_missing_has_no_numbers_and_says_so() -> None:
     parts = [field.name for field in fields(Snapshot) if field.name not in NOT_A_PART]
     assert set(METERS) < set(parts)
-    full = told(WITH_PGMQ)
+    full = told(FULL)
     for name in parts:
-        left = told(replace(WITH_PGMQ, **{name: Unavailable("hidden", "grant it")}))
+        left = told(replace(FULL, **{name: Unavailable("hidden", "grant it")}))
         assert left["pgops_part_available", name] == 0
         assert left["pgops_up",] == 1
         gone = {key[0] for key in set(full) - set(left)}

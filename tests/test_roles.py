@@ -43,7 +43,7 @@ LOOKS = {
     "queue history", "queue cron list", "queue cron next", "queue pgmq list", "queue pgmq metrics", "queue pgmq peek",
     "cache get", "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find",
     "vector list", "vector search", "outbox list", "outbox parked", "outbox show", "outbox lag", "outbox events",
-    "pubsub channels", "audit list", "sessions list", "locks list",
+    "pubsub channels", "audit list", "sessions list", "locks list", "outgrow",
 }  # fmt: skip
 ACTS = {
     "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",

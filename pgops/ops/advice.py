@@ -1,7 +1,7 @@
 """A Snapshot as Markdown for a ticket: what needs a human and what to do, then how everything stands.
 
 Floor 3, pure. Whoever reads it has no access: each finding has its evidence, why it matters, the remedy and the
-command; what could not be seen is said with what would show it. `further` are sections of somebody else's, as Markdown.
+command; what could not be seen is said with what would show it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +15,10 @@ from pgops.ops.wording import duration, many, size
 from pgops.version import __version__
 
 
-def advise(snapshot: Snapshot, *, further: Sequence[str] = ()) -> str:
+def advise(snapshot: Snapshot) -> str:
     """The whole text."""
     gone = unseen(snapshot)
-    parts = [_head(snapshot), _findings(snapshot.findings), *advice_tables.state(snapshot), *further]
+    parts = [_head(snapshot), _findings(snapshot.findings), *advice_tables.state(snapshot)]
     if gone:
         parts.append("## What could not be seen\n\n" + "\n".join(_gone(gone)))
     parts.append(_cost(snapshot))

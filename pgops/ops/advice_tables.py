@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from pgops.ops.markdown import table
+from pgops.ops.outgrow import reached
 from pgops.ops.snapshot import (
     CachePart,
     DocumentsPart,
@@ -22,7 +23,8 @@ from pgops.ops.snapshot import (
     items,
 )
 from pgops.ops.snapshot_jobs import Queue, Worker
-from pgops.ops.wording import duration, size
+from pgops.ops.snapshot_outgrow import OutgrowLine
+from pgops.ops.wording import duration, figure, size
 from pgops.services.models import PgmqQueue
 
 T = TypeVar("T")
@@ -33,6 +35,8 @@ WORKERS = ("worker", "host", "queues", "running", "of", "heartbeat", "state")
 OUTBOX = ("subscription", "lag", "lag age", "relays", "parked", "delivered")
 VECTORS = ("index of vectors", "rows", "size", "valid", "recall")
 DOCUMENTS = ("collection", "documents", "size", "indexes", "invalid", "unused")
+
+OUTGROW = ("line of the outgrow ledger", "today", "does until", "share", "reached")
 
 
 def state(snapshot: Snapshot) -> Iterator[str]:
@@ -45,6 +49,9 @@ def state(snapshot: Snapshot) -> Iterator[str]:
     yield from _table(OUTBOX, items(snapshot.outbox), _subscription)
     yield from _table(VECTORS, items(snapshot.vectors), _vector)
     yield from _table(DOCUMENTS, items(snapshot.documents), _documents)
+    if not isinstance(snapshot.outgrow, Unavailable):
+        measured = [one for one in snapshot.outgrow.lines if one.value is not None]
+        yield from _table(OUTGROW, measured, _line)
 
 
 def _facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
@@ -134,6 +141,11 @@ def _vector(one: VectorIndexPart) -> Sequence[str]:
 def _documents(one: DocumentsPart) -> Sequence[str]:
     counts = (str(one.index_count), str(one.invalid_indexes), str(one.unused_indexes))
     return (one.name, _number(one.documents, one.exact, "documents"), size(one.bytes), *counts)
+
+
+def _line(one: OutgrowLine) -> Sequence[str]:
+    share = "-" if one.share is None else f"{one.share:.0%}"
+    return (one.name, figure(one.value or 0.0, one.unit), figure(one.line, one.unit), share, reached(one))
 
 
 def _age(seconds: float | None) -> str:

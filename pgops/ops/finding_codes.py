@@ -13,6 +13,9 @@ CODES = (
     "cache.emptied", "cache.expired", "cache.hit_ratio", "cache.over_cap",
     "kv.expired",
     "vector.invalid", "vector.lists", "vector.recall",
+    "outgrow.jobs_per_s", "outgrow.wait_p99_ms", "outgrow.daily_users", "outgrow.vector_searches_per_s",
+    "outgrow.vectors", "outgrow.subscribers", "outgrow.connections", "outgrow.replica_lag_s",
+    "outgrow.wal_bytes_per_s", "outgrow.log_bytes",
 )  # fmt: skip
 
 # The parts of a Snapshot without which nothing can be said of a subsystem.

@@ -29,7 +29,7 @@ ACT = (
 
 # Whose a table, view or sequence is, by its name; what is nobody's an application does not get.
 OWN: dict[Subsystem, re.Pattern[str]] = {
-    "queue": re.compile(r"job_\w+|queues|queue_\w+|workers|worker_id|cron"),
+    "queue": re.compile(r"job_\w+|queues|queue_\w+|workers|worker_id|cron|growth\w*"),
     "outbox": re.compile(r"event_\w+|outbox|subscriptions|subscription_parts|relays|parked_\w+|inbox"),
     "pubsub": re.compile(r"pubsub_\w+"),
     "cache": re.compile(r"cache_\w+"),

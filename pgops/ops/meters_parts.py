@@ -7,6 +7,7 @@ from pgops.ops import meters_stores
 from pgops.ops.meters import Families, Meter
 from pgops.ops.snapshot import LockBackend, OutboxSubscription, PubsubPart, ServerPart, Sessions
 from pgops.ops.snapshot_jobs import Queue, Worker
+from pgops.ops.snapshot_outgrow import OutgrowPart
 from pgops.services.models import PgmqQueue
 
 
@@ -25,10 +26,13 @@ def sessions(told: Families, part: Sessions) -> None:
     for state, number in states.items():
         told.gauge("pgops_sessions", "Client connections of the server.", number, state=state)
     told.gauge("pgops_sessions_max", "How many there may be.", part.max)
-    told.gauge("pgops_sessions_oldest_transaction_seconds", "Age of the oldest transaction.", part.oldest_transaction_s)
     told.gauge(
-        "pgops_sessions_oldest_idle_in_transaction_seconds", "How long the longest has sat idle in a transaction.",
-        part.oldest_idle_in_transaction_s,
+        "pgops_sessions_oldest_transaction_seconds", "Age of the oldest transaction; 0: there is none.",
+        part.oldest_transaction_s or 0.0,
+    )  # fmt: skip
+    told.gauge(
+        "pgops_sessions_oldest_idle_in_transaction_seconds",
+        "How long the longest has sat idle in a transaction; 0: none does.", part.oldest_idle_in_transaction_s or 0.0,
     )  # fmt: skip
 
 
@@ -104,7 +108,15 @@ def pgmq(told: Families, part: tuple[PgmqQueue, ...]) -> None:
         told.total("pgops_pgmq_messages_sent", "Messages ever sent.", one.total, queue=one.name)
 
 
+def outgrow(told: Families, part: OutgrowPart) -> None:
+    for one in part.lines:
+        at = None if one.crosses_at is None else one.crosses_at.timestamp()
+        told.gauge("pgops_outgrow_share_ratio", "Today's load, of what one PostgreSQL does.", one.share, line=one.name)
+        told.gauge("pgops_outgrow_crosses_timestamp_seconds", "When it will be too much.", at, line=one.name)
+
+
 METERS: dict[str, Meter] = {
     "server": server, "sessions": sessions, "locks": locks, "queues": queues, "workers": workers, "outbox": outbox,
-    "pubsub": pubsub, "pgmq": pgmq, **meters_stores.METERS,
+    "pubsub": pubsub, "pgmq": pgmq, "outgrow": outgrow,
+    **meters_stores.METERS,
 }  # fmt: skip

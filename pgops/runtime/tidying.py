@@ -1,8 +1,8 @@
 """What is let go wherever a worker or a relay runs: once a minute a little of the cache's purge, which also evicts, and
-of the events and the inbox's marks that are older than they are kept.
+of the events and the inbox's marks that are older than they are kept. And what is noted then: how the load grows.
 
-Every one does it at a time of its own; two at once share the work, so nothing elects one. Who was not given the cache
-or the events leaves them to others.
+Every one does it at a time of its own; two at once share the work, so nothing elects one. Who was not given all of
+it leaves the rest to others.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from contextlib import suppress
 from random import Random
 
 from pgops.database import AsyncPool
-from pgops.errors import RefusedError
+from pgops.errors import RefusedError, SchemaError
+from pgops.runtime.growth import note_growth
 from pgops.services.cache import AsyncCache
 from pgops.services.events import AsyncEvents
 
@@ -27,9 +28,11 @@ class Tidying:
     def __init__(self, db: AsyncPool, rng: Random | None = None, *, cache: bool = True) -> None:
         self._cache = AsyncCache(db)
         self._events = AsyncEvents(db)
-        self._duties = [self._purge_cache, self._purge_events] if cache else [self._purge_events]
+        self._duties = [self._purge_cache] if cache else []
+        self._duties += [self._purge_events, self._note_growth]
         self._held: tuple[str, ...] = ()
         self._rng = rng or Random()
+        self._db = db
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises PgopsError where the database refuses or cannot be had; it may be called again."""
@@ -40,11 +43,11 @@ class Tidying:
             await self.tidy()
 
     async def tidy(self) -> None:
-        """A little of everything. Raises PgopsError."""
+        """A little of everything; what this role may not is asked for no more. Raises PgopsError."""
         for duty in tuple(self._duties):
             try:
                 await duty()
-            except RefusedError as error:
+            except (RefusedError, SchemaError) as error:
                 self._duties.remove(duty)
                 log.info("left to others: %s", error)
 
@@ -60,3 +63,6 @@ class Tidying:
         if done.held_by and done.held_by != self._held:
             log.warning("old events are kept for %s, who has not passed them", ", ".join(done.held_by))
         self._held = done.held_by
+
+    async def _note_growth(self) -> None:
+        await note_growth(self._db)

@@ -25,6 +25,7 @@ from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.editor import BY_HAND, Editor
 from pgops.tui.screens.help import Help
 from pgops.tui.screens.outbox import OutboxRoom
+from pgops.tui.screens.outgrow import OutgrowRoom
 from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
 from pgops.tui.screens.stores import StoresRoom
@@ -59,6 +60,7 @@ class PgopsApp(App[int]):
         self.add_mode("outbox", lambda: OutboxRoom(self))
         self.add_mode("stores", lambda: StoresRoom(self))
         self.add_mode("documents", lambda: DocumentsRoom(self))
+        self.add_mode("outgrow", lambda: OutgrowRoom(self))
         self.add_mode("connections", lambda: ConnectionsRoom(self))
 
     def on_mount(self) -> None:

@@ -31,6 +31,7 @@ GROUPS = (
             _key("stores", "6", "app.room('stores')", "Stores", "Cache, rate limits, and key-value stores", "6"),
             _key("documents", "7", "app.room('documents')", "Documents", "Document collections and indexes", "7"),
             _key("connections", "4", "app.room('connections')", "Connections", "Sessions, and who waits for whom", "4"),
+            _key("outgrow", "9", "app.room('outgrow')", "Outgrow", "When one PostgreSQL will no longer do", "9"),
             _key("crons", "t", "crons", "Cron", "Recurring jobs: when each runs next, and did last", "t", footer=True),
             _key("channels", "l", "channels", "Channels", "Who listens to which channel", "l", footer=True),
             _key("probe", "t", "probe", "Probe", "Try pub/sub: commit to receipt, or why none", "t", footer=True),
@@ -106,7 +107,7 @@ GROUPS = (
 KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not None}
 
 EVERYWHERE = (
-    "overview", "queues", "vectors", "connections", "outbox", "stores", "documents",
+    "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "outgrow",
     "palette", "pause", "now", "faster", "slower", "help", "quit",
 )  # fmt: skip
 
