@@ -268,6 +268,9 @@ def test_the_endpoint_opens_before_the_database_and_outlives_its_restart(server:
             until(lambda: up(endpoint) == 1)
             assert heard(process) == "the database is back"
             server.stop(force=True)
+            server.start(pin=True)
+            assert up(endpoint) == 1, "a connection that is lost is not a database that is away"
+            server.stop(force=True)
             until(lambda: up(endpoint) == 0)
             assert heard(process).startswith("the database is away: ")
         process.terminate()

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from time import monotonic
 
-from pgops.errors import PgopsError, UnavailableError
+from pgops.errors import PgopsError, UnavailableError, UnreachableError
 from pgops.ops.collector import Collector
 from pgops.ops.meters import Family, families
 from pgops.ops.meters_parts import METERS
@@ -72,8 +72,13 @@ class Observer:
         return None
 
     async def _collect(self) -> Snapshot:
-        if self._collector is None:
-            self._collector = await self._stack.enter_async_context(self._opened())
+        """A connection that is lost is not yet a database that is away."""
+        if self._collector is not None:
+            try:
+                return await self._collector.collect()
+            except UnreachableError:
+                await self._let_go()
+        self._collector = await self._stack.enter_async_context(self._opened())
         return await self._collector.collect()
 
     async def _let_go(self) -> None:
