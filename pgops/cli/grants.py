@@ -27,7 +27,7 @@ async def grants(
     kind: Annotated[
         Kind | None,
         typer.Argument(
-            metavar="[reader|operator|application]",
+            metavar="reader|operator|application",
             help="Looks; looks and acts; works.  [operator; --read-only: reader]",
         ),
     ] = None,

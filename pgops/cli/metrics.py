@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 async def metrics(
     cli: Cli,
     how: Annotated[
-        How | None, typer.Argument(metavar="[serve]", help="Answer Prometheus until ctrl-c; else print once.")
+        How | None, typer.Argument(metavar="serve", help="Answer Prometheus until ctrl-c; else print once.")
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Of serve; 0 takes a free one.")] = 9187,
     address: Annotated[
