@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import this_server
+from status_document import check, document_of
 
 from pgops import migrate
 from pgops.database import AsyncPool
@@ -111,3 +112,7 @@ async def test_a_standby_neither_listens_nor_publishes_and_says_so(server: Serve
         with pytest.raises(RefusedError, match="recovery"):
             async with pg.pubsub.listen("orders"):
                 pass
+        document = document_of(await collect(pg.db))
+    check(document)
+    assert document["server"]["in_recovery"] is True
+    assert document["cache"]["unavailable"]["remedy"] == "a standby has no unlogged tables: look at the primary"

@@ -13,8 +13,10 @@ from pgops.ops import (
     rules_outgrow,
     rules_pubsub,
     rules_queue,
+    rules_server,
     rules_sessions,
     rules_stores,
+    rules_tables,
     rules_trends,
 )
 from pgops.ops.snapshot import Finding, Snapshot
@@ -29,7 +31,7 @@ Rule = Callable[[Snapshot, Snapshot | None, Thresholds], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     *rules_queue.RULES, *rules_drain.RULES,
     *rules_sessions.RULES, *rules_outbox.RULES, *rules_stores.RULES, *rules_trends.RULES, *rules_pubsub.RULES,
-    *rules_outgrow.RULES,
+    *rules_server.RULES, *rules_tables.RULES, *rules_outgrow.RULES,
 )  # fmt: skip
 
 

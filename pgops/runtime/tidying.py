@@ -1,7 +1,8 @@
 """What is let go wherever a worker or a relay runs: once a minute a little of the cache's purge, which also evicts, and
 of the events and the inbox's marks that are older than they are kept. And what is noted then: how the load grows.
 
-Every one does it at a time of its own; two at once share the work, so nothing elects one.
+Every one does it at a time of its own; two at once share the work, so nothing elects one. Who was not given all of
+it leaves the rest to others.
 """
 
 import asyncio
@@ -25,12 +26,13 @@ class Tidying:
     """Purges bit by bit, the cache only if `cache`; `run` until `stop` is set."""
 
     def __init__(self, db: AsyncPool, rng: Random | None = None, *, cache: bool = True) -> None:
-        self._cache = AsyncCache(db) if cache else None
+        self._cache = AsyncCache(db)
         self._events = AsyncEvents(db)
+        self._duties = [self._purge_cache] if cache else []
+        self._duties += [self._purge_events, self._note_growth]
         self._held: tuple[str, ...] = ()
         self._rng = rng or Random()
         self._db = db
-        self._notes = True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises PgopsError where the database refuses or cannot be had; it may be called again."""
@@ -38,11 +40,20 @@ class Tidying:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), EVERY_S * self._rng.uniform(0.5, 1.5))
                 return
-            if self._cache is not None:
-                await self._cache.purge_expired(budget_s=BUDGET_S)
-                await self._cache.flush()
-            await self._purge_events()
-            await self._note_growth()
+            await self.tidy()
+
+    async def tidy(self) -> None:
+        """A little of everything; what this role may not is asked for no more. Raises PgopsError."""
+        for duty in tuple(self._duties):
+            try:
+                await duty()
+            except (RefusedError, SchemaError) as error:
+                self._duties.remove(duty)
+                log.info("left to others: %s", error)
+
+    async def _purge_cache(self) -> None:
+        await self._cache.purge_expired(budget_s=BUDGET_S)
+        await self._cache.flush()
 
     async def _purge_events(self) -> None:
         """Who loses something is said each time; who holds old events from going, once."""
@@ -54,11 +65,4 @@ class Tidying:
         self._held = done.held_by
 
     async def _note_growth(self) -> None:
-        """A role that may not is asked no more: its purges matter, and others note it."""
-        if not self._notes:
-            return
-        try:
-            await note_growth(self._db)
-        except (RefusedError, SchemaError) as error:
-            self._notes = False
-            log.info("how the load grows is not noted: %s", error)
+        await note_growth(self._db)
