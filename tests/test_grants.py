@@ -11,14 +11,13 @@ import this_server
 from cli_call import Run, caller
 from psycopg import sql
 from test_roles import name_of, role, run_as_owner
-from test_statements import ROOT, UTILITIES, VECTORS, _prepare
+from test_statements import UTILITIES, VECTORS, _prepare, statements
 
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError
 from pgops.ops import grants as ops
 from pgops.ops.actions import Action, run
 from pgops.ops.grants import NOBODYS, OWN, REGISTERS, SUBSYSTEMS, grants
-from pgops.queries import Statement, parse
 from pgops.runtime.maintenance import Maintenance
 from pgops.runtime.relay import Relay
 from pgops.runtime.tidying import Tidying
@@ -114,14 +113,6 @@ async def test_every_statement_is_allowed_to_whom_it_is_meant_for(dsn: str) -> N
     assert refused["operator"] == OWNERS
     vectors = OPERATORS_WITH_VECTORS if this_server.has_pgvector() else set()
     assert refused["application"] == OWNERS | OPERATORS | vectors
-
-
-def statements(version: int) -> Iterator[tuple[str, Statement]]:
-    """Those that a server of `version` has."""
-    for path in sorted(path for path in ROOT.rglob("*.sql") if path.parent.name != "schema"):
-        for one in parse(path.read_text(encoding="utf-8")).variants:
-            if one.since <= version:
-                yield str(path.relative_to(ROOT)), one
 
 
 def tries(dsn: str, role: str) -> Iterator[tuple[str, bool]]:

@@ -43,13 +43,16 @@ class Tidying:
             await self.tidy()
 
     async def tidy(self) -> None:
-        """A little of everything; what this role may not is asked for no more. Raises PgopsError."""
+        """A little of everything; what this role may not is asked for no more, and what is not there yet the next time.
+        Raises PgopsError."""
         for duty in tuple(self._duties):
             try:
                 await duty()
-            except (RefusedError, SchemaError) as error:
+            except RefusedError as error:
                 self._duties.remove(duty)
                 log.info("left to others: %s", error)
+            except SchemaError as error:
+                log.warning("not tidied: %s", error)
 
     async def _purge_cache(self) -> None:
         await self._cache.purge_expired(budget_s=BUDGET_S)
