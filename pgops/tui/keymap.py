@@ -29,7 +29,7 @@ GROUPS = (
             _key("vectors", "3", "app.room('vectors')", "Vectors", "Vector indexes, and search by likeness", "3"),
             _key("outbox", "5", "app.room('outbox')", "Outbox", "Outbox subscriptions, and pub/sub", "5"),
             _key("stores", "6", "app.room('stores')", "Stores", "Cache, rate limits, and key-value stores", "6"),
-            _key("documents", "7", "app.room('documents')", "Documents", "Document collections and indexes", "7"),
+            _key("documents", "7", "app.room('documents')", "Docs", "Document collections and indexes", "7"),
             _key("server", "8", "app.room('server')", "Server", "Tables, WAL and vacuum", "8"),
             _key("connections", "4", "app.room('connections')", "Connections", "Sessions, and who waits for whom", "4"),
             _key("outgrow", "9", "app.room('outgrow')", "Outgrow", "When one PostgreSQL will no longer do", "9"),
