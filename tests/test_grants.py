@@ -86,11 +86,18 @@ OWNERS = {"migrate.sql:record_migration"}
 OPERATORS = {
     "ops/catalog.sql:record_act", "ops/catalog.sql:start_act", "ops/catalog.sql:finish_act",
     "ops/catalog.sql:list_acts", "services/documents.sql:register_collection",
-    "services/documents.sql:unregister_collection",
+    "services/documents.sql:unregister_collection", "services/vectors.sql:forget_recall_before",
 }  # fmt: skip
 OPERATORS_WITH_VECTORS = {
     f"services/vectors.sql:{name}"
-    for name in ("register_collection", "unregister_collection", "set_embedder", "record_recall", "forget_recall")
+    for name in (
+        "register_collection",
+        "unregister_collection",
+        "set_embedder",
+        "record_recall",
+        "forget_recall",
+        "keep_recall",
+    )
 }
 
 
