@@ -47,14 +47,9 @@ async def show(cli: Cli, id: Id) -> None:
         found = await undoing.show(db, id)
     act = found.act
     undo = f"{found.refused}: {found.hint}" if found.refused else f"pgops audit undo {act.id}"
-    body = {
-        **asdict(act),
-        "kept": found.kept,
-        "undoable": not found.refused,
-        "undo": undo,
-        "undo_sql": found.sql or None,
-    }
-    pairs = [(name, value) for name, value in body.items() if name not in ("kept", "detail", "undoable")]
+    body = {"act": act, "kept": found.kept, "undoable": not found.refused, "undo": undo, "undo_sql": found.sql or None}
+    pairs = [(name, value) for name, value in asdict(act).items() if name != "detail"]
+    pairs += [("undo", undo), ("undo as SQL", found.sql)]
     pairs += [(name, value) for name, value in act.detail.items()] if isinstance(act.detail, dict) else []
     pairs += [(f"kept of {one.stood_in}", output.plain(one.before)) for one in found.kept]
     cli.facts(body, pairs)

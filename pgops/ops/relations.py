@@ -101,8 +101,9 @@ async def refuse_standby(db: AsyncPool) -> None:
 def refuse_stranger(mine: bool, what: str, version: int) -> None:
     """Raise RefusedError where this role may not do it to `what`."""
     if not mine:
-        grant = f", or: grant maintain on {what} to the role" if version >= 170_000 else ""
-        raise RefusedError(f"this role does not own {what}", f"connect as its owner{grant}")
+        grant = f"; or: grant maintain on {what} to the role" if version >= 170_000 else ""
+        hint = "only its owner may do that: connect as that role, or have it granted to this one"
+        raise RefusedError(f"this role does not own {what}", hint + grant)
 
 
 async def holders(db: AsyncPool) -> tuple[tuple[str, float | None], ...]:
