@@ -109,7 +109,7 @@ def show(look: "Preview") -> None:
     if look.warning:
         output.talk(f"warning: {look.warning}")
     if look.undo:
-        output.talk(f"undo: {look.undo}")
+        output.talk(look.undo)
 
 
 def count(look: "Preview") -> str:
