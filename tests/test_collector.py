@@ -223,6 +223,25 @@ async def test_lag_is_what_a_subscription_has_still_to_deliver(db: AsyncPool) ->
     assert (after.lag_events, after.lag_s, after.relayed_total, after.relays) == (0, 0.0, 30, 1)
 
 
+async def test_a_lag_is_told_while_a_long_window_is_worked_off(db: AsyncPool) -> None:
+    """The first events that a look at the lag comes upon are delivered already."""
+    events = AsyncEvents(db)
+    await events.subscribe("all")
+    for amount in (4_000, 4_000):
+        await events.append_many(NewEvent("orders", n, key=f"k{n}") for n in range(amount))
+    await events.lease_parts("all", owner="relay", token=1, lease_s=60)
+    batch = await events.fetch("all", 1, 70)
+    await events.advance(batch)
+    left = 8_000 - len(batch.events)
+    seen = await collect(db)
+    (one,) = items(seen.outbox)
+    assert one.exact == {"lag_events": False}
+    assert 0.8 * left <= one.lag_events <= 1.2 * left
+    assert one.lag_s is not None and one.lag_s > 0
+    lag = await events.lag("all")
+    assert (0 < lag.events <= left, lag.seconds > 0, lag.exact) == (True, True, False)
+
+
 async def test_a_long_lag_is_estimated_within_a_tenth(db: AsyncPool) -> None:
     events = AsyncEvents(db)
     await events.subscribe("all")

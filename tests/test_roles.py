@@ -43,7 +43,7 @@ LOOKS = {
     "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find", "vector list",
     "vector search", "outbox list", "outbox parked",
     "outbox show", "outbox lag", "outbox events", "pubsub channels", "audit list", "audit ls", "audit show",
-    "sessions list", "locks list",
+    "sessions list", "locks list", "outgrow",
 }  # fmt: skip
 ACTS = {
     "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",

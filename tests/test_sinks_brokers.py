@@ -4,20 +4,24 @@ middle. What arrives is read with the broker's own client, and its envelope by t
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 from broker_places import PASSWORD, Arrived, Nats, Place, Rabbit, RedisStream
 from brokers import Broker, nats_server, rabbitmq_broker, redis_broker
 from cloudevents.core.formats.json import JSONFormat
 from nats.js.api import DiscardPolicy
-from test_relay import running, until
+from test_relay import running, start_process, until
 
 from pgops.database import AsyncPool
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import SinkClosedError, open_sink
 from pgops.services.events import AsyncEvents
+from pgops.services.inbox import AsyncInbox
 from pgops.services.models import NewEvent
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -132,6 +136,44 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_keeps_th
     assert again <= 64 * 20, "what was under way, and no more"
     assert relay.stats.parked == 0
     assert "Error" in relay.stats.last_error
+
+
+async def test_relays_killed_and_stalled_lose_nothing_and_keep_the_order_and_the_inbox_takes_each_once(
+    place: Place, events: AsyncEvents, db: AsyncPool, dsn: str, tmp_path: Path
+) -> None:
+    relays = [start_process(dsn, tmp_path / "unused", sink=place.url) for _ in range(2)]
+
+    async def write(numbers: range) -> None:
+        for start in numbers[::30]:
+            await events.append_many(NewEvent("t", n, key=f"k{n % 15}") for n in range(start, start + 30))
+            await asyncio.sleep(0.02)
+
+    async def relayed(amount: int) -> None:
+        async with asyncio.timeout(30):
+            while True:
+                if (await events.subscription("s")).relayed >= amount:
+                    return
+                await asyncio.sleep(0.02)
+
+    try:
+        await write(range(300))
+        await relayed(100)
+        relays[0].kill()
+        relays[1].send_signal(signal.SIGSTOP)
+        relays.append(start_process(dsn, tmp_path / "unused", sink=place.url))
+        await write(range(300, 600))
+        await relayed(450)
+        relays[1].send_signal(signal.SIGCONT)
+        await write(range(600, 900))
+        await relayed(900)
+    finally:
+        for relay in relays:
+            relay.kill()
+            relay.wait()
+    arrived = await place.arrived()
+    assert by_key(arrived) == {f"k{k}": list(range(k, 900, 15)) for k in range(15)}
+    inbox = AsyncInbox(db)
+    assert sum([await inbox.first("mail", UUID(one.id)) for one in arrived]) == 900
 
 
 async def test_what_nobody_takes_is_the_events_own_failure_and_says_what_is_missing(

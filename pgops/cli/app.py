@@ -22,7 +22,7 @@ ROOMS = {
     "migrate": "schema", "grants": "grants", "status": "status", "check": "check", "demo": "demo", "bench": "bench",
     "server": "server", "queue": "queue", "cache": "cache", "limit": "limit", "kv": "kv", "doc": "doc",
     "vector": "vector", "outbox": "outbox", "pubsub": "pubsub", "audit": "audit", "sessions": "sessions",
-    "locks": "sessions", "table": "table", "index": "index",
+    "locks": "sessions", "outgrow": "outgrow", "table": "table", "index": "index",
 }  # fmt: skip
 
 

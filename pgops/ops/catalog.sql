@@ -130,7 +130,7 @@ order by alive desc, id limit 500
 
 -- name: outbox
 -- A capped look at what each subscription's slowest part has not seen, oldest first, and at what was committed late.
--- Beyond the cap an estimate: the ids from the first of these to the newest, by the share that is behind.
+-- Beyond the cap an estimate: the ids from where the cursors stand to the newest, by the share that is wanted.
 with cursors as materialized (
   select p.subscription, p.part, p.after_id, p.target is not null as is_open, p.relayed, p.replayed,
          p.since, p.since_seen, pg_snapshot_xmax(p.seen) as seen_xmax,
@@ -145,7 +145,7 @@ select s.name, s.sink, s.paused, c.relayed,
        (select count(*) from pgops.relays r where r.subscription = s.name and r.alive_until >= statement_timestamp()),
        (select count(*) from (select from pgops.parked_events k where k.subscription = s.name
                               limit %(cap)s::bigint + 1) as capped),
-       case when lag.capped then greatest(lag.events, (newest.id - lag.lowest) * lag.events / greatest(lag.seen, 1))
+       case when lag.capped then greatest(lag.events, ((newest.id - lag.at_id) * lag.wanted / greatest(lag.seen, 1))::bigint)
             else lag.events end,
        lag.age_s, c.is_open or lag.capped,
        (select count(*) from pgops.parked_keys h where h.subscription = s.name), c.replaying,
@@ -168,21 +168,31 @@ cross join lateral (
     where xid = any(array(select unnest(ended) from cursors where subscription = s.name))
     limit %(cap)s::bigint + 1
   ), behind as (
-    select e.id, e.created_at from fresh e join cursors p on p.part = e.part and p.subscription = s.name
-    where e.xid >= p.seen_xmax and e.id > p.after_id and (s.topics is null or e.topic = any(s.topics))
+    select e.id, e.created_at, e.id <= p.after_id as is_delivered
+    from fresh e join cursors p on p.part = e.part and p.subscription = s.name
+    where e.xid >= p.seen_xmax and (s.topics is null or e.topic = any(s.topics))
       and (s.types is null or e.type = any(s.types))
       and (p.since is null or e.created_at >= p.since or not pg_visible_in_snapshot(e.xid, p.since_seen))
     union all
-    select e.id, e.created_at from late e join cursors p on p.part = e.part and p.subscription = s.name
-    where e.xid = any(p.ended) and e.id > p.after_id and (s.topics is null or e.topic = any(s.topics))
+    select e.id, e.created_at, e.id <= p.after_id
+    from late e join cursors p on p.part = e.part and p.subscription = s.name
+    where e.xid = any(p.ended) and (s.topics is null or e.topic = any(s.topics))
       and (s.types is null or e.type = any(s.types))
       and (p.since is null or e.created_at >= p.since or not pg_visible_in_snapshot(e.xid, p.since_seen))
   )
-  select count(*) as events, min(id) as lowest,
-         greatest(extract(epoch from statement_timestamp() - min(created_at)), 0)::float8 as age_s,
+  select count(*) filter (where not is_delivered) as events, count(*) as wanted,
+         (select avg(case when p.is_open then greatest(p.after_id, min(b.id))
+                          when p.seen_xmax = c.seen_xmax then min(b.id) else newest.id end)
+          from cursors p where p.subscription = s.name) as at_id,
+         greatest(extract(epoch from statement_timestamp() - coalesce(
+           min(created_at) filter (where not is_delivered),
+           (select e.created_at from (select part, after_id from cursors p
+                                      where p.subscription = s.name and p.is_open order by after_id limit 1) p
+            join lateral (select e.created_at from pgops.event_log e
+                          where e.part = p.part and e.id > p.after_id order by e.id limit 1) e on true))), 0)::float8 as age_s,
          (select count(*) from fresh) + (select count(*) from late) as seen,
          (select count(*) from fresh) > %(cap)s or (select count(*) from late) > %(cap)s as capped
-  from behind
+  from behind b
 ) lag
 order by s.name
 

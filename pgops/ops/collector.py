@@ -9,11 +9,12 @@ from time import perf_counter
 from typing import Any
 
 from pgops.database import AsyncPool
-from pgops.ops import connections, parts, pgmq, rates, vector_parts
+from pgops.ops import connections, outgrow, parts, pgmq, rates, vector_parts
 from pgops.ops.findings import Thresholds, judge
-from pgops.ops.part import Part, needs_schema, needs_stats
+from pgops.ops.part import LONGEST_S, Part, needs_schema, needs_stats
 from pgops.ops.parts import Look, Session, StuckSeen
 from pgops.ops.snapshot import Cost, Snapshot, Unavailable, items
+from pgops.ops.snapshot_outgrow import OutgrowPart
 
 SLOW_EVERY_S = 10.0
 QUITE_EVERY_S = 2.0
@@ -68,6 +69,7 @@ class Collector:
             Part("vectors", vector_parts.vectors, rate=rates.vectors, every_s=SLOW_EVERY_S),
             Part("documents", parts.documents, needs_schema, rates.documents, every_s=SLOW_EVERY_S),
             Part("pgmq", pgmq.queues, rate=pgmq.rates, every_s=QUITE_EVERY_S),
+            Part("outgrow", self._take_outgrow, needs_schema, every_s=LONGEST_S),
         )
 
     async def collect(self, *, fresh: bool = False) -> Snapshot:
@@ -95,6 +97,9 @@ class Collector:
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:
         return await parts.stuck(session, items(self._seen["queues"]))
+
+    async def _take_outgrow(self, session: Session, look: Look) -> OutgrowPart:
+        return await outgrow.take(session, look, self._thresholds)
 
     def _judged(self, snapshot: Snapshot) -> Snapshot:
         """With its findings; what "rises" does so against a snapshot of one to two minutes ago."""

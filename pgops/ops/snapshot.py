@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.ops.snapshot_outgrow import NO_LEDGER, OutgrowPart
 from pgops.services.models import CacheNamespace, ChannelListener, PgmqQueue, QueueHolder
 
 T = TypeVar("T")
@@ -282,6 +283,7 @@ class Snapshot:
     session_list: tuple[SessionRow, ...] | Unavailable = ()
     cache_namespaces: tuple[CacheNamespace, ...] | Unavailable = ()
     pgmq: tuple[PgmqQueue, ...] | Unavailable = ()
+    outgrow: OutgrowPart | Unavailable = NO_LEDGER
 
 
 def items(part: "tuple[T, ...] | Unavailable") -> "tuple[T, ...]":

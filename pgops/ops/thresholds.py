@@ -38,3 +38,16 @@ class Thresholds:
     transaction_warning_s: float = 3_600.0
     blocked_warning_s: float = 30.0
     blocked_critical_s: float = 300.0
+    outgrow_jobs_per_s: float = 150.0
+    outgrow_wait_p99_ms: float = 100.0
+    outgrow_daily_users: float = 50_000.0
+    outgrow_requests_per_user: float = 50.0
+    outgrow_vector_searches_per_s: float = 1_000.0
+    outgrow_vectors: float = 10_000_000.0
+    outgrow_subscribers: float = 10.0
+    outgrow_connections: float = 300.0
+    outgrow_replica_lag_s: float = 10.0
+    outgrow_wal_bytes_per_s: float = 10_485_760.0
+    outgrow_log_bytes: float = 107_374_182_400.0
+    outgrow_near: float = 0.8
+    outgrow_soon_days: float = 60.0

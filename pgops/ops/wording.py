@@ -46,6 +46,16 @@ def age(seconds: float | None) -> str:
     return f"{seconds / 86_400:.1f} days"
 
 
+def figure(value: float | None, unit: str) -> str:
+    """A figure with its unit: bytes as sizes, 1/s as a rate, small numbers with a digit."""
+    if value is None:
+        return "unknown"
+    if unit.startswith("bytes"):
+        return size(int(value)) + unit.removeprefix("bytes")
+    number = f"{value:,.1f}" if abs(value) < 100 and value % 1 else f"{value:,.0f}"
+    return f"{number}/s" if unit == "1/s" else f"{number} {unit}".rstrip()
+
+
 def many(number: int, thing: str) -> str:
     """1 job, 2,000 jobs."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,5 +1,5 @@
 """What is let go wherever a worker or a relay runs: once a minute a little of the cache's purge, which also evicts, and
-of the events and the inbox's marks that are older than they are kept.
+of the events and the inbox's marks that are older than they are kept. And what is noted then: how the load grows.
 
 Every one does it at a time of its own; two at once share the work, so nothing elects one.
 """
@@ -10,6 +10,8 @@ from contextlib import suppress
 from random import Random
 
 from pgops.database import AsyncPool
+from pgops.errors import RefusedError, SchemaError
+from pgops.runtime.growth import note_growth
 from pgops.services.cache import AsyncCache
 from pgops.services.events import AsyncEvents
 
@@ -27,6 +29,8 @@ class Tidying:
         self._events = AsyncEvents(db)
         self._held: tuple[str, ...] = ()
         self._rng = rng or Random()
+        self._db = db
+        self._notes = True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises PgopsError where the database refuses or cannot be had; it may be called again."""
@@ -38,6 +42,7 @@ class Tidying:
                 await self._cache.purge_expired(budget_s=BUDGET_S)
                 await self._cache.flush()
             await self._purge_events()
+            await self._note_growth()
 
     async def _purge_events(self) -> None:
         """Who loses something is said each time; who holds old events from going, once."""
@@ -47,3 +52,13 @@ class Tidying:
         if done.held_by and done.held_by != self._held:
             log.warning("old events are kept for %s, who has not passed them", ", ".join(done.held_by))
         self._held = done.held_by
+
+    async def _note_growth(self) -> None:
+        """A role that may not is asked no more: its purges matter, and others note it."""
+        if not self._notes:
+            return
+        try:
+            await note_growth(self._db)
+        except (RefusedError, SchemaError) as error:
+            self._notes = False
+            log.info("how the load grows is not noted: %s", error)

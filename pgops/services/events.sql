@@ -134,9 +134,10 @@ select part, key, reason, parked_at,
 from pgops.parked_keys h where subscription = %(subscription)s order by parked_at
 
 -- name: lag
--- A capped look at the transactions that the slowest part has not seen, oldest first; whatever is late on top.
+-- A capped look at the transactions that the slowest part has not seen, oldest first; whatever is late on top. Where all
+-- of these are delivered, since a window is wider than the look, what its parts have still to page through is counted.
 with cursors as materialized (
-  select p.part, p.after_id, p.target is not null as is_open, s.topics, s.types, p.since, p.since_seen,
+  select p.part, p.after_id, p.target is not null as is_open, p.fresh_to, s.topics, s.types, p.since, p.since_seen,
          pg_snapshot_xmax(p.seen) as seen_xmax,
          array(select xid from pg_snapshot_xip(p.seen) xid where pg_visible_in_snapshot(xid, now.snapshot)) as ended,
          now.snapshot
@@ -163,7 +164,17 @@ with cursors as materialized (
     and (c.types is null or e.type = any(c.types))
     and (c.since is null or e.created_at >= c.since or not pg_visible_in_snapshot(e.xid, c.since_seen))
 )
-select count(*), coalesce(greatest(extract(epoch from statement_timestamp() - min(created_at)), 0), 0)::float8,
+select total, coalesce(greatest(extract(epoch from statement_timestamp() - oldest), 0), 0)::float8,
        (select bool_or(is_open) from cursors)
          or (select count(*) from fresh) > %(cap)s or (select count(*) from late) > %(cap)s
-from behind
+from (select count(*) as total, min(created_at) as oldest from behind having count(*) > 0
+      union all
+      select count(*), min(e.created_at)
+      from cursors c cross join lateral (
+        select e.created_at from pgops.event_log e
+        where e.part = c.part and e.id > c.after_id and e.id <= c.fresh_to and (c.topics is null or e.topic = any(c.topics))
+          and (c.types is null or e.type = any(c.types))
+          and (c.since is null or e.created_at >= c.since or not pg_visible_in_snapshot(e.xid, c.since_seen))
+        order by e.id limit %(cap)s / 64 + 1) e
+      where c.is_open and not exists (select from behind)) as counted
+order by total desc limit 1

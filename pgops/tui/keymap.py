@@ -31,6 +31,8 @@ GROUPS = (
             _key("stores", "6", "app.room('stores')", "Stores", "Cache, rate limits, and key-value stores", "6"),
             _key("documents", "7", "app.room('documents')", "Documents", "Document collections and indexes", "7"),
             _key("connections", "4", "app.room('connections')", "Connections", "Sessions, and who waits for whom", "4"),
+            _key("outgrow", "9", "app.room('outgrow')", "Outgrow", "When one PostgreSQL will no longer do", "9"),
+            _key("audit", "u", "audit", "Audit", "Who did what, and what of it can be undone", "u"),
             _key("crons", "t", "crons", "Cron", "Recurring jobs: when each runs next, and did last", "t", footer=True),
             _key("channels", "l", "channels", "Channels", "Who listens to which channel", "l", footer=True),
             _key("probe", "t", "probe", "Probe", "Try pub/sub: commit to receipt, or why none", "t", footer=True),
@@ -98,6 +100,9 @@ GROUPS = (
             _key("drop_index", "D", "drop", "Drop", "Drop an index of a collection, or all of it", "D", footer=True),
             _key("cancel", "C", "cancel_backend", "Cancel", "Cancel the statement of a session", "C", footer=True),
             _key("terminate", "K", "terminate", "Terminate", "End a session, and its transaction", "K", footer=True),
+            _key("vacuum", "V", "vacuum", "Vacuum", "Vacuum a table of the queue, or tune all", "V"),
+            _key("mend_index", "I", "mend_index", "Index", "Build an index anew, or drop a failed one", "I"),
+            _key("undo", "U", "undo", "Undo", "Bring back what an act has changed", "U"),
             _key("confirm", "y", "confirm", "Do it", "In a question: yes, do it", "y"),
         ),
     ),
@@ -106,8 +111,8 @@ GROUPS = (
 KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not None}
 
 EVERYWHERE = (
-    "overview", "queues", "vectors", "connections", "outbox", "stores", "documents",
-    "palette", "pause", "now", "faster", "slower", "help", "quit",
+    "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "outgrow",
+    "audit", "undo", "palette", "pause", "now", "faster", "slower", "help", "quit",
 )  # fmt: skip
 
 
