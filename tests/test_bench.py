@@ -37,8 +37,8 @@ FIGURES = {
              | {"hot_denied_bound_used_ratio", "hot_denied_together_bound_used_ratio"},
     "vector": {"load_rows_per_s", "search_exact_per_s", "build_s", "search_index_per_s", "recall",
                "search_over_raw_ratio"},
-    "snapshot": {f"{which}_{what}" for which in ("observation", "fresh_observation") for what in (
-        "server_p50_ms", "server_p95_ms", "wall_p50_ms", "wall_p95_ms", "statements")},
+    "snapshot": {f"{which}observation_{what}" for which in ("", "fresh_", "draining_", "held_") for what in (
+        "server_p50_ms", "server_p95_ms", "wall_p50_ms", "wall_p95_ms", "statements", "cpu_ms_per_s")},
 }  # fmt: skip
 
 

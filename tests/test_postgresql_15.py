@@ -18,6 +18,7 @@ from pgops.cli.app import run
 from pgops.config import Target
 from pgops.errors import UnavailableError
 from pgops.ops.collector import collect
+from pgops.ops.minors import behind, flaws
 from pgops.ops.snapshot import Snapshot, Unavailable
 from pgops.server import Server, binaries
 from pgops.services.client import AsyncPgops
@@ -116,6 +117,9 @@ def test_the_status_names_the_remedy(fifteen: str, capsys: pytest.CaptureFixture
     document = json.loads(capsys.readouterr().out)
     assert document["vectors"]["unavailable"]["remedy"] == REMEDY
     assert document["server"]["pgvector"] is None
+    version = document["server"]["version_num"]
+    codes = {finding["code"] for finding in document["findings"]}
+    assert ("server.minor" in codes) is (behind(version) is not None and not flaws(version))
     assert run(["status"]) == 0
     assert f"Vector indexes: unavailable: the server does not have the extension vector ({REMEDY})" in (
         capsys.readouterr().out

@@ -185,7 +185,7 @@ def check_refused(done: Done, path: str) -> None:
 
 ROOMS = {
     "2": ("queues", "RPX"), "3": ("", "BD"), "4": ("session_list", "CK"), "5": ("outbox", "D"), "6": ("kv", "P"),
-    "7": ("documents", "D"), "1": ("", "RP"),
+    "7": ("documents", "D"), "8": ("xmin_holders", "K"), "1": ("", "RP"),
 }  # fmt: skip
 
 

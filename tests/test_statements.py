@@ -28,10 +28,13 @@ UTILITIES = re.compile(
 VECTORS = re.compile(rb"\{type\}|\{operator\}|\{inspect\}|\{table\}|vector_collections")
 
 
-def statements() -> Iterator[tuple[str, Statement]]:
+def statements(version: int) -> Iterator[tuple[str, Statement]]:
+    """Every name once, as it runs on a server of `version`."""
     for path in sorted(ROOT.rglob("*.sql")):
         if path.parent.name != "schema":
-            for statement in parse(path.read_text(encoding="utf-8")).variants:
+            fitting = [one for one in parse(path.read_text(encoding="utf-8")).variants if one.since <= version]
+            newest = {one.name: one for one in sorted(fitting, key=lambda one: one.since)}
+            for statement in newest.values():
                 yield str(path.relative_to(ROOT)), statement
 
 
@@ -52,8 +55,8 @@ def prepared(dsn: str, *, about_vectors: bool) -> int:
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as conn:
         install_pgmq_from_sql(conn=conn)
         conn.execute("select pgmq.create('fixture')")
-        for where, statement in statements():
-            if UTILITIES.match(statement.sql) or statement.since > conn.info.server_version:
+        for where, statement in statements(conn.info.server_version):
+            if UTILITIES.match(statement.sql):
                 continue
             if bool(VECTORS.search(statement.sql)) is not about_vectors:
                 continue

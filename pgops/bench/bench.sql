@@ -57,3 +57,6 @@ alter table pgops.cache_store set unlogged
 -- name: nothing
 -- A round trip.
 select 1
+
+-- name: own_pid
+select pg_backend_pid()

@@ -6,7 +6,7 @@
     command.py    the decorator that makes a function a command, with --dsn, --json and an example
     output.py     values as JSON documents; talk; no terminal escapes
     tables.py     values as cells and tables
-    report.py     a snapshot as a person reads it
+    report.py     a snapshot as a person reads it; report_server.py: what of it is PostgreSQL's own
     acts.py       preview, confirm, run: the one way in which a command changes data in bulk
     lean.py       commands whose options cost nothing where they are not given
     inputs.py     payloads from arguments and from stdin

@@ -48,15 +48,10 @@ def _show(part: "OutgrowPart") -> None:
 
 
 def _row(one: "OutgrowLine") -> tuple[object, ...]:
-    from pgops.ops.outgrow import reached
+    from pgops.ops.outgrow import pace, reached
     from pgops.ops.wording import figure
 
     about = "~" if one.exact.get("value") is False and one.value is not None else ""
     share = "-" if one.share is None else f"{one.share:.0%}"
-    trend = (
-        "-"
-        if one.growth_per_day is None
-        else f"{'+' if one.growth_per_day >= 0 else '-'}" + figure(abs(one.growth_per_day), one.unit)
-    )
     value = "-" if one.value is None else about + figure(one.value, one.unit)
-    return one.name, value, figure(one.line, one.unit), share, trend, reached(one), one.what
+    return one.name, value, figure(one.line, one.unit), share, pace(one), reached(one), one.what

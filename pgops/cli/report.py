@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from pgops.cli import report_server
 from pgops.cli.output import say, talk
 from pgops.cli.tables import cell, duration, size, table
 from pgops.ops.pgmq import ABSENT
@@ -54,6 +55,9 @@ def show(snapshot: Snapshot) -> None:
     _line("pubsub", snapshot.pubsub, _pubsub)
     _line("limits", snapshot.limits, _limits)
     _line("kv", snapshot.kv, _kv)
+    _line("wal", snapshot.wal, report_server.wal)
+    _line("replicas", snapshot.replication, report_server.replication)
+    _line("ids", snapshot.wraparound, report_server.wraparound)
     _table("Queues", snapshot.queues, QUEUE_HEADS, queue_row)
     if snapshot.pgmq != ABSENT:
         _table("Queues of pgmq", snapshot.pgmq, PGMQ_HEADS, pgmq_row)
@@ -61,7 +65,16 @@ def show(snapshot: Snapshot) -> None:
     _table("Outbox", snapshot.outbox, _OUTBOX_HEADS, _outbox_row)
     _table("Vector indexes", snapshot.vectors, _VECTOR_HEADS, _vector_row)
     _table("Documents", snapshot.documents, _DOCUMENT_HEADS, _documents_row)
+    _of_the_server(snapshot)
     talk(f"observed in {snapshot.cost.duration_ms:.1f} ms with {snapshot.cost.statements} statements")
+
+
+def _of_the_server(snapshot: Snapshot) -> None:
+    known = snapshot.tables
+    tables = known if isinstance(known, Unavailable) else report_server.notable(known)
+    _table("Vacuum held back", snapshot.xmin_holders, report_server.HOLDER_HEADS, report_server.holder_row)
+    _table("Tables", tables, report_server.TABLE_HEADS, report_server.table_row)
+    _table("Indexes that only cost", snapshot.indexes, report_server.INDEX_HEADS, report_server.index_row)
 
 
 def _line(name: str, part: T | Unavailable, text: Callable[[T], str]) -> None:

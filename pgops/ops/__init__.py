@@ -6,9 +6,11 @@ part.py        one part: how often it is taken, what it cost, what forbids it
 parts.py       what is asked for each part, and how its rows become values
 connections.py the same for sessions and the blocking tree; connections.sql its statements
 vector_parts.py, pgmq.py  the same for vector indexes, and for queues of pgmq
+server_parts.py the same for what PostgreSQL itself suffers from; server_parts.sql its statements
 rates.py       what two snapshots say together
 findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; pure
 rules_*.py     its rules, by subsystem; thresholds.py the lines they draw
+minors.py      what is known of PostgreSQL's minor releases
 actions*.py    Action -> preview -> run -> Result; the same from key and from command
 previews*.py   what an Action would hit; backends.py: one backend, and whether it may be hit
 grants.py      what a role needs to look and to act, as SQL; grants.sql its statements

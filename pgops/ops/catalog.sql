@@ -9,7 +9,8 @@ select set_config('transaction_read_only', 'on', true), set_config('statement_ti
        set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true),
        set_config('max_parallel_workers_per_gather', '0', true),
        statement_timestamp(), quote_ident(current_user), n.oid is not null, coalesce(has_schema_privilege(n.oid, 'usage'), false),
-       pg_has_role('pg_read_all_stats', 'usage'), current_setting('is_superuser') = 'on'
+       pg_has_role('pg_read_all_stats', 'usage'), current_setting('is_superuser') = 'on',
+       current_setting('server_version_num')::integer
 from (select) as one left join pg_namespace n on n.nspname = 'pgops'
 
 -- name: savepoint

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from pgops.database import AsyncPool
-from pgops.ops import connections, outgrow, parts, pgmq, rates, vector_parts
+from pgops.ops import connections, outgrow, parts, pgmq, rates, server_parts, vector_parts
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.part import LONGEST_S, Part, needs_schema, needs_stats
 from pgops.ops.parts import Look, Session, StuckSeen
@@ -69,6 +69,7 @@ class Collector:
             Part("vectors", vector_parts.vectors, rate=rates.vectors, every_s=SLOW_EVERY_S),
             Part("documents", parts.documents, needs_schema, rates.documents, every_s=SLOW_EVERY_S),
             Part("pgmq", pgmq.queues, rate=pgmq.rates, every_s=QUITE_EVERY_S),
+            *server_parts.all_parts(self._thresholds),
             Part("outgrow", self._take_outgrow, needs_schema, every_s=LONGEST_S),
         )
 

@@ -7,7 +7,16 @@ number that is unknown, is no finding. The rules of each subsystem stand in rule
 
 from collections.abc import Callable, Iterator
 
-from pgops.ops import rules_outbox, rules_outgrow, rules_pubsub, rules_queue, rules_sessions, rules_stores
+from pgops.ops import (
+    rules_outbox,
+    rules_outgrow,
+    rules_pubsub,
+    rules_queue,
+    rules_server,
+    rules_sessions,
+    rules_stores,
+    rules_tables,
+)
 from pgops.ops.snapshot import Finding, Snapshot
 from pgops.ops.thresholds import Thresholds
 
@@ -19,7 +28,7 @@ Rule = Callable[[Snapshot, Snapshot | None, Thresholds], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
     *rules_queue.RULES, *rules_sessions.RULES, *rules_outbox.RULES, *rules_stores.RULES, *rules_pubsub.RULES,
-    *rules_outgrow.RULES,
+    *rules_server.RULES, *rules_tables.RULES, *rules_outgrow.RULES,
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from pgops.database import Row
 from pgops.ops.parts import Look, Session
 from pgops.ops.snapshot_outgrow import OutgrowLine, OutgrowPart
 from pgops.ops.thresholds import Thresholds
+from pgops.ops.wording import figure
 from pgops.queries import load
 
 Q = load("pgops.ops", "outgrow.sql")
@@ -172,6 +173,13 @@ def reached(line: OutgrowLine) -> str:
     early = "" if line.crosses_earliest is None else f"{line.crosses_earliest:%Y-%m-%d}"
     late = "never" if line.crosses_latest is None else f"{line.crosses_latest:%Y-%m-%d}"
     return f"{line.crosses_at:%Y-%m-%d} ({early} to {late})"
+
+
+def pace(line: OutgrowLine) -> str:
+    """What it grows by a day, with its sign."""
+    if line.growth_per_day is None:
+        return "-"
+    return f"{'-' if line.growth_per_day < 0 else '+'}{figure(abs(line.growth_per_day), line.unit)}"
 
 
 def shares(part: OutgrowPart) -> list[tuple[str, float]]:

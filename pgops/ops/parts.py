@@ -52,6 +52,7 @@ class Look:
     may_use_schema: bool
     may_read_stats: bool
     superuser: bool
+    version: int
     round_trip_s: float
 
 
@@ -93,10 +94,9 @@ async def begin(session: Session, *, statement_ms: int, lock_ms: int) -> Look:
     row = await session.one(Q["begin_look"], {"statement_ms": statement_ms, "lock_ms": lock_ms})
     began = perf_counter()
     await session.execute(Q["savepoint"])
-    taken_at, role, has_schema, may_use_schema, may_read_stats, superuser = row[7:]
-    return Look(
-        taken_at, role, has_schema, may_use_schema, may_read_stats, superuser, round_trip_s=perf_counter() - began
-    )
+    taken_at, role, has_schema, may_use_schema, may_read_stats, superuser, version = row[7:]
+    round_trip_s = perf_counter() - began
+    return Look(taken_at, role, has_schema, may_use_schema, may_read_stats, superuser, version, round_trip_s)
 
 
 async def go_on(session: Session) -> None:

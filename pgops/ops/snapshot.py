@@ -12,6 +12,14 @@ from typing import Literal, TypeVar
 
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.ops.snapshot_outgrow import NO_LEDGER, OutgrowPart
+from pgops.ops.snapshot_server import (
+    IndexTrouble,
+    ReplicationPart,
+    TablePart,
+    WalPart,
+    WraparoundPart,
+    XminHolder,
+)
 from pgops.services.models import CacheNamespace, ChannelListener, PgmqQueue, QueueHolder
 
 T = TypeVar("T")
@@ -24,6 +32,9 @@ class Unavailable:
 
     reason: str
     remedy: str
+
+
+NOT_TAKEN = Unavailable("not looked at", "look again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +294,12 @@ class Snapshot:
     session_list: tuple[SessionRow, ...] | Unavailable = ()
     cache_namespaces: tuple[CacheNamespace, ...] | Unavailable = ()
     pgmq: tuple[PgmqQueue, ...] | Unavailable = ()
+    xmin_holders: tuple[XminHolder, ...] | Unavailable = ()
+    wal: WalPart | Unavailable = NOT_TAKEN
+    replication: ReplicationPart | Unavailable = NOT_TAKEN
+    tables: tuple[TablePart, ...] | Unavailable = ()
+    indexes: tuple[IndexTrouble, ...] | Unavailable = ()
+    wraparound: WraparoundPart | Unavailable = NOT_TAKEN
     outgrow: OutgrowPart | Unavailable = NO_LEDGER
 
 

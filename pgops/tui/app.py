@@ -29,6 +29,7 @@ from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.outgrow import OutgrowRoom
 from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
+from pgops.tui.screens.server import ServerRoom
 from pgops.tui.screens.stores import StoresRoom
 from pgops.tui.screens.vectors import VectorsRoom
 from pgops.tui.source import Source
@@ -64,6 +65,7 @@ class PgopsApp(App[int]):
         self.add_mode("documents", lambda: DocumentsRoom(self))
         self.add_mode("outgrow", lambda: OutgrowRoom(self))
         self.add_mode("connections", lambda: ConnectionsRoom(self))
+        self.add_mode("server", lambda: ServerRoom(self))
 
     def on_mount(self) -> None:
         self.set_interval(BEAT_S, self._beat)

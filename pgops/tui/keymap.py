@@ -30,6 +30,7 @@ GROUPS = (
             _key("outbox", "5", "app.room('outbox')", "Outbox", "Outbox subscriptions, and pub/sub", "5"),
             _key("stores", "6", "app.room('stores')", "Stores", "Cache, rate limits, and key-value stores", "6"),
             _key("documents", "7", "app.room('documents')", "Documents", "Document collections and indexes", "7"),
+            _key("server", "8", "app.room('server')", "Server", "Tables, WAL and vacuum", "8"),
             _key("connections", "4", "app.room('connections')", "Connections", "Sessions, and who waits for whom", "4"),
             _key("outgrow", "9", "app.room('outgrow')", "Outgrow", "When one PostgreSQL will no longer do", "9"),
             _key("audit", "u", "audit", "Audit", "Who did what, and what of it can be undone", "u"),
@@ -111,7 +112,7 @@ GROUPS = (
 KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not None}
 
 EVERYWHERE = (
-    "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "outgrow",
+    "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
     "audit", "undo", "palette", "pause", "now", "faster", "slower", "help", "quit",
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.ops.outgrow import age_words, reached, shares
+from pgops.ops.outgrow import age_words, pace, reached, shares
 from pgops.ops.snapshot import Snapshot, Unavailable
 from pgops.ops.snapshot_outgrow import OutgrowLine, OutgrowPart
 from pgops.ops.wording import figure
@@ -41,13 +41,12 @@ def outgrow_line(one: OutgrowLine) -> Line:
     tone = tone_of(one.share)
     about = "~" if one.exact.get("value") is False and one.value is not None else ""
     full, empty = formats.bar(min(one.share or 0.0, 1.0), 12)
-    trend = "–" if one.growth_per_day is None else f"{one.growth_per_day:+,.1f}"
     when = f"{one.crosses_at:%Y-%m-%d}" if one.crosses_at is not None else reached(one)
     unit = one.unit if one.unit in MEASURED else ""
     cells = (
         ink((one.name, tone)), number("–" if one.value is None else about + figure(one.value, unit), tone),
         number(figure(one.line, unit)), number(formats.ratio(one.share), tone), ink((full, tone), (empty, "quiet")),
-        number(trend), ink(when),
+        number(pace(one)), ink(when),
     )  # fmt: skip
     moment = NEVER if one.crosses_at is None else one.crosses_at.timestamp()
     order = (

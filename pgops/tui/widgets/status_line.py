@@ -13,7 +13,7 @@ from pgops.tui.keymap import KEYS
 from pgops.tui.theme import ACCENT, INK, QUIET
 from pgops.tui.widgets.ink import Piece, ink
 
-ROOMS = ("overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "outgrow")
+ROOMS = ("overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow")
 
 
 def rooms(current: str, trail: str = "", *, brief: bool = False) -> Text:
