@@ -139,17 +139,17 @@ def _drop(name: str, act: ActionName) -> Choice:
 
 
 def _vacuum(snapshot: Snapshot) -> list[Choice]:
-    """Of the tables that live through most; the others have their command."""
-    tables = [f"pgops.{name}" for name in CHURNING]
+    """Of the tables of the queue, which live through most, and of those that are shown."""
+    tables = dict.fromkeys([*(f"pgops.{name}" for name in CHURNING), *(one.table for one in items(snapshot.tables))])
     return [
         Choice("tune: set all of them up for their churn again", Action("tune_queue_tables", "")),
-        *(Choice(f"vacuum {name}", Action("vacuum_table", name)) for name in tables),
+        *(Choice(f"vacuum {formats.clean(name, 90)}", Action("vacuum_table", name)) for name in tables),
         Choice("reset the counters of the database", Action("reset_stats", "")),
     ]
 
 
 def _mend_index(snapshot: Snapshot) -> list[Choice]:
-    """Of the same tables, and vector indexes that are not of a collection of ours."""
+    """Of the same tables, vector indexes that are not of a collection of ours, and those that never became valid."""
     theirs = [one.index for one in items(snapshot.vectors) if one.collection is None and one.index is not None]
     return [
         *(
@@ -159,8 +159,8 @@ def _mend_index(snapshot: Snapshot) -> list[Choice]:
         *(Choice(f"build {formats.clean(one, 60)} anew", Action("reindex_index", one)) for one in theirs),
         *(
             Choice(f"drop {formats.clean(one.index, 60)}, never valid", Action("drop_invalid_index", one.index))
-            for one in items(snapshot.vectors)
-            if one.index is not None and one.valid is False and not one.building
+            for one in items(snapshot.indexes)
+            if one.problem == "invalid"
         ),
     ]
 
