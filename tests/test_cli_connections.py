@@ -16,10 +16,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from snapshots_literal import BUSY, CALM, NO_SCHEMA
 from test_collector import role_dsn
 
-from pgops.cli.check import line, meant, perfdata, verdict
+from pgops.cli.check import meant
+from pgops.cli.checking import line, perfdata, verdict
 from pgops.ops.snapshot import ServerPart, Snapshot, Unavailable
 
-PLUGIN = re.compile(r"PGOPS (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+(\|(\w+=[\d.]+(s|ms)?(;[\d.]*){3,4} ?)+)?\n")
+PLUGIN = re.compile(
+    r"PGOPS (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+(\|(\w+=[\d.]+(s|ms|%|c|B)?(;[\d.:]*){0,4} ?)+)?\n([^|\n]+\n)*"
+)
 
 
 @pytest.fixture

@@ -128,6 +128,7 @@ def test_metrics_are_what_a_parser_reads(dsn: str, conn: object, free_port: int)
         until(lambda: metrics().get(("pgops_worker_jobs_total", "completed")) == 40)
         assert metrics()[("pgops_worker_handler_seconds_count", "")] == 40
         assert metrics()[("pgops_worker_jobs_claimed_total", "")] == 40
+        assert 1 <= metrics()[("pgops_worker_claims_total", "")] <= 40
         assert metrics()[("pgops_worker_jobs_running", "")] == 0
     finally:
         _, talk = stopped(process)

@@ -1,5 +1,6 @@
 """The outgrow ledger: what is noted of the load, today against each line, the trend, and the day a line is crossed."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,7 @@ from pgops.ops.snapshot import Snapshot, Unavailable
 from pgops.ops.snapshot_outgrow import NO_LEDGER, OutgrowLine, OutgrowPart
 from pgops.ops.thresholds import Thresholds
 from pgops.runtime.growth import note_growth
+from pgops.runtime.tidying import Tidying
 from pgops.services.cache import AsyncCache
 from pgops.services.events import AsyncEvents
 from pgops.services.queue import AsyncQueue
@@ -171,14 +173,14 @@ async def test_a_counter_that_goes_backwards_and_a_long_gap_tell_nothing(db: Asy
     assert seen["connections"] >= 1
 
 
-async def test_a_role_that_may_not_note_it_goes_on_tidying(db: AsyncPool) -> None:
-    from pgops.runtime.tidying import Tidying
-
+async def test_where_it_cannot_be_noted_the_rest_is_tidied(db: AsyncPool, caplog: pytest.LogCaptureFixture) -> None:
+    await AsyncCache(db).set("gone", b"x", ttl_s=0.01)
     await db.execute(b"drop table pgops.growth_look")
-    tidying = Tidying(db)
-    await tidying._note_growth()
-    assert not tidying._notes
-    await AsyncCache(db).purge_expired()
+    await asyncio.sleep(0.05)
+    with caplog.at_level("WARNING", "pgops.tidying"):
+        await Tidying(db).tidy()
+    assert "not tidied" in caplog.text
+    assert await db.one(b"select count(*) from pgops.cache_store") == (0,)
 
 
 async def a_minute_passes(db: AsyncPool) -> None:

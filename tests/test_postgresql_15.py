@@ -13,6 +13,7 @@ import pytest
 import this_server
 from dashboard_story import SMALL, screen, until
 from pgbouncer import requires
+from status_document import check
 
 from pgops.cli.app import run
 from pgops.config import Target
@@ -115,6 +116,7 @@ def test_every_command_of_vectors_is_refused_with_the_remedy(
 def test_the_status_names_the_remedy(fifteen: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
+    check(document)
     assert document["vectors"]["unavailable"]["remedy"] == REMEDY
     assert document["server"]["pgvector"] is None
     version = document["server"]["version_num"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import this_server
+from status_document import check, document_of
 
 from pgops import migrate
 from pgops.database import AsyncPool
@@ -120,3 +121,7 @@ async def test_a_standby_neither_listens_nor_publishes_nor_acts_and_says_so(serv
         ):  # fmt: skip
             with pytest.raises(RefusedError, match="is a standby"):
                 await actions.run(pg.db, action)
+        document = document_of(await collect(pg.db))
+    check(document)
+    assert document["server"]["in_recovery"] is True
+    assert document["cache"]["unavailable"]["remedy"] == "a standby has no unlogged tables: look at the primary"

@@ -11,6 +11,7 @@ from cli_call import Done, Run, caller
 from dashboard_story import SMALL, screen, until
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from status_document import check as check_status
 from test_cli import COMMANDS, EXAMPLES, QUICK, Example, check_envelope, planted, seed
 
 from pgops.config import Target
@@ -38,12 +39,11 @@ ROLES: dict[str, Sequence[str]] = {
     "all of it": (MONITOR, SCHEMA, TABLES),
 }
 LOOKS = {
-    "migrate", "grants", "status", "check", "queue list", "queue jobs", "queue show", "queue history",
-    "queue cron list", "queue cron next", "queue pgmq list", "queue pgmq metrics", "queue pgmq peek", "cache get",
-    "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find", "vector list",
-    "vector search", "outbox list", "outbox parked",
-    "outbox show", "outbox lag", "outbox events", "pubsub channels", "audit list", "audit ls", "audit show",
-    "sessions list", "locks list", "outgrow",
+    "migrate", "grants", "status", "check", "metrics", "advise", "queue list", "queue jobs", "queue show",
+    "queue history", "queue cron list", "queue cron next", "queue pgmq list", "queue pgmq metrics", "queue pgmq peek",
+    "cache get", "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find",
+    "vector list", "vector search", "outbox list", "outbox parked", "outbox show", "outbox lag", "outbox events",
+    "pubsub channels", "audit list", "audit ls", "audit show", "sessions list", "locks list", "outgrow",
 }  # fmt: skip
 ACTS = {
     "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",
@@ -167,8 +167,12 @@ def test_every_command_that_looks_answers_or_says_what_to_grant(dsn: str, plain:
             continue
         done = command(*example.argv, "--dsn", plain)
         assert "Traceback" not in done.err
-        if example.path in ("status", "check", "grants"):
-            assert done.code in (0, 1, 3), example.path
+        if example.path in ("status", "check", "grants", "metrics", "advise"):
+            assert done.code in (0, 1, 3) and done.out, example.path
+            if example.path == "status":
+                check_status(done.document)
+            if example.path == "advise":
+                assert sees_all or "remedy: `grant pg_monitor to" in done.out
             continue
         may = {"sessions list": sees_all, "locks list": sees_all, "queue list": reads or reads_pgmq}
         if not may.get(example.path, reads_pgmq if example.path.startswith("queue pgmq ") else reads):
@@ -190,19 +194,27 @@ ROOMS = {
 
 
 @pytest.mark.slow
-async def test_every_room_opens_and_says_what_to_grant(plain: str) -> None:
-    gone = missing(await snapshot_of(plain))
-    app = PgopsApp(LiveSource(Target(plain, "test")))
-    async with app.run_test(size=SMALL, notifications=True) as pilot:
-        await until(pilot, lambda: "● live" in screen(pilot))
-        for key, (part, its_acts) in ROOMS.items():
-            await pilot.press(key)
-            if part in gone:
-                await until(pilot, lambda: "grant " in screen(pilot))
-            for act in its_acts:
-                await pilot.press(act, "escape")
-            await pilot.press("enter", "escape")
-        await until(pilot, lambda: "● live" in screen(pilot))
+async def test_every_room_says_what_to_grant_and_opens_once_it_is_granted(dsn: str, seeded: str) -> None:
+    """One dashboard while a role that may only connect is given more and more. A room shows its own part, so each is
+    opened without it and with it; the sessions' with pg_monitor alone too."""
+    with role(dsn) as mine:
+        app = PgopsApp(LiveSource(Target(mine, "test")))
+        async with app.run_test(size=SMALL, notifications=True) as pilot:
+            await until(pilot, lambda: "● live" in screen(pilot))
+            for granted, rooms in (((), ROOMS), ((MONITOR,), "41"), ((SCHEMA, TABLES), ROOMS)):
+                for grant in granted:
+                    run_as_owner(dsn, sql.SQL(grant).format(sql.Identifier(name_of(mine))).as_string(None))
+                gone = missing(await snapshot_of(mine))
+                await pilot.press("ctrl+r")
+                for key in rooms:
+                    part, its_acts = ROOMS[key]
+                    await pilot.press(key)
+                    await until(pilot, lambda p=part, g=gone: ("grant " in screen(pilot)) is (p in g) or not p)
+                    for act in its_acts:
+                        await pilot.press(act, "escape")
+                    await pilot.press("enter", "escape")
+                await until(pilot, lambda: "● live" in screen(pilot))
+        assert set(gone) <= {"pgmq"}
 
 
 async def test_who_may_not_read_pgmq_sees_ours_and_what_to_grant(dsn: str, seeded: str) -> None:

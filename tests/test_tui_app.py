@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, screen, until
-from snapshots_literal import BUSY, CALM, EMPTY, HOSTILE, JOBS, NO_SCHEMA, LiteralSource, job, queue
+from snapshots_literal import BUSY, CALM, EMPTY, FINDINGS, HOSTILE, JOBS, NO_SCHEMA, LiteralSource, job, queue
 from textual.widgets import Input, Static
 
 from pgops.errors import RefusedError, UnreachableError
 from pgops.ops.actions import Action, ActionName
+from pgops.ops.snapshot import Finding
 from pgops.services.models import DeadMatch
 from pgops.tui.app import PgopsApp
 from pgops.tui.keymap import GROUPS, KEYS
@@ -17,6 +18,7 @@ from pgops.tui.screens.finding import FindingNote
 from pgops.tui.screens.help import Help, all_keys
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.jobs import JobsRoom, dead_match
+from pgops.tui.screens.overview import headline
 from pgops.tui.widgets.ledger import Ledger
 
 SIZES = pytest.mark.parametrize(
@@ -61,6 +63,19 @@ async def test_nothing_wrong_is_calm() -> None:
         assert "✓ nothing needs a human" in seen
         assert "stuck 0  dead 0" in seen
         assert "◆ stuck" not in seen
+
+
+@pytest.mark.parametrize(
+    ("findings", "told"),
+    [
+        ((), "✓ nothing needs a human"),
+        (FINDINGS[2:], "✓ nothing needs a human · 1 to know"),
+        (FINDINGS[:2], "needs a human · 2"),
+        (FINDINGS, "needs a human · 2 · 1 to know"),
+    ],
+)
+def test_what_is_only_to_know_needs_nobody(findings: tuple[Finding, ...], told: str) -> None:
+    assert headline(replace(CALM, findings=findings)) == told
 
 
 @SIZES

@@ -14,7 +14,7 @@ from pgops.errors import NotFoundError, PgopsError, RefusedError, UsageError
 from pgops.ops import audit, keeping, undoing
 from pgops.ops.actions import Action, Result, preview, run
 from pgops.ops.acts_tuning import TUNED
-from pgops.runtime.maintenance import Maintenance
+from pgops.runtime.tidying import Tidying
 from pgops.services.models import DeadMatch, FailedJob
 from pgops.services.queue import AsyncQueue
 
@@ -349,9 +349,7 @@ async def test_what_was_kept_goes_when_its_time_is_over(db: AsyncPool, ids: dict
         b"update pgops.audit set undo_until = statement_timestamp() - interval '1 s', "
         b"started_at = started_at - interval '7 days' where id = %s", [old.audit_id],
     )  # fmt: skip
-    maintenance = Maintenance(db, ["email"])
-    maintenance._due = dict.fromkeys(maintenance._due, 0.0)
-    await maintenance.tick(AsyncQueue(db))
+    await Tidying(db).tidy()
     assert await db.all(b"select distinct audit_id from pgops.audit_undo") == [(young.audit_id,)]
     assert "for 7 days" in (await undoing.show(db, str(old.audit_id))).refused
     assert (await undo(db, young)).changed == 1

@@ -19,10 +19,11 @@ from pgops.version import __version__
 
 # What stands first on a command line, and the module that brings it.
 ROOMS = {
-    "migrate": "schema", "grants": "grants", "status": "status", "check": "check", "demo": "demo", "bench": "bench",
-    "server": "server", "queue": "queue", "cache": "cache", "limit": "limit", "kv": "kv", "doc": "doc",
-    "vector": "vector", "outbox": "outbox", "pubsub": "pubsub", "audit": "audit", "sessions": "sessions",
-    "locks": "sessions", "outgrow": "outgrow", "table": "table", "index": "index",
+    "migrate": "schema", "grants": "grants", "status": "status", "check": "check", "metrics": "metrics",
+    "advise": "advise", "demo": "demo", "bench": "bench", "server": "server", "queue": "queue", "cache": "cache",
+    "limit": "limit", "kv": "kv", "doc": "doc", "vector": "vector", "outbox": "outbox", "pubsub": "pubsub",
+    "audit": "audit", "sessions": "sessions", "locks": "sessions", "outgrow": "outgrow", "table": "table",
+    "index": "index",
 }  # fmt: skip
 
 

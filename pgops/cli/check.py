@@ -1,11 +1,11 @@
-"""`pgops check`: one line for a monitoring system, in the form of the monitoring plugins.
+"""`pgops check`: how it is, for a monitoring system, in the form of the monitoring plugins (checking.py).
 
 The rule: exit 0 is ok, 1 warning, 2 critical, 3 unknown; any error at all is unknown, and what a person would read on
 stderr stands in the line, because a monitoring system reads nothing else. It never starts the server it looks at.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,13 +14,10 @@ from pgops.cli import endings, output
 from pgops.cli.command import command
 from pgops.cli.context import Cli
 from pgops.config import Target, redact
-from pgops.errors import PgopsError, UnavailableError, UnreachableError, UsageError
+from pgops.errors import PgopsError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from pgops.ops.snapshot import Snapshot
-
-STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
-UNKNOWN = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -34,8 +31,16 @@ def _ending(error: BaseException, cli: Cli) -> int:
 async def check(
     cli: Cli,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Then it is unknown.")] = 10.0,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="LIST", help="Of these alone: subsystems or codes, as in queue,outbox.lag."),
+    ] = None,
+    ignore: Annotated[str | None, typer.Option("--ignore", metavar="LIST", help="And of none of these.")] = None,
 ) -> None:
-    """One line for a monitoring system: exit 0 ok, 1 warning, 2 critical, 3 unknown and any error."""
+    """For a monitoring system, the worst in a line: exit 0 ok, 1 warning, 2 critical, 3 unknown and any error."""
+    from pgops.cli import checking
+
+    of = checking.choice(only, ignore)
     if not 0.1 <= timeout <= 600:
         raise UsageError(f"a timeout is 0.1 to 600 seconds, not {timeout:g}", "leave it out for 10")
     try:
@@ -43,26 +48,24 @@ async def check(
             snapshot = await _observed(cli)
     except TimeoutError:
         raise UnreachableError(f"no answer within {timeout:g} s") from None
-    code, message = verdict(snapshot)
-    data = perfdata(snapshot)
+    code, message = checking.verdict(snapshot, of)
+    data, findings, gone = checking.perfdata(snapshot), checking.counted(snapshot, of), checking.unseen(snapshot, of)
     if cli.json:
+        left_out = len(snapshot.findings) - len(findings)
         cli.document(
-            {"status": STATES[code], "exit_code": code, "message": message, "perfdata": data,
-             "findings": snapshot.findings}
+            {"status": checking.STATES[code], "exit_code": code, "message": message, "perfdata": data,
+             "findings": findings, "unseen": gone, "left_out": left_out}
         )  # fmt: skip
     else:
-        output.say(line(code, message, data))
+        below = checking.more(findings, gone[1:] if code == checking.UNKNOWN else gone)
+        output.say("\n".join([checking.line(code, message, data), *below]))
     raise typer.Exit(code)
 
 
 async def _observed(cli: Cli) -> "Snapshot":
     from pgops.ops.collector import collect
 
-    if cli.target.embedded:
-        from pgops.server import Server
-
-        if not Server().status().running:
-            raise UnavailableError("the embedded server does not run", "pgops server start, or name a database")
+    cli.require_running()
     async with cli.database(schema=False, quiet=True) as db:
         return await collect(db, cli.target.display)
 
@@ -80,6 +83,8 @@ def meant(argv: Sequence[str]) -> bool:
 
 def failed(error: BaseException, *, as_json: bool, target: Target | None) -> int:
     """Say that nothing is known, and why; the exit code."""
+    from pgops.cli.checking import STATES, UNKNOWN, line
+
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     said = str(error) or type(error).__name__
@@ -101,69 +106,3 @@ def failed(error: BaseException, *, as_json: bool, target: Target | None) -> int
     except OSError:
         endings.forget_stdout()
     return UNKNOWN
-
-
-def verdict(snapshot: "Snapshot") -> tuple[int, str]:
-    """The exit code and what to say: the worst finding; unknown where nothing is wrong but not all could be seen."""
-    for code, severity in ((2, "critical"), (1, "warning")):
-        worst = [one for one in snapshot.findings if one.severity == severity]
-        if worst:
-            others = len([one for one in snapshot.findings if one.severity != "info"]) - 1
-            more = f"; {others} more" if others else ""
-            return code, f"{worst[0].title} ({worst[0].evidence}){more}"
-    if unseen := _unseen(snapshot):
-        return UNKNOWN, unseen
-    return 0, "nothing needs a human"
-
-
-def _unseen(snapshot: "Snapshot") -> str:
-    """The first part that could not be had. A standby never has the cache: its tables are not logged; a database
-    without pgvector has no vectors, and nobody misses them."""
-    from pgops.ops.snapshot import Unavailable
-
-    server = snapshot.server
-    never = set[str]()
-    if not isinstance(server, Unavailable):
-        never = {name for name, is_so in (("cache", server.in_recovery), ("vectors", not server.pgvector)) if is_so}
-    for name in ("server", "sessions", "locks", "queues", "workers", "outbox", "cache", "vectors"):
-        part = getattr(snapshot, name)
-        if isinstance(part, Unavailable) and name not in never:
-            return f"{name}: {part.reason} ({part.remedy})"
-    return ""
-
-
-def perfdata(snapshot: "Snapshot") -> dict[str, str]:
-    """Label -> value;warning;critical;min;max. What is unknown is left out."""
-    from pgops.ops.findings import Thresholds
-    from pgops.ops.snapshot import Unavailable, items
-
-    lines = Thresholds()
-    found: dict[str, str] = {}
-    sessions = snapshot.sessions
-    if not isinstance(sessions, Unavailable):
-        warning, critical = (
-            int(sessions.max * share) for share in (lines.connections_warning, lines.connections_critical)
-        )
-        found["connections"] = f"{sessions.total};{warning};{critical};0;{sessions.max}"
-    if not isinstance(snapshot.locks, Unavailable):
-        waited = max((one.waited_s or 0.0 for one in snapshot.locks), default=0.0)
-        found["blocked"] = f"{len([one for one in snapshot.locks if one.blocked_by])};;;0"
-        found["blocked_longest"] = f"{waited:.3f}s;{lines.blocked_warning_s:g};{lines.blocked_critical_s:g};0"
-    if not isinstance(snapshot.queues, Unavailable):
-        queues = items(snapshot.queues)
-        for name in ("available", "running", "stuck", "dead"):
-            found[f"jobs_{name}"] = f"{sum(getattr(one, name) for one in queues)};;;0"
-        oldest = max((one.oldest_age_s or 0.0 for one in queues), default=0.0)
-        found["jobs_oldest"] = f"{oldest:.3f}s;{lines.ready_age_warning_s:g};{lines.ready_age_critical_s:g};0"
-    if not isinstance(snapshot.outbox, Unavailable):
-        lag = max((one.lag_s or 0.0 for one in snapshot.outbox), default=0.0)
-        found["outbox_lag"] = f"{lag:.3f}s;{lines.lag_warning_s:g};{lines.lag_critical_s:g};0"
-    found["observed_in"] = f"{snapshot.cost.duration_ms:.3f}ms;;;0"
-    return found
-
-
-def line(code: int, message: str, data: Mapping[str, str]) -> str:
-    """The plugin's one line; a bar would begin the figures."""
-    said = " ".join(output.harmless(message).replace("|", "/").split())
-    figures = " ".join(f"{label}={value}" for label, value in data.items())
-    return f"PGOPS {STATES[code]} - {said}" + (f"|{figures}" if figures else "")

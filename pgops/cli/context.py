@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pgops.cli import output, tables
 from pgops.config import resolve_target
+from pgops.errors import UnavailableError
 
 if TYPE_CHECKING:
     from pgops.database import AsyncPool
@@ -47,6 +48,15 @@ class Cli:
                 if schema:
                     await migrate.require(db)
                 yield db
+
+    def require_running(self) -> None:
+        """For who only looks, and starts nothing. Raises UnavailableError where the target is the embedded server and
+        it does not run."""
+        if self.target.embedded:
+            from pgops.server import Server
+
+            if not Server().status().running:
+                raise UnavailableError("the embedded server does not run", "pgops server start, or name a database")
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator["AsyncPgops"]:

@@ -1,4 +1,4 @@
-"""Payloads from the command line: one JSON value from an argument, or JSON lines from stdin; and moments.
+"""What the command line is given: a JSON value from an argument, or JSON lines from stdin; moments; lists of words.
 
 The rule: what is no JSON is told with its position, and stdin never keeps ctrl-c from working.
 """
@@ -6,12 +6,16 @@ The rule: what is no JSON is told with its position, and stdin never keeps ctrl-
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from typing import TypeVar
 
 from pgops.cli.context import interruptible
 from pgops.errors import UsageError
 from pgops.services.models import JsonValue
+
+Word = TypeVar("Word", bound=str)
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -72,3 +76,15 @@ def _decode(text: str, what: str) -> JsonValue:
 
 def _refuse(name: str) -> JsonValue:
     raise UsageError(f"{name} is not JSON", "use a number or null")
+
+
+def chosen(given: str, known: Collection[Word], what: str) -> list[Word]:
+    """Words of a list with commas, each of them known. Raises UsageError with what is near one that is not."""
+    by_name = {str(word): word for word in known}
+    words = [word.strip() for word in given.split(",") if word.strip()]
+    for word in words or [given]:
+        if word not in by_name:
+            near = get_close_matches(word, by_name, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(by_name)}"
+            raise UsageError(f"there is no {what} {word!r}", hint)
+    return [by_name[word] for word in dict.fromkeys(words)]

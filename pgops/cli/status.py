@@ -3,11 +3,12 @@
 import asyncio
 import sys
 from dataclasses import fields
+from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgops.cli import report
+from pgops.cli import output, report
 from pgops.cli.command import command
 from pgops.cli.context import Cli
 from pgops.errors import UsageError
@@ -27,11 +28,14 @@ async def status(
     cli: Cli,
     seconds: Annotated[float, typer.Argument(help="With --watch: how often.", metavar="[SECONDS]")] = 2.0,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until ctrl-c; with --json one line each.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of the document, and end.")] = False,
 ) -> None:
     """Server, queues, workers, outbox, cache, documents and vectors, and what needs a human."""
     if not 0.1 <= seconds <= 3600:
         raise UsageError(f"an interval is 0.1 to 3,600 seconds, not {seconds:g}", "leave it out for 2")
-    if watch:
+    if schema:
+        output.say(files("pgops.ops").joinpath("status.schema.json").read_text("utf-8").rstrip())
+    elif watch:
         await _watch(cli, seconds)
     else:
         await once(cli)
@@ -61,7 +65,11 @@ async def _watch(cli: Cli, seconds: float) -> None:
 def show(cli: Cli, snapshot: "Snapshot", *, one_line: bool = False) -> None:
     """Print a snapshot: the document of the contract, or tables."""
     if cli.json:
-        body = {part.name: getattr(snapshot, part.name) for part in fields(snapshot) if part.name != "target"}
-        cli.document(body, one_line=one_line)
+        cli.document(body(snapshot), one_line=one_line)
         return
     report.show(snapshot)
+
+
+def body(snapshot: "Snapshot") -> dict[str, object]:
+    """What status.schema.json describes, without the envelope, which has the target."""
+    return {part.name: getattr(snapshot, part.name) for part in fields(snapshot) if part.name != "target"}

@@ -9,10 +9,12 @@ vector_parts.py, pgmq.py  the same for vector indexes, and for queues of pgmq
 server_parts.py the same for what PostgreSQL itself suffers from; server_parts.sql its statements
 rates.py       what two snapshots say together
 findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; pure
-rules_*.py     its rules, by subsystem; thresholds.py the lines they draw
+rules_*.py     its rules, by subsystem; thresholds.py the lines they draw; finding_codes.py all codes
 minors.py      what is known of PostgreSQL's minor releases
 actions*.py    Action -> preview -> run -> Result; the same from key and from command
 previews*.py   what an Action would hit; backends.py: one backend, and whether it may be hit
+meters*.py     a Snapshot as Prometheus counts, pure; exposition.py: as text, and behind an endpoint
+advice*.py     a Snapshot as Markdown for a ticket, pure; markdown.py: data in it, never as markup
 grants.py      what a role needs to look and to act, as SQL; grants.sql its statements
 acts_*.py      the same for tables and indexes of the database, preview and run together; relations.py: which one is
                meant, and who may; table_acts.sql their statements

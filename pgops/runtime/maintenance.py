@@ -79,7 +79,6 @@ class Maintenance:
         if net:
             await leases.forget_lost_workers()
             await leases.trim_history()
-            await leases.forget_undo()
             took_s = monotonic() - began
             self._due["net"] = monotonic() + min(max(NET_EVERY_S, took_s / NET_SHARE), NET_AT_LEAST_EVERY_S)
         if (second := int(time())) != self._ticked:

@@ -33,6 +33,8 @@ class WorkerCollector:
         stats = self._worker.stats
         claimed = CounterMetricFamily("pgops_worker_jobs_claimed", "Jobs claimed by this worker.")
         claimed.add_metric([], stats.claimed)
+        batches = CounterMetricFamily("pgops_worker_claims", "Claims that got jobs; jobs claimed by these is a batch.")
+        batches.add_metric([], stats.batches)
         ended = CounterMetricFamily("pgops_worker_jobs", "Jobs that ended here, by how.", labels=["outcome"])
         for outcome in OUTCOMES:
             ended.add_metric([outcome], getattr(stats, outcome))
@@ -40,7 +42,7 @@ class WorkerCollector:
         running.add_metric([], self._worker.running)
         waiting = GaugeMetricFamily("pgops_worker_jobs_prefetched", "Jobs claimed and not started.")
         waiting.add_metric([], self._worker.prefetched)
-        return [claimed, ended, running, waiting]
+        return [claimed, batches, ended, running, waiting]
 
 
 @contextmanager

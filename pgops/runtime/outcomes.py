@@ -22,9 +22,10 @@ MAX_RESULTS_BYTES = 8_000_000
 
 @dataclass(slots=True)
 class Stats:
-    """What a worker has done since it started."""
+    """What a worker has done since it started; `batches` are the claims that got anything."""
 
     claimed: int = 0
+    batches: int = 0
     completed: int = 0
     retried: int = 0
     dead: int = 0
@@ -84,6 +85,7 @@ class Outcomes:
         ids = {job.id for job in claim.jobs}
         self.batches[claim.token] = HeldBatch(claim.queue, claim.token, ids, monotonic())
         self.stats.claimed += len(ids)
+        self.stats.batches += 1
 
     def lapsed(self, job: Job) -> bool:
         """Whether its lease has run out before it was started: the worker stood still. It is handed back then, unless

@@ -5,6 +5,7 @@ from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
+from pgops.ops.advice import advise
 from pgops.ops.snapshot import items
 from pgops.tui import formats
 from pgops.tui.keymap import KEYS
@@ -25,6 +26,7 @@ CRON_ACTS = {
     "hold_cron": "Pause or resume a recurring job…", "run_cron": "Run a recurring job now…",
     "remove_cron": "Remove a recurring job…",
 }  # fmt: skip
+ADVICE = "Advise: copy as Markdown"
 Entry = tuple[str, str, Callable[[], object]]
 
 
@@ -47,6 +49,7 @@ class Palette(Provider):
         entries = list(here.values())
         if isinstance(self.screen, Room):
             helm = self.screen.helm
+            entries.append((ADVICE, "Findings and state, for a ticket", partial(self._advise, helm)))
             entries += [entry for id, entry in self._elsewhere(helm).items() if id not in here]
             entries += self._by_name(helm)
         return entries
@@ -96,6 +99,13 @@ class Palette(Provider):
             name = f"Documents: {formats.clean(one.name)}"
             entries.append((name, "Its indexes", partial(self._collection, helm, one.name)))
         return entries
+
+    def _advise(self, helm: Helm) -> None:
+        if (snapshot := helm.now_view.snapshot) is None:
+            self.app.notify("Nothing has been seen yet.", timeout=4)
+            return
+        self.app.copy_to_clipboard(advise(snapshot))
+        self.app.notify("Findings and state, as Markdown", title="Copied", markup=False, timeout=4)
 
     async def _jobs(self, helm: Helm, queue: str) -> None:
         await self.app.switch_mode("queues")

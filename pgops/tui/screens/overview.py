@@ -73,13 +73,17 @@ def outbox_line(one: OutboxSubscription) -> Line:
 
 
 def headline(snapshot: Snapshot) -> str:
-    """What stands over the findings. Silence about what cannot be seen is no good news."""
-    if snapshot.findings:
-        return f"needs a human · {len(snapshot.findings)}"
+    """What stands over the findings. Silence about what cannot be seen is no good news; what is only to know needs
+    nobody."""
+    urgent = sum(one.severity != "info" for one in snapshot.findings)
+    to_know = len(snapshot.findings) - urgent
+    more = f" · {to_know} to know" if to_know else ""
+    if urgent:
+        return f"needs a human · {urgent}{more}"
     parts = (snapshot.queues, snapshot.outbox, snapshot.cache, snapshot.sessions)
     if any(isinstance(part, Unavailable) for part in parts):
-        return "◌ nothing found, but not all could be seen"
-    return "✓ nothing needs a human"
+        return f"◌ nothing urgent found, but not all could be seen{more}"
+    return f"✓ nothing needs a human{more}"
 
 
 class OverviewRoom(Room):
