@@ -38,10 +38,11 @@ from pgops.tui.screens.ask import Choose, Question
 
 Seed = Callable[[AsyncPgops], Awaitable[object]]
 Databases = Callable[[], str]
-# What differs though the same was done: ages, sizes of indexes, how long it took, a session's process and its database.
+# What differs though the same was done: ages, sizes of indexes, how long it took, a session's process and its database,
+# how much of the disk is free, and what the counters have been told so far.
 PASSING = re.compile(
     r"\b\d+(\.\d+)? (s|min|h)\b|\b[\d,]+ bytes|\d{4}-\d\d-\d\d[ T][\d:.+]+|(?<=pid )\d+|(?<=session )\d+"
-    r"|\bpid = \d+|pgops_parity_\d+_\d+"
+    r"|\bpid = \d+|pgops_parity_\d+_\d+|[\d.]+ \w?B are free|[\d,]+ (dead )?(row|one)s?\b|(?<=\"dead_before\": )\d+"
 )
 
 
