@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pgops.errors import NotFoundError, PgopsError
 from pgops.ops.actions import Action, Preview, Result
+from pgops.ops.audit import AuditRow
 from pgops.ops.snapshot import (
     CachePart,
     Cost,
@@ -27,6 +28,7 @@ from pgops.ops.snapshot import (
     items,
 )
 from pgops.ops.snapshot_jobs import JobChain, Queue, StuckJob, Worker
+from pgops.ops.undoing import Kept, Trail
 from pgops.services.models import (
     CacheNamespace,
     ChannelListener,
@@ -449,6 +451,25 @@ UNPROBED = PubsubProbe(
     ),
 )  # fmt: skip
 
+ACTS = (
+    AuditRow(
+        12, NOW - timedelta(minutes=2), NOW - timedelta(minutes=2), "ann", "pgops dashboard", "requeue_dead", "email",
+        "done", 41, 41, {}, NOW + timedelta(days=7),
+    ),
+    AuditRow(
+        11, NOW - timedelta(hours=2), NOW - timedelta(hours=1), "bob", "pgops cli", "vacuum_table", "pgops.job_dead",
+        "done", 1, 1, {"dead_before": 1200, "dead_after": 0},
+    ),
+    AuditRow(
+        10, NOW - timedelta(hours=3), NOW - timedelta(hours=3), "eve", "pgops cli", "discard_dead", "email", "done", 3,
+        3, {}, NOW + timedelta(days=7), 13,
+    ),
+    AuditRow(
+        9, NOW - timedelta(days=1), None, "bob", "pgops cli", "reindex_index", "orders_pkey", "interrupted", 1, 0, {},
+    ),
+)  # fmt: skip
+KEPT = Kept("job_dead", {"id": 90_100, "payload": {"to": "a@example.org"}}, {})
+
 
 class LiteralSource:
     """A Source that gives what it was given, and notes what is asked of it. An error in its script is raised."""
@@ -468,6 +489,8 @@ class LiteralSource:
         self.subscription_held = SUBSCRIBED
         self.crons_held = CRONS
         self.messages_held = MESSAGES
+        self.acts_held = ACTS
+        self.undoable = False
         self.fails: PgopsError | None = None
         self.probed: list[str | None] = []
         self.probe_gives = PROBED
@@ -494,7 +517,8 @@ class LiteralSource:
             raise self.fails
         if action.name == "search":
             return Result(action, len(MATCHES), 0, None, False, f"{len(MATCHES)} rows like {action.query!r}", MATCHES)
-        return Result(action, self.matched, self.matched, 12, False, f"{self.matched} jobs of {action.target} requeued")
+        said = f"{self.matched} jobs of {action.target} requeued"
+        return Result(action, self.matched, self.matched, 12, False, said, undoable=self.undoable)
 
     async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
         return [one for one in self.jobs_held if state in (None, one.state)][:limit]
@@ -528,6 +552,18 @@ class LiteralSource:
         if self.fails is not None:
             raise self.fails
         return self.crons_held
+
+    async def acts(self, limit: int) -> tuple[AuditRow, ...]:
+        if self.fails is not None:
+            raise self.fails
+        return self.acts_held[:limit]
+
+    async def trail(self, act: int) -> Trail:
+        for one in self.acts_held:
+            if one.id == act:
+                refused = "" if one.undoable else f"act {act} cannot be undone"
+                return Trail(one, (KEPT,) if one.undoable else (), refused, "", "")
+        raise NotFoundError(f"there is no act {act}")
 
     async def probe(self, channel: str | None) -> PubsubProbe:
         self.probed.append(channel)

@@ -106,6 +106,21 @@ def shared(shared_dsn: str, command: Run, monkeypatch: pytest.MonkeyPatch) -> Ru
 AGAIN = b"""insert into pgops.job_available (queue, seq, payload) select 'email', 1, '{"to": "a@example.org"}'
 where not exists (select from pgops.job_queue where queue = 'email' and id = 1)"""
 
+# Act 1 has resumed a queue, which can be undone.
+ACTED = (
+    b"insert into pgops.audit (action, target, status) select 'pause', 'email', 'done' "
+    b"where not exists (select from pgops.audit where id = 1)",
+    b"update pgops.audit set action = 'resume', status = 'done', matched = 1, changed = 1, undone_by = null, "
+    b"undo_until = statement_timestamp() + interval '7 days' where id = 1",
+    b"delete from pgops.audit_undo where audit_id = 1",
+    b"insert into pgops.audit_undo select 1, 1, 'queues', to_jsonb(q) || '{\"paused\": true}', to_jsonb(q) "
+    b"from pgops.queues q where queue = 'email'",
+)
+HALF_BUILT = (
+    b"create index if not exists half_built on pgops.job_dead (kind)",
+    b"update pg_index set indisvalid = false where indexrelid = 'pgops.half_built'::regclass",
+)
+
 
 def seed(dsn: str, path: str = "") -> None:
     """What the examples speak of, whatever the one before has left: jobs in `email` of which 1 waits and 2 is dead,
@@ -133,6 +148,10 @@ async def planted(dsn: str, path: str = "") -> None:
         await pg.limits.reset("login:ann")
         await pg.limits.hit("login:ann", 1_000, 600)
         await pg.events.subscribe("billing", topics=["orders"], start="beginning")
+        for statement in ACTED if path.startswith(("audit ", "queue pgmq")) else ():
+            await pg.db.execute(statement)
+        for statement in HALF_BUILT if path == "index drop-invalid" else ():
+            await pg.db.execute(statement)
         await _seed_documents(pg, path)
         if this_server.has_pgvector() or path.startswith("vector "):
             await _seed_vectors(pg, path)

@@ -29,6 +29,7 @@ TABLES = {
     "0006_documents": ["collections"],
     "0007_vectors": ["vector_collections"],
     "0008_event_log": ["event_home", "event_retention", "parked_keys"],
+    "0009_undo": ["audit_undo"],
     "0010_judge": ["limit_stats", "recall_before"],
     "0011_growth": ["growth"],
 }

@@ -1,6 +1,7 @@
 """One act, two ways: by its key in the dashboard and by its command. Both look alike before, and leave the same trail.
 
-Each way has a database of its own with the same in it. Who did it and when may differ, nothing else.
+Each way of each act has a database of its own with the same in it. Who did it and when may differ, nothing else. What
+is dear is to open a dashboard: all acts that begin in one room share it, and it is led from one database to the next.
 """
 
 import asyncio
@@ -10,20 +11,22 @@ import re
 import shlex
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any, get_args
 
 import psycopg
 import pytest
 from cli_call import Run, caller
-from dashboard_story import USUAL, Story, screen, until
+from dashboard_story import SMALL, Story, screen, until
 from pgmq import get_embedded_install_sql
 from psycopg.conninfo import make_conninfo
+from test_cli import HALF_BUILT
 from textual.widgets import OptionList
 
 from pgops.config import Target
-from pgops.ops.actions import Action, ActionName, Preview, Result
+from pgops.ops.actions import Action, ActionName, Preview, Result, run
+from pgops.ops.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
 from pgops.services.document_query import index_name
 from pgops.services.embedders import HashingEmbedder
@@ -34,22 +37,26 @@ from pgops.tui.live import LiveSource
 from pgops.tui.screens.ask import Choose, Question
 
 Seed = Callable[[AsyncPgops], Awaitable[object]]
-# What differs though the same was done: ages, sizes of indexes, how long it took, a session's process and its database.
+Databases = Callable[[], str]
+# What differs though the same was done: ages, sizes of indexes, how long it took, a session's process and its database,
+# how much of the disk is free, and what the counters have been told so far.
 PASSING = re.compile(
     r"\b\d+(\.\d+)? (s|min|h)\b|\b[\d,]+ bytes|\d{4}-\d\d-\d\d[ T][\d:.+]+|(?<=pid )\d+|(?<=session )\d+"
-    r"|\bpid = \d+|pgops_parity_\d+_\d+"
+    r"|\bpid = \d+|pgops_parity_\d+_\d+|[\d.]+ \w?B are free|[\d,]+ (dead )?(row|one)s?\b|(?<=\"dead_before\": )\d+"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
     """How an act is done: what must be there, the keys up to its question, which of several it is asked about, and the
-    command line. PID stands for the process of a session that waits to be hit."""
+    command line. PID stands for the process of a session that waits to be hit. What has no key of its own is asked
+    about as a finding's remedy is: as an `action`."""
 
     seed: Seed
     keys: str
     command: str
     choice: str = ""
+    action: Action | None = None
 
 
 async def stuck(pg: AsyncPgops) -> None:
@@ -149,6 +156,20 @@ async def paused_nightly(pg: AsyncPgops) -> None:
     await pg.queue.cron.pause("nightly")
 
 
+async def half_built(pg: AsyncPgops) -> None:
+    for statement in HALF_BUILT:
+        await pg.db.execute(statement)
+
+
+async def untuned(pg: AsyncPgops) -> None:
+    await pg.db.execute(b"alter table pgops.queues set (fillfactor = 90)")
+
+
+async def discarded(pg: AsyncPgops) -> None:
+    await dead(pg)
+    await run(pg.db, Action("discard_dead", "email"))
+
+
 async def messages(pg: AsyncPgops) -> None:
     """In pgmq: three that wait, of which two were read too often, and one that died of it."""
     async with pg.db.lend() as conn:
@@ -207,6 +228,14 @@ WAYS: dict[ActionName, Way] = {
     ),
     "outbox_purge": Way(old, "5 X", "pgops outbox purge", "let old"),
     "outbox_rebase": Way(restored, "5 X", "pgops outbox rebase", "after a restore"),
+    "vacuum_table": Way(dead, "2 V", "pgops table vacuum pgops.job_dead", "vacuum pgops.job_dead"),
+    "reindex_index": Way(dead, "2 I", "pgops index reindex pgops.job_dead_died_at", "build pgops.job_dead_died_at"),
+    "drop_invalid_index": Way(
+        half_built, "", "pgops index drop-invalid half_built", action=Action("drop_invalid_index", "half_built")
+    ),
+    "tune_queue_tables": Way(untuned, "2 V", "pgops table tune", "tune"),
+    "reset_stats": Way(dead, "2 V", "pgops table reset-stats", "reset"),
+    "undo": Way(discarded, "2 u U", "pgops audit undo 1"),
 }
 # What is new has to be typed: by its command alone.
 TYPED = {"cron_add"}
@@ -216,27 +245,54 @@ def test_every_act_has_its_two_ways() -> None:
     assert list(WAYS) == [name for name in get_args(ActionName) if name not in TYPED]
 
 
+AT_ONCE = 8
+
+
+def shares() -> Iterator[list[ActionName]]:
+    """Acts that begin in one room, as many as one dashboard is led through."""
+    for room in sorted({way.keys[:1] for way in WAYS.values()}):
+        names = [name for name, way in WAYS.items() if way.keys[:1] == room]
+        yield from (names[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WAYS)
-def test_an_act_is_the_same_by_key_and_by_command(name: ActionName, two: tuple[str, str], pgops: Run) -> None:
-    way, (first, second) = WAYS[name], two
-    for dsn in two:
-        asyncio.run(seed(dsn, way))
-    with victim(first) as pid:
-        source = asyncio.run(by_key(first, way, pid))
-    (ran,) = source.ran
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("names", shares(), ids="-".join)
+def test_an_act_is_the_same_by_key_and_by_command(names: list[ActionName], databases: Databases, pgops: Run) -> None:
+    pairs = {name: (databases(), databases()) for name in names}
+    sources = asyncio.run(by_keys(pairs))
+    for name in names:
+        with about(name):
+            check_command(name, pairs[name], sources[name], pgops)
+
+
+def check_command(name: ActionName, pair: tuple[str, str], watched: "Watch", pgops: Run) -> None:
+    """The command sees before what the dashboard saw, and leaves the same trail."""
+    way, (first, second) = WAYS[name], pair
+    (ran,) = watched.ran
     with victim(second) as pid:
         shown = re.sub(r" \d+$", f" {pid}", act_command(ran)) if "PID" in way.command else act_command(ran)
         for line in {way.command.replace("PID", str(pid)), shown}:
             look = pgops(*shlex.split(line)[1:], "--dry-run", "--json", "--dsn", second)
             assert look.code == 0, look.err
-            if source.previewed:
-                assert alike(look.document) == alike(asdict(source.previewed[-1])), line
+            if watched.previewed:
+                assert alike(look.document) == alike(asdict(watched.previewed[-1])), line
         done = pgops(*shlex.split(way.command.replace("PID", str(pid)))[1:], "--yes", "--json", "--dsn", second)
         assert done.code == 0, done.err
-    assert trail(second) == trail(first)
-    assert [row[0] for row in trail(first)] == [name] == [done.document["action"]]
-    assert done.document["changed"] == trail(first)[0][4]
+    before, after = trail(first), trail(second)
+    assert after == before
+    assert before[-1][0] == name == done.document["action"]
+    assert done.document["changed"] == before[-1][4]
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Tell of which act an error speaks."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"of the act {name}")
+        raise
 
 
 async def seed(dsn: str, way: Way) -> None:
@@ -244,23 +300,60 @@ async def seed(dsn: str, way: Way) -> None:
         await way.seed(pg)
 
 
-async def by_key(dsn: str, way: Way, pid: int) -> "Watched":
+async def by_keys(pairs: dict[ActionName, tuple[str, str]]) -> dict[ActionName, "Watch"]:
+    """Do every act by its keys in its first database, with one dashboard; what it asked for and was told, by act."""
+    found: dict[ActionName, Watch] = {}
+    source = Watched(Target(next(iter(pairs.values()))[0], "test"))
+    app = PgopsApp(source)
+    for _ in range(5):
+        app.feed.slower()  # it looks again after each act in any case
+    async with app.run_test(size=SMALL, notifications=True) as pilot:
+        for name, (first, second) in pairs.items():
+            with about(name), victim(first) as pid:
+                for dsn in (first, second):
+                    await seed(dsn, WAYS[name])
+                await lead(pilot, source, first)
+                await by_key(pilot, source, WAYS[name], pid)
+                found[name] = source.watch
+    return found
+
+
+async def lead(pilot: Story, source: "Watched", dsn: str) -> None:
+    """Go back to the first room, and on to another database."""
+    app = pilot.app
+    assert isinstance(app, PgopsApp)
+    while len(app.screen_stack) > 1:
+        app.pop_screen()
+    app.clear_notifications()
+    await pilot.press("escape", "1")
+    await source.lead_to(dsn)
+    app.action_now()
+    await until(pilot, lambda: source.seen == dsn and not app.feed.looking and "● live" in screen(pilot))
+
+
+def strokes(keys: str) -> Iterator[list[str]]:
+    """Key by key, but a text that is typed at once."""
+    for one in re.findall(r"(?:f7|slash)(?: (?!ctrl|enter)\S+)*|\S+", keys):
+        yield one.split()
+
+
+async def by_key(pilot: Story, source: "Watched", way: Way, pid: int) -> None:
     """Press the keys, choose, read, confirm, and wait until it is done."""
-    source = Watched(Target(dsn, "test"))
-    async with PgopsApp(source).run_test(size=USUAL, notifications=True) as pilot:
-        await until(pilot, lambda: "● live" in screen(pilot))
-        for key in way.keys.split():
-            await pilot.press(*(str(pid) if key == "PID" else [key]))
-            await pilot.pause(0.05)
-            await until(pilot, lambda: "looking…" not in screen(pilot))
-        if way.choice:
-            await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
-            await choose(pilot, way.choice)
-        if "slash n" not in way.keys:
-            await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
-            await pilot.press("y")
-        await until(pilot, lambda: source.done)
-    return source
+    app = pilot.app
+    assert isinstance(app, PgopsApp)
+    for stroke in strokes(way.keys.replace("PID", " ".join(str(pid)))):
+        await pilot.press(*stroke)
+        await pilot.pause(0.02)
+        await until(pilot, lambda: not any(one.is_running for one in app.workers if one.group != "observe"))
+    if way.action is not None:
+        app.act(way.action)
+    if way.choice:
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await choose(pilot, way.choice)
+    if "slash n" not in way.keys:
+        await until(pilot, lambda: isinstance(app.screen, Question) and app.screen.ready)
+        await pilot.press("y")
+    await until(pilot, lambda: source.watch.done and not app.feed.busy)
 
 
 async def choose(pilot: Story, words: str) -> None:
@@ -271,29 +364,50 @@ async def choose(pilot: Story, words: str) -> None:
             await pilot.press(*["down"] * at, "enter")
 
 
+@dataclass(slots=True)
+class Watch:
+    """What a Source was asked for in one database."""
+
+    previewed: list[Preview] = field(default_factory=list)
+    ran: list[Action] = field(default_factory=list)
+    done: bool = False
+
+
 class Watched(LiveSource):
-    """A LiveSource that notes what it was asked for."""
+    """A LiveSource that notes what it was asked for, and can be led to another database between two looks."""
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
-        self.previewed: list[Preview] = []
-        self.ran: list[Action] = []
-        self.done = False
+        self.watch = Watch()
+        self.seen: str | None = None
+        self._looking = asyncio.Lock()
+
+    async def lead_to(self, dsn: str) -> None:
+        async with self._looking:
+            self._target = Target(dsn, "test")
+            await self.close()
+            self.watch, self.seen = Watch(), None
+
+    async def snapshot(self) -> Snapshot:
+        async with self._looking:
+            found = await super().snapshot()
+            self.seen = self._target.dsn
+            return found
 
     async def preview(self, action: Action) -> Preview:
-        self.previewed.append(await super().preview(action))
-        return self.previewed[-1]
+        self.watch.previewed.append(await super().preview(action))
+        return self.watch.previewed[-1]
 
     async def run(self, action: Action) -> Result:
-        self.ran.append(action)
+        self.watch.ran.append(action)
         result = await super().run(action)
-        self.done = True
+        self.watch.done = True
         return result
 
 
 def alike(look: dict[str, Any]) -> list[object]:
     """What a preview says, but for what passes."""
-    said = [look["title"], *look["samples"], look["sql"], look["warning"]]
+    said = [look["title"], *look["samples"], look["sql"], look["warning"], look["undo"]]
     exact = look.get("exact", True) is True
     return [look["matched"], exact, *(PASSING.sub("#", str(words)) for words in said)]
 
@@ -320,13 +434,17 @@ _numbers = count()
 
 
 @pytest.fixture
-def two(server_dsn: str, template: str) -> Iterator[tuple[str, str]]:
-    """Two fresh databases with the schema."""
-    names = [f"pgops_parity_{os.getpid()}_{next(_numbers)}" for _ in range(2)]
+def databases(server_dsn: str, template: str) -> Iterator[Databases]:
+    """Fresh databases with the schema, as many as are asked for."""
+    names = []
+
+    def fresh() -> str:
+        names.append(f"pgops_parity_{os.getpid()}_{next(_numbers)}")
+        conn.execute(f'create database "{names[-1]}" template "{template}" strategy file_copy')
+        return make_conninfo(server_dsn, dbname=names[-1])
+
     with psycopg.connect(server_dsn, autocommit=True) as conn:
-        for name in names:
-            conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
-        yield make_conninfo(server_dsn, dbname=names[0]), make_conninfo(server_dsn, dbname=names[1])
+        yield fresh
         for name in names:
             conn.execute(f'drop database "{name}" with (force)')
 

@@ -13,6 +13,8 @@ from status_document import check, document_of
 from pgops import migrate
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, RefusedError
+from pgops.ops import actions
+from pgops.ops.actions import Action
 from pgops.ops.collector import collect
 from pgops.server import Server
 from pgops.services.client import AsyncPgops
@@ -100,7 +102,7 @@ async def test_a_full_notification_queue_fails_commits_and_the_probe_names_who_h
             await pg.pubsub.publish("orders", 1)
 
 
-async def test_a_standby_neither_listens_nor_publishes_and_says_so(server: Server) -> None:
+async def test_a_standby_neither_listens_nor_publishes_nor_acts_and_says_so(server: Server) -> None:
     await migrated(server.url)
     await asyncio.to_thread(server.stop, force=True)
     await asyncio.to_thread(demote, server)
@@ -112,6 +114,13 @@ async def test_a_standby_neither_listens_nor_publishes_and_says_so(server: Serve
         with pytest.raises(RefusedError, match="recovery"):
             async with pg.pubsub.listen("orders"):
                 pass
+        for action in (
+            Action("vacuum_table", "pgops.job_dead"), Action("reindex_index", "pgops.job_dead_died_at"),
+            Action("drop_invalid_index", "pgops.job_dead_died_at"), Action("tune_queue_tables", ""),
+            Action("reset_stats", ""), Action("outbox_keep", "", given='{"keep_s": 86400}'),
+        ):  # fmt: skip
+            with pytest.raises(RefusedError, match="is a standby"):
+                await actions.run(pg.db, action)
         document = document_of(await collect(pg.db))
     check(document)
     assert document["server"]["in_recovery"] is True

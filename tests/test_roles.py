@@ -44,7 +44,7 @@ LOOKS = {
     "queue history", "queue cron list", "queue cron next", "queue pgmq list", "queue pgmq metrics", "queue pgmq peek",
     "cache get", "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find",
     "vector list", "vector search", "outbox list", "outbox parked", "outbox show", "outbox lag", "outbox events",
-    "pubsub channels", "audit list", "sessions list", "locks list", "outgrow",
+    "pubsub channels", "audit list", "audit ls", "audit show", "sessions list", "locks list", "outgrow",
 }  # fmt: skip
 ACTS = {
     "queue enqueue", "queue requeue", "queue cancel", "queue discard", "queue edit", "queue set", "queue pause",
@@ -58,13 +58,17 @@ ACTS = {
     "vector rebuild", "vector drop", "outbox append", "outbox subscribe", "outbox unsubscribe", "outbox relay",
     "outbox pause", "outbox resume", "outbox replay", "outbox park", "outbox unpark", "outbox discard", "outbox keep",
     "outbox purge", "outbox rebase",
-    "pubsub publish", "pubsub probe", "sessions cancel", "sessions terminate",
+    "pubsub publish", "pubsub probe", "sessions cancel", "sessions terminate", "audit undo", "table vacuum",
+    "table tune", "table reset-stats", "index reindex", "index drop-invalid",
 }  # fmt: skip
 OF_NO_DATABASE = {
     "server start", "server stop", "server status", "server url", "server psql", "server reset", "demo",
     "bench", "pubsub listen",
 }  # fmt: skip
-OF_THE_OWNER = {"doc index", "doc drop", "vector build", "vector rebuild", "vector drop"}
+OF_THE_OWNER = {
+    "doc index", "doc drop", "vector build", "vector rebuild", "vector drop", "table vacuum", "index reindex",
+    "index drop-invalid",
+}  # fmt: skip
 _numbers = count()
 
 
@@ -310,6 +314,8 @@ def test_who_may_act_runs_every_command_but_what_is_its_owners_alone(dsn: str, a
         if example.path in OF_THE_OWNER:
             assert done.code == 4, f"{example.path}: {done.out}{done.err}"
             assert "only its owner may do that" in done.err, example.path
+        elif example.path == "table reset-stats":
+            check_refused(done, example.path)
         elif example.path.startswith("queue pgmq "):
             told = []
             while done.code == 4 and len(told) < 2:

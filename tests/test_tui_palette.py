@@ -55,15 +55,18 @@ REACHED: dict[str, tuple[str, set[str]]] = {
     "drop_index": ("Drop a document index", {"drop_index"}),
     "cancel": ("Cancel a statement", {"cancel_backend"}),
     "terminate": ("Terminate a session", {"terminate_backend"}),
+    "vacuum": ("Vacuum or tune tables, or reset counters", {"vacuum_table", "tune_queue_tables", "reset_stats"}),
+    "mend_index": ("Build an index anew, or drop a failed one", {"reindex_index", "drop_invalid_index"}),
+    "undo": ("Undo an act", {"undo"}),
     "prompt": ("Search by likeness", {"search"}),
     "hold_cron": ("Pause or resume a recurring job", {"cron_pause", "cron_resume"}),
     "run_cron": ("Run a recurring job now", {"cron_run"}),
     "remove_cron": ("Remove a recurring job", {"cron_remove"}),
 }
 # What one opens first, since the snapshot does not hold it.
-# Of a collection without an index and of a paused subscription; WITH_PGMQ has neither.
-OF_OTHERS = {"build_index", "outbox_resume"}
-IN_THEIR_ROOM = {"drop_index", "edit_job", *CRON_ACTS, *PARKED_ACTS}
+# Of a collection without an index, a paused subscription and an index that is not valid; WITH_PGMQ has none.
+OF_OTHERS = {"build_index", "outbox_resume", "drop_invalid_index"}
+IN_THEIR_ROOM = {"drop_index", "edit_job", "undo", *CRON_ACTS, *PARKED_ACTS}
 
 
 def test_every_act_and_every_key_of_one_is_offered() -> None:

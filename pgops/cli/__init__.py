@@ -12,7 +12,7 @@
     inputs.py     payloads from arguments and from stdin
     running.py    the relay, and what runs until it is told to stop; worker.py: the worker, also in several processes
     schema.py status.py server.py queue.py pgmq.py cache.py limit.py kv.py doc.py vector.py outbox.py pubsub.py
-                  audit.py sessions.py check.py demo.py bench.py: one group each
+                  audit.py sessions.py table.py index.py check.py demo.py bench.py: one group each
 
 The rule: a command parses, calls a service or an act, and prints. It holds no SQL and no driver, and imports what
 is heavy only when it runs, so that help is instant. The dashboard is imported only by the function that opens it.

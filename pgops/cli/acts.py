@@ -3,25 +3,31 @@
 The rule: without a person at a terminal nothing happens unless --yes says so, and --dry-run never changes anything.
 """
 
+import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pgops.cli import output
 from pgops.cli.context import Cli, at_terminal, confirm
-from pgops.errors import RefusedError
+from pgops.errors import PgopsError, RefusedError
 
 if TYPE_CHECKING:
+    from pgops.database import AsyncPool
     from pgops.ops.actions import Action, Preview, Result
+
+    Progress = Callable[[AsyncPool], Awaitable[str]]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would hit.")]
 
 
-async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool) -> None:
-    """Preview `action`, have it confirmed, run it and print what it did."""
+async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool, progress: "Progress | None" = None) -> None:
+    """Preview `action`, have it confirmed, run it and print what it did; on a terminal with its `progress`."""
     from pgops.ops import actions
 
     async with cli.database() as db:
@@ -32,7 +38,33 @@ async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool) -> None:
         if not (cli.json and yes):
             show(look)
         ask(look.title, yes=yes)
-        report(cli, await actions.run(db, look.action))
+        async with watched(cli, progress and partial(progress, db)):
+            done = await actions.run(db, look.action)
+        report(cli, done)
+
+
+@asynccontextmanager
+async def watched(cli: Cli, progress: Callable[[], Awaitable[str]] | None) -> AsyncIterator[None]:
+    """Show on stderr how far something is, once a second, if a person is there to see it."""
+    if progress is None or cli.json or not at_terminal(sys.stderr):
+        yield
+        return
+    task = asyncio.create_task(_tell(progress))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        sys.stderr.write("\r\x1b[K")
+
+
+async def _tell(progress: Callable[[], Awaitable[str]]) -> None:
+    with suppress(PgopsError):
+        while True:
+            await asyncio.sleep(1.0)
+            sys.stderr.write(f"\r\x1b[K{output.harmless(await progress())}")
+            sys.stderr.flush()
 
 
 def ask(title: str, *, yes: bool) -> None:
@@ -48,10 +80,11 @@ def ask(title: str, *, yes: bool) -> None:
 def report(cli: Cli, result: "Result", more: Mapping[str, object] | None = None) -> None:
     """Print what an act did."""
     trail = "" if result.audit_id is None else f" (audit {result.audit_id})"
+    trail += f"; undo it with: pgops audit undo {result.audit_id}" if result.undoable else ""
     cli.done(
         result.action.name, result.message + trail, matched=result.matched, changed=result.changed,
         audit_id=result.audit_id, dry_run=result.dry_run,
-        more={"message": result.message, **result.more, **(more or {})},
+        more={"message": result.message, "undoable": result.undoable, **result.more, **(more or {})},
     )  # fmt: skip
 
 
@@ -75,6 +108,8 @@ def show(look: "Preview") -> None:
         output.talk(f"  | {line}")
     if look.warning:
         output.talk(f"warning: {look.warning}")
+    if look.undo:
+        output.talk(look.undo)
 
 
 def count(look: "Preview") -> str:
@@ -83,5 +118,7 @@ def count(look: "Preview") -> str:
 
 def details(look: "Preview") -> dict[str, object]:
     """What a script learns of a preview beyond the numbers."""
-    body: dict[str, object] = {"title": look.title, "samples": look.samples, "sql": look.sql, "warning": look.warning}
+    body: dict[str, object] = {
+        "title": look.title, "samples": look.samples, "sql": look.sql, "warning": look.warning, "undo": look.undo,
+    }  # fmt: skip
     return body if look.exact else {**body, "exact": {"matched": False}}

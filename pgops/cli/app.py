@@ -22,7 +22,8 @@ ROOMS = {
     "migrate": "schema", "grants": "grants", "status": "status", "check": "check", "metrics": "metrics",
     "advise": "advise", "demo": "demo", "bench": "bench", "server": "server", "queue": "queue", "cache": "cache",
     "limit": "limit", "kv": "kv", "doc": "doc", "vector": "vector", "outbox": "outbox", "pubsub": "pubsub",
-    "audit": "audit", "sessions": "sessions", "locks": "sessions", "outgrow": "outgrow",
+    "audit": "audit", "sessions": "sessions", "locks": "sessions", "outgrow": "outgrow", "table": "table",
+    "index": "index",
 }  # fmt: skip
 
 

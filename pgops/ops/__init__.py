@@ -18,7 +18,10 @@ previews*.py   what an Action would hit; backends.py: one backend, and whether i
 meters*.py     a Snapshot as Prometheus counts, pure; exposition.py: as text, and behind an endpoint
 advice*.py     a Snapshot as Markdown for a ticket, pure; markdown.py: data in it, never as markup
 grants.py      what a role needs to look and to act, as SQL; grants.sql its statements
+acts_*.py      the same for tables and indexes of the database, preview and run together; relations.py: which one is
+               meant, and who may; table_acts.sql their statements
 audit.py       the trail of every act
+keeping.py     what an act keeps of what it changes; undoing.py brings it back; undo.sql their statements
 embedded.py    what the embedded server holds, before it is removed
 wording.py     numbers as findings and previews say them
 catalog.sql    the statements, as one can paste them into psql

@@ -20,6 +20,7 @@ ActionName = Literal[
     "cancel_backend", "terminate_backend", "cron_add", "cron_remove", "cron_pause", "cron_resume", "cron_run",
     "pgmq_purge", "pgmq_dead", "pgmq_redrive", "outbox_pause", "outbox_resume", "outbox_replay", "outbox_unpark",
     "outbox_discard", "outbox_park", "outbox_keep", "outbox_purge", "outbox_rebase",
+    "vacuum_table", "reindex_index", "drop_invalid_index", "tune_queue_tables", "reset_stats", "undo",
 ]  # fmt: skip
 COUNT_CAP = 100_000
 SAMPLES = 5
@@ -30,13 +31,15 @@ _PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 @dataclass(frozen=True, slots=True)
 class Action:
     """What to do, and to what. `target` is a queue (also of pgmq), a subscription, a collection, COLLECTION.INDEX, a
-    namespace of the cache, "" for the whole cache, both key-value stores, all limits or the whole event log, or a
-    backend's pid, which `started_at` tells from another backend with the same; `ids` narrows an act to these jobs or
-    parked events, `match` to dead letters that match; `method`, `lists`, `m` and `ef_construction` are for an index;
-    `query` (a text, or a JSON array of numbers), `limit`, `exact`, `embedder` and `filter` (what the metadata must
-    hold) are for search; `given` is a job's new payload, a queue's new settings, how long events are kept, or why a key
-    is held; `cron` is what cron_add adds under the target's name; pgmq_dead takes what was read `more_than` times,
-    outbox_replay what was made `since`, outbox_park and outbox_unpark the events of a `key`."""
+    namespace of the cache, a table or an index of the database, the id of an act to undo, "" for the whole cache, both
+    key-value stores, all limits, the whole event log or all counters, or a backend's pid, which `started_at` tells from
+    another backend with the same; `ids` narrows an act to these jobs or parked events, `match` to dead letters that
+    match; `method`, `lists`, `m` and `ef_construction` are for an index; `query` (a text, or a JSON array of numbers),
+    `limit`, `exact`, `embedder` and `filter` (what the metadata must hold) are for search; `given` is a job's new
+    payload, a queue's new settings, how long events are kept, or why a key is held; `cron` is what cron_add adds under
+    the target's name; pgmq_dead takes what was read `more_than` times, outbox_replay what was made `since`, outbox_park
+    and outbox_unpark the events of a `key`; vacuum_table with
+    `analyze_only` only reads what the planner needs to know."""
 
     name: ActionName
     target: str
@@ -57,12 +60,14 @@ class Action:
     more_than: int = 5
     since: datetime | None = None
     key: str | None = None
+    analyze_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What the action would hit: `matched` rows (`exact` false: at least so many), some samples, the SQL. `action` is
-    what to run: the one that was asked for, for exactly what was found."""
+    what to run: the one that was asked for, for exactly what was found. `undo` says whether it can be undone, "" where
+    that is not asked."""
 
     action: Action
     title: str
@@ -71,6 +76,7 @@ class Preview:
     samples: tuple[str, ...]
     sql: str
     warning: str = ""
+    undo: str = ""
 
 
 def shown(statement: bytes, params: Mapping[str, object]) -> str:

@@ -10,12 +10,24 @@ from dataclasses import dataclass, field
 from pgops.database import AsyncPool
 from pgops.embedder_settings import HASHING
 from pgops.errors import RefusedError
-from pgops.ops import actions_jobs, actions_outbox, actions_pgmq, audit, backends, crons
+from pgops.ops import (
+    actions_jobs,
+    actions_outbox,
+    actions_pgmq,
+    acts_indexes,
+    acts_tables,
+    acts_tuning,
+    audit,
+    backends,
+    crons,
+    undoing,
+)
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
 from pgops.ops.actions_jobs import narrowed
 from pgops.ops.previews import check_purge, check_whole, preview
 from pgops.ops.previews_documents import drop_index
 from pgops.ops.previews_vectors import HASHED, embedded_by, index_words, numbers_of, plan_of
+from pgops.ops.relations import refuse_standby
 from pgops.ops.wording import at_least, many
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
@@ -29,12 +41,13 @@ from pgops.services.vectors import AsyncVectors
 __all__ = ["Action", "ActionName", "Preview", "Result", "preview", "run"]
 
 PURGE_SLICE_S = 1.0
+READ_ONLY = "25006"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What it did. `message` is one line for a person, `more` what a script is told beside the numbers; `rows` are a
-    search's matches as (id, score, content)."""
+    search's matches as (id, score, content); `undoable`: the act `audit_id` can be undone."""
 
     action: Action
     matched: int
@@ -44,12 +57,18 @@ class Result:
     message: str
     rows: tuple[tuple[int, float, str], ...] = ()
     more: Mapping[str, JsonValue] = field(default_factory=dict)
+    undoable: bool = False
 
 
 async def run(db: AsyncPool, action: Action) -> Result:
     """Do it, with its audit row. Raises PgopsError: NotFoundError for an unknown target, RefusedError in a read-only
-    session or without the privilege; a long act that fails leaves its row as failed."""
-    return await _RUNS[action.name](db, action)
+    session, on a standby or without the privilege; a long act that fails leaves its row as failed."""
+    try:
+        return await _RUNS[action.name](db, action)
+    except RefusedError as error:
+        if getattr(error.__cause__, "sqlstate", None) == READ_ONLY:
+            await refuse_standby(db)
+        raise
 
 
 async def _requeue_stuck(db: AsyncPool, action: Action) -> Result:
@@ -64,7 +83,7 @@ async def _requeue_stuck(db: AsyncPool, action: Action) -> Result:
 
 async def _done(db: AsyncPool, action: Action) -> Result:
     done = await _DONE[action.name](db, action)
-    return Result(action, done.matched, done.changed, done.audit_id, False, done.message)
+    return Result(action, done.matched, done.changed, done.audit_id, False, done.message, undoable=done.undoable)
 
 
 async def _purge_expired(db: AsyncPool, action: Action) -> Result:
@@ -179,14 +198,6 @@ async def _search(db: AsyncPool, action: Action) -> Result:
     return Result(action, len(found), 0, audit_id, False, said, rows)
 
 
-async def _pause(db: AsyncPool, action: Action) -> Result:
-    async with db.transaction() as tx:
-        queue = AsyncQueue(tx)
-        await (queue.pause if action.name == "pause" else queue.resume)(action.target)
-        audit_id = await audit.record(tx, action.name, action.target, matched=1, changed=1)
-    return Result(action, 1, 1, audit_id, False, f"{action.name}d {action.target}")
-
-
 async def _unsubscribe(db: AsyncPool, action: Action) -> Result:
     async with db.transaction() as tx:
         events = AsyncEvents(tx)
@@ -245,7 +256,10 @@ async def _cron(db: AsyncPool, action: Action) -> Result:
     return Result(action, 1, done.changed, audit_id, False, done.message, more=done.more)
 
 
-_DONE = {**actions_jobs.ACTS, **actions_pgmq.ACTS, **actions_outbox.ACTS}
+_DONE = {
+    **actions_jobs.ACTS, **actions_pgmq.ACTS, **actions_outbox.ACTS, "vacuum_table": acts_tables.carry_out,
+    **acts_indexes.ACTS, **acts_tuning.ACTS, "undo": undoing.carry_out,
+}  # fmt: skip
 _RUNS = {
     "requeue_stuck": _requeue_stuck,
     "purge_expired": _purge_expired,
@@ -255,8 +269,6 @@ _RUNS = {
     "build_index": _build_index,
     "rebuild_index": _rebuild_index,
     "search": _search,
-    "pause": _pause,
-    "resume": _pause,
     "unsubscribe": _unsubscribe,
     "drop_collection": _drop_collection,
     "drop_documents": _drop_documents,

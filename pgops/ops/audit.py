@@ -25,7 +25,8 @@ MAX_ERROR_CHARS = 500
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One act. `actor` is the database role, `client` the application; numbers are None where they are unknown."""
+    """One act. `actor` is the database role, `client` the application; numbers are None where they are unknown.
+    `undo_until`: it can be undone until then, None where it cannot, or not any more; `undone_by`: by this act."""
 
     id: int
     started_at: datetime
@@ -38,6 +39,13 @@ class AuditRow:
     matched: int | None
     changed: int | None
     detail: JsonValue
+    undo_until: datetime | None = None
+    undone_by: int | None = None
+
+    @property
+    def undoable(self) -> bool:
+        """Whether it can be undone, as far as the row tells: its time may be over."""
+        return self.undo_until is not None and self.undone_by is None
 
 
 class Act:
@@ -57,10 +65,14 @@ async def record(
     matched: int,
     changed: int,
     detail: Mapping[str, JsonValue] | None = None,
+    id: int | None = None,
+    undo_days: int | None = None,
 ) -> int:
-    """Note an act as done, in the caller's transaction; the row's id. Raises RefusedError where it is read-only."""
+    """Note an act as done, in the caller's transaction; the row's id, which may have been drawn before. With
+    `undo_days` it can be undone for so long. Raises RefusedError where it is read-only."""
     params = {
         "action": action, "target": target, "matched": matched, "changed": changed, "detail": json.dumps(detail or {}),
+        "id": id, "undo_days": undo_days,
     }  # fmt: skip
     row = await db.one(Q["record_act"], params)
     assert row is not None
@@ -112,10 +124,10 @@ async def list(db: AsyncDatabase, limit: int = 50) -> tuple[AuditRow, ...]:
     """The last acts, newest first. Raises UsageError for a limit below 1 or above 10,000."""
     if not 1 <= limit <= 10_000:
         raise UsageError(f"a limit is 1 to 10,000, not {limit}", "leave it out for 50")
-    return tuple(_audit_row(*row) for row in await db.all(Q["list_acts"], {"limit": limit}))
+    return tuple(audit_row(*row) for row in await db.all(Q["list_acts"], {"limit": limit}))
 
 
-def _audit_row(
+def audit_row(
     id: int,
     started_at: datetime,
     finished_at: datetime | None,
@@ -127,7 +139,11 @@ def _audit_row(
     matched: int | None,
     changed: int | None,
     detail: str,
+    undo_until: datetime | None,
+    undone_by: int | None,
 ) -> AuditRow:
+    """A row as list_acts selects it."""
     return AuditRow(
-        id, started_at, finished_at, actor, client, action, target, status, matched, changed, json.loads(detail)
-    )
+        id, started_at, finished_at, actor, client, action, target, status, matched, changed, json.loads(detail),
+        undo_until, undone_by,
+    )  # fmt: skip

@@ -1,7 +1,8 @@
 """One backend to act on: which one a process id means, whether it may be hit, and hitting exactly that one.
 
 Floor 3, under previews.py and actions.py. The rule: never this session itself, never another dashboard, never
-replication or the server's own processes; and a process id that was given anew since one looked is not hit.
+replication, the server's own processes or a vacuum against wraparound; and a process id that was given anew since
+one looked is not hit.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ Q = load("pgops.ops", "connections.sql")
 Signal = Literal["cancel_backend", "terminate_backend"]
 DASHBOARD = "pgops dashboard"
 MAY_BE_HIT = ("client backend", "autovacuum worker")
+# As PostgreSQL says of a vacuum that must not be put off: without it the server refuses to write one day.
+WRAPAROUND = "(to prevent wraparound)"
 MAX_PID = 2**31 - 1
 
 
@@ -56,15 +59,27 @@ async def find(db: AsyncDatabase, target: str, started_at: datetime | None = Non
         )
     if started_at is not None and began != started_at:
         raise NotFoundError(f"pid {pid} is another session by now", "the one that was meant has ended")
-    if kind not in MAY_BE_HIT:
-        raise RefusedError(f"pid {pid} is a {kind}, not a client's session", "only sessions of clients are ended here")
-    if application == DASHBOARD:
-        raise RefusedError(f"pid {pid} is a pgops dashboard", "leave it there with q")
+    if why := protected(pid, kind, application, query or ""):
+        raise RefusedError(*why)
     transaction_s, state_s = ages
     waiting = tuple(waiting)
     return Backend(
         pid, began, kind, user, database, application, client, state, transaction_s, state_s, wait, query, waiting
     )  # fmt: skip
+
+
+def protected(pid: int, kind: str, application: str, query: str) -> tuple[str, str] | None:
+    """Why a backend must not be hit, and what to do instead; None where it may be."""
+    if kind not in MAY_BE_HIT:
+        return f"pid {pid} is a {kind}, not a client's session", "only sessions of clients are ended here"
+    if kind == "autovacuum worker" and WRAPAROUND in query:
+        return (
+            f"pid {pid} vacuums so that transaction ids do not run out; ended, it begins anew",
+            f"let it work: it runs {' '.join(query.split())}",
+        )
+    if application == DASHBOARD:
+        return f"pid {pid} is a pgops dashboard", "leave it there with q"
+    return None
 
 
 async def signal(db: AsyncDatabase, name: Signal, backend: Backend) -> None:

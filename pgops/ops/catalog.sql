@@ -389,9 +389,10 @@ select index, get_byte(page, 34) + 256 * get_byte(page, 35)
 from unnest(%(indexes)s::text[]) as index cross join lateral {inspect}.get_raw_page(index, 0) as page
 
 -- name: record_act
--- In the transaction of the act itself.
-insert into pgops.audit (action, target, status, matched, changed, detail, finished_at)
-values (%(action)s, %(target)s, 'done', %(matched)s, %(changed)s, %(detail)s::jsonb, statement_timestamp())
+-- In the transaction of the act itself. Its id may have been drawn before, by what it has kept to be undone.
+insert into pgops.audit (id, action, target, status, matched, changed, detail, finished_at, undo_until)
+values (coalesce(%(id)s::bigint, nextval('pgops.audit_id')), %(action)s, %(target)s, 'done', %(matched)s, %(changed)s,
+        %(detail)s::jsonb, statement_timestamp(), statement_timestamp() + make_interval(days => %(undo_days)s::integer))
 returning id
 
 -- name: start_act
@@ -412,7 +413,7 @@ select a.id, a.started_at, a.finished_at, a.actor, a.client, a.action, a.target,
               select from pg_stat_activity s
               where s.pid = a.backend_pid and (s.backend_start is null or s.backend_start <= a.started_at))
             then 'interrupted' else a.status end,
-       a.matched, a.changed, a.detail::text
+       a.matched, a.changed, a.detail::text, a.undo_until, a.undone_by
 from pgops.audit a
 order by a.id desc limit %(limit)s
 

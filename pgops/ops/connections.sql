@@ -76,11 +76,13 @@ cross join (select encoding from pg_database where datname = current_database())
 where a.pid = %(pid)s::bigint
 
 -- name: cancel_backend
--- The same backend that was looked at: a process id is given anew.
+-- The same backend that was looked at: a process id is given anew, and a vacuum goes on to the next table.
 select pg_cancel_backend(pid) from pg_stat_activity
 where pid = %(pid)s::bigint and backend_start = %(started_at)s
+  and not (backend_type = 'autovacuum worker' and query like '%%(to prevent wraparound)')
 
 -- name: terminate_backend
--- The same backend that was looked at: a process id is given anew.
+-- The same backend that was looked at: a process id is given anew, and a vacuum goes on to the next table.
 select pg_terminate_backend(pid) from pg_stat_activity
 where pid = %(pid)s::bigint and backend_start = %(started_at)s
+  and not (backend_type = 'autovacuum worker' and query like '%%(to prevent wraparound)')

@@ -8,7 +8,18 @@ from difflib import get_close_matches
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, UsageError
-from pgops.ops import backends, crons, previews_jobs, previews_outbox, previews_pgmq
+from pgops.ops import (
+    acts_indexes,
+    acts_tables,
+    acts_tuning,
+    backends,
+    crons,
+    keeping,
+    previews_jobs,
+    previews_outbox,
+    previews_pgmq,
+    undoing,
+)
 from pgops.ops.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.previews_documents import drop_documents, drop_index
 from pgops.ops.previews_vectors import build_index, drop_collection, rebuild_index, search
@@ -152,7 +163,7 @@ async def pause(db: AsyncPool, action: Action) -> Preview:
     title = f"pause queue {action.target}" if paused else f"resume queue {action.target}"
     sample = "no worker claims from it; what runs goes on" if paused else "workers claim from it again"
     params = {"queue": action.target, "paused": paused, "for_s": None}
-    return Preview(action, title, 1, True, (sample,), shown(QUEUE["set_paused"], params))
+    return Preview(action, title, 1, True, (sample,), shown(QUEUE["set_paused"], params), undo=await keeping.can(db))
 
 
 async def unsubscribe(db: AsyncPool, action: Action) -> Preview:
@@ -214,4 +225,8 @@ _PREVIEWS = {
     **previews_pgmq.PREVIEWS,
     **previews_outbox.PREVIEWS,
     **dict.fromkeys(crons.NAMES, crons.preview),
+    "vacuum_table": acts_tables.preview,
+    **acts_indexes.PREVIEWS,
+    **acts_tuning.PREVIEWS,
+    "undo": undoing.preview,
 }

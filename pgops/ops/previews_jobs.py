@@ -7,8 +7,9 @@ import json
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 
-from pgops.database import AsyncPool
+from pgops.database import AsyncDatabase, AsyncPool
 from pgops.errors import NotFoundError, UsageError
+from pgops.ops import keeping
 from pgops.ops.acting import COUNT_CAP, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.wording import age, many
 from pgops.queries import load
@@ -43,7 +44,8 @@ async def cancel_jobs(db: AsyncPool, action: Action) -> Preview:
         exact=True,
         samples=tuple(f"job {job.id} {job.kind}: {job.state}" for job in found if job is not None),
         sql=shown(QUEUE["cancel_jobs"], {"queue": action.target, "ids": [*action.ids], "reason": "cancelled"}),
-        warning="a running job is told; what it has done so far stays done" if running else "",
+        warning="a running job is told; what it has done so far stays done, and that is not undone" if running else "",
+        undo=await keeping.words(db, "weigh_jobs", action.target, action.ids),
     )
 
 
@@ -89,6 +91,7 @@ async def _dead(db: AsyncPool, action: Action, title: str, warning: str = "") ->
         ),
         sql=sql + shown(QUEUE[action.name], params | {"ids": [*ids[:SHOWN_IDS]]}) + more,
         warning=warning,
+        undo=await keeping.words(db, "weigh_dead", action.target, ids, every=not ids and action.match is None),
     )
 
 
@@ -105,6 +108,7 @@ async def edit_job(db: AsyncPool, action: Action) -> Preview:
         exact=True,
         samples=(f"was {first_line(json.dumps(job.payload))}", f"is  {first_line(encode_json(payload))}"),
         sql=shown(QUEUE["edit_job"], params),
+        undo=await keeping.can(db),
     )
 
 
@@ -123,10 +127,11 @@ async def set_queue(db: AsyncPool, action: Action) -> Preview:
         samples=tuple(f"{name}: {_word(getattr(now, name))} → {_word(value)}" for name, value in changed.items()),
         sql=";\n".join(shown(statement, params) for statement in sql),
         warning=RELAXED if changed.get("durability") == "relaxed" else "",
+        undo=await keeping.can(db) if changed else "",
     )
 
 
-async def settings(db: AsyncPool, queue: str) -> QueueSettings:
+async def settings(db: AsyncDatabase, queue: str) -> QueueSettings:
     """A queue's settings now. Raises NotFoundError."""
     queues = AsyncQueue(db)
     await queues.require(queue)

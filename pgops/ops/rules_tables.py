@@ -3,6 +3,7 @@
 Floor 3, pure, under findings.py.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -38,7 +39,9 @@ def vacuum(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterato
         why="Dead rows take room and slow every scan; what falls far behind is slow to vacuum.",
         remedy=f"vacuum (analyze) {worst.table}; then "
         + ("more autovacuum workers, or a smaller cost delay" if worst.autovacuum else "let autovacuum come to it"),
+        action="vacuum_table",
         target=worst.table,
+        command=f"pgops table vacuum {shlex.quote(worst.table)}",
     )
 
 
@@ -174,7 +177,9 @@ def _invalid(one: IndexTrouble) -> Finding:
         evidence=f"on {one.table}, {size(one.bytes)}" + (", unique" if one.unique else ""),
         why="No query uses it and it enforces nothing whole, but every write keeps it: its build was broken off.",
         remedy=f"drop index concurrently {one.index}{again}",
+        action="drop_invalid_index",
         target=one.index,
+        command=f"pgops index drop-invalid {shlex.quote(one.index)}",
     )
 
 

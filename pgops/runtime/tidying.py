@@ -1,5 +1,6 @@
 """What is let go wherever a worker or a relay runs: once a minute a little of the cache's purge, which also evicts, and
-of the events and the inbox's marks that are older than they are kept. And what is noted then: how the load grows.
+of the events, the inbox's marks and what acts can be undone with, as far as they are older than they are kept. And what
+is noted then: how the load grows.
 
 Every one does it at a time of its own; two at once share the work, so nothing elects one. Who was not given all of
 it leaves the rest to others.
@@ -15,6 +16,7 @@ from pgops.errors import RefusedError, SchemaError
 from pgops.runtime.growth import note_growth
 from pgops.services.cache import AsyncCache
 from pgops.services.events import AsyncEvents
+from pgops.services.queue import AsyncQueue
 
 log = logging.getLogger("pgops.tidying")
 
@@ -29,7 +31,7 @@ class Tidying:
         self._cache = AsyncCache(db)
         self._events = AsyncEvents(db)
         self._duties = [self._purge_cache] if cache else []
-        self._duties += [self._purge_events, self._note_growth]
+        self._duties += [self._purge_events, self._forget_undo, self._note_growth]
         self._held: tuple[str, ...] = ()
         self._rng = rng or Random()
         self._db = db
@@ -66,6 +68,9 @@ class Tidying:
         if done.held_by and done.held_by != self._held:
             log.warning("old events are kept for %s, who has not passed them", ", ".join(done.held_by))
         self._held = done.held_by
+
+    async def _forget_undo(self) -> None:
+        await AsyncQueue(self._db).forget_undo()
 
     async def _note_growth(self) -> None:
         await note_growth(self._db)

@@ -175,6 +175,11 @@ class AsyncLeases:
         row = await self._db.one(Q["trim_history"], {"days": days})
         return int(row[0]) if row else 0
 
+    async def forget_undo(self, most: int = 20) -> int:
+        """Let go of what acts have kept to be undone and whose time is over; how many acts they were."""
+        row = await self._db.one(Q["forget_undo"], {"most": most})
+        return int(row[0]) if row else 0
+
     async def fold(self, queue: str, *, full: bool = False) -> None:
         """Add the deltas to the queue's total; `full` also finds those that were committed late."""
         await self._db.execute(Q["fold"], {"queue": queue, "full": full})

@@ -346,6 +346,9 @@ values (%(id)s, %(host)s, %(pid)s, %(queues)s, %(concurrency)s, make_interval(se
 on conflict (id) do update set
   heartbeat_at = statement_timestamp(), running = excluded.running, stopping = excluded.stopping, floors = excluded.floors
 
+-- name: forget_undo
+select pgops.forget_undo(%(most)s::integer)
+
 -- name: forget_worker
 delete from pgops.workers where id = %(id)s
 

@@ -12,8 +12,8 @@
     commands.py     an act or a look as the command line that does the same
     formats.py      numbers, durations, sizes, and text made harmless; pure
     theme.py        the colours and what they mean
-    screens/        overview, queues, jobs, job, pgmq, vectors, outbox, stores, documents, server; help,
-                    questions
+    screens/        overview, queues, jobs, job, pgmq, vectors, outbox, stores, documents, server, audit;
+                    help, questions
     widgets/        status line, banner, tiles, ledger (a table that is diffed), sparkline, filter
     *.tcss          how it looks
 

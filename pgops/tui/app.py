@@ -19,6 +19,7 @@ from pgops.tui.messages import Observed
 from pgops.tui.offers import OFFERS
 from pgops.tui.palette import Palette
 from pgops.tui.screens.ask import Choose, Question
+from pgops.tui.screens.audit import AuditRoom
 from pgops.tui.screens.base import Choice, Room
 from pgops.tui.screens.connections import ConnectionsRoom
 from pgops.tui.screens.documents import DocumentsRoom
@@ -55,6 +56,7 @@ class PgopsApp(App[int]):
         self.source = source
         self.feed = Feed(source.target)
         self._last_second = -1
+        self._undoable: int | None = None
         self.add_mode("overview", lambda: OverviewRoom(self))
         self.add_mode("queues", lambda: QueuesRoom(self))
         self.add_mode("vectors", lambda: VectorsRoom(self))
@@ -152,6 +154,11 @@ class PgopsApp(App[int]):
         try:
             result = await self.source.run(action)
             trail = "" if result.audit_id is None else f" (audit {result.audit_id})"
+            if result.undoable:
+                self._undoable = result.audit_id
+                trail += "; U undoes it"
+            elif action.name == "undo" and str(self._undoable) == action.target:
+                self._undoable = None
             self.notify(formats.clean(result.message) + trail, title="✓ Done", markup=False, timeout=6)
         except PgopsError as error:
             words = formats.clean(f"{error}. {error.hint}" if error.hint else error)
@@ -166,6 +173,19 @@ class PgopsApp(App[int]):
     def action_room(self, name: str) -> None:
         if not self.screen.is_modal:
             self.switch_mode(name)
+
+    def action_audit(self) -> None:
+        if not self.screen.is_modal and not isinstance(self.screen, AuditRoom):
+            self.push_screen(AuditRoom(self))
+
+    def action_undo(self) -> None:
+        """What was done here last, of all that can be undone."""
+        if self.screen.is_modal:
+            return
+        if self._undoable is None:
+            self.notify("Nothing was done here that can be undone; u shows what others did.", markup=False, timeout=4)
+        else:
+            self.act(Action("undo", str(self._undoable)))
 
     def action_pause(self) -> None:
         self.feed.paused = not self.feed.paused

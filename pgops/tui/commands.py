@@ -19,6 +19,9 @@ _OF_A_NAME: dict[str, tuple[str, ...]] = {
     "cron_resume": ("queue", "cron", "resume"),
     "cron_run": ("queue", "cron", "run"),
     "cron_remove": ("queue", "cron", "remove"),
+    "reindex_index": ("index", "reindex"),
+    "drop_invalid_index": ("index", "drop-invalid"),
+    "undo": ("audit", "undo"),
 }
 
 
@@ -53,6 +56,12 @@ def _verbs(action: Action) -> list[str]:
                  ("ef-construction", action.ef_construction))  # fmt: skip
         options = [word for name, value in given if value for word in (f"--{name}", str(value))]
         return ["vector", action.name.removesuffix("_index"), action.target, *options]
+    if action.name == "vacuum_table":
+        return ["table", "vacuum", action.target, *(["--analyze-only"] if action.analyze_only else [])]
+    if action.name == "tune_queue_tables":
+        return ["table", "tune"]
+    if action.name == "reset_stats":
+        return ["table", "reset-stats", *([action.target] if action.target else [])]
     if action.name in _OF_A_NAME:
         return [*_OF_A_NAME[action.name], action.target]
     if action.name in ("cancel_backend", "terminate_backend"):
@@ -93,6 +102,10 @@ def _search_options(action: Action) -> list[str]:
 def _filter(name: str, value: JsonValue) -> str:
     plain = f"{name}={value}"
     return plain if isinstance(value, str) and parse_filter(plain) == (name, value) else f"{name}={json.dumps(value)}"
+
+
+def trail_command(act: int | None = None) -> str:
+    return "pgops audit list" if act is None else f"pgops audit show {act}"
 
 
 def jobs_command(queue: str, state: str | None = None) -> str:

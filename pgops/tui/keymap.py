@@ -33,6 +33,7 @@ GROUPS = (
             _key("server", "8", "app.room('server')", "Server", "Tables, WAL and vacuum", "8"),
             _key("connections", "4", "app.room('connections')", "Connections", "Sessions, and who waits for whom", "4"),
             _key("outgrow", "9", "app.room('outgrow')", "Outgrow", "When one PostgreSQL will no longer do", "9"),
+            _key("audit", "u", "audit", "Audit", "Who did what, and what of it can be undone", "u"),
             _key("crons", "t", "crons", "Cron", "Recurring jobs: when each runs next, and did last", "t", footer=True),
             _key("failures", "f", "failures", "Failures", "Why jobs died, grouped by error", "f"),
             _key("channels", "l", "channels", "Channels", "Who listens to which channel", "l", footer=True),
@@ -101,6 +102,9 @@ GROUPS = (
             _key("drop_index", "D", "drop", "Drop", "Drop an index of a collection, or all of it", "D", footer=True),
             _key("cancel", "C", "cancel_backend", "Cancel", "Cancel the statement of a session", "C", footer=True),
             _key("terminate", "K", "terminate", "Terminate", "End a session, and its transaction", "K", footer=True),
+            _key("vacuum", "V", "vacuum", "Vacuum", "Vacuum a table of the queue, or tune all", "V"),
+            _key("mend_index", "I", "mend_index", "Index", "Build an index anew, or drop a failed one", "I"),
+            _key("undo", "U", "undo", "Undo", "Bring back what an act has changed", "U"),
             _key("confirm", "y", "confirm", "Do it", "In a question: yes, do it", "y"),
         ),
     ),
@@ -110,7 +114,7 @@ KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not N
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
-    "palette", "pause", "now", "faster", "slower", "help", "quit",
+    "audit", "undo", "palette", "pause", "now", "faster", "slower", "help", "quit",
 )  # fmt: skip
 
 

@@ -9,14 +9,16 @@ from dataclasses import replace
 
 from pgops.config import Target
 from pgops.errors import PgopsError, UnreachableError
-from pgops.ops import actions
+from pgops.ops import actions, audit, undoing
 from pgops.ops.actions import Action, Preview, Result
+from pgops.ops.audit import AuditRow
 from pgops.ops.collector import Collector
 from pgops.ops.job_chain import chain_of
 from pgops.ops.previews import given
 from pgops.ops.snapshot import Snapshot
 from pgops.ops.snapshot_jobs import JobChain
 from pgops.ops.thresholds import Thresholds
+from pgops.ops.undoing import Trail
 from pgops.services.client import AsyncPgops
 from pgops.services.models import CronEntry, DocumentIndex, FailureGroup, JobRow, JobState, PgmqMessage, PubsubProbe
 from pgops.tui.source import SubscriptionView
@@ -103,6 +105,14 @@ class LiveSource:
     async def crons(self) -> tuple[CronEntry, ...]:
         pg, _ = await self._connected()
         return await pg.queue.cron.list()
+
+    async def acts(self, limit: int) -> tuple[AuditRow, ...]:
+        pg, _ = await self._connected()
+        return await audit.list(pg.db, limit)
+
+    async def trail(self, act: int) -> Trail:
+        pg, _ = await self._connected()
+        return await undoing.show(pg.db, str(act))
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         pg, _ = await self._connected()

@@ -20,6 +20,12 @@ SINCE = {
     "day": timedelta(days=1), "7 days": timedelta(days=7),
 }  # fmt: skip
 
+CHURNING = ("job_available", "job_scheduled", "job_running", "job_dead", "queue_delta")
+HOT_INDEXES = (
+    "job_available_pkey", "job_available_returned", "job_scheduled_run_at", "job_running_pkey", "job_running_owner",
+    "job_dead_died_at", "queue_delta_pkey",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -132,6 +138,33 @@ def _drop(name: str, act: ActionName) -> Choice:
     return Choice(f"drop {formats.clean(name, 60)}", Action(act, name))
 
 
+def _vacuum(snapshot: Snapshot) -> list[Choice]:
+    """Of the tables of the queue, which live through most, and of those that are shown."""
+    tables = dict.fromkeys([*(f"pgops.{name}" for name in CHURNING), *(one.table for one in items(snapshot.tables))])
+    return [
+        Choice("tune: set all of them up for their churn again", Action("tune_queue_tables", "")),
+        *(Choice(f"vacuum {formats.clean(name, 90)}", Action("vacuum_table", name)) for name in tables),
+        Choice("reset the counters of the database", Action("reset_stats", "")),
+    ]
+
+
+def _mend_index(snapshot: Snapshot) -> list[Choice]:
+    """Of the same tables, vector indexes that are not of a collection of ours, and those that never became valid."""
+    theirs = [one.index for one in items(snapshot.vectors) if one.collection is None and one.index is not None]
+    return [
+        *(
+            Choice(f"build {name} anew", Action("reindex_index", name))
+            for name in (f"pgops.{one}" for one in HOT_INDEXES)
+        ),
+        *(Choice(f"build {formats.clean(one, 60)} anew", Action("reindex_index", one)) for one in theirs),
+        *(
+            Choice(f"drop {formats.clean(one.index, 60)}, never valid", Action("drop_invalid_index", one.index))
+            for one in items(snapshot.indexes)
+            if one.problem == "invalid"
+        ),
+    ]
+
+
 def _sessions(act: ActionName) -> Callable[[Snapshot], list[Choice]]:
     """On exactly the backends that are shown, also where a pid is given anew meanwhile."""
 
@@ -170,5 +203,7 @@ OFFERS = {
     "drop": Offer("Drop a vector collection", _drop_collection, "There is no index of a pgops collection."),
     "drop_documents": Offer("Drop a document collection", _drop_documents, "There is no collection."),
     "cancel": Offer("Cancel a statement", _sessions("cancel_backend"), "No session is seen."),
+    "vacuum": Offer("Vacuum or tune tables, or reset counters", _vacuum, ""),
+    "mend_index": Offer("Build an index anew, or drop a failed one", _mend_index, ""),
     "terminate": Offer("Terminate a session", _sessions("terminate_backend"), "No session is seen."),
 }

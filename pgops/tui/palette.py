@@ -80,6 +80,8 @@ class Palette(Provider):
         found["failures"] = ("Why jobs died", KEYS["failures"].tooltip, partial(self._failures, helm))
         found["channels"] = ("Channels and who listens", KEYS["channels"].tooltip, partial(self._channels, helm))
         found["probe"] = ("Probe pub/sub", KEYS["probe"].tooltip, partial(self._probe, helm))
+        found["undo"] = ("Undo an act…", KEYS["undo"].tooltip, partial(self.app.run_action, "audit"))
+        found["audit"] = ("Audit and undo", KEYS["audit"].tooltip, partial(self.app.run_action, "audit"))
         found["prompt"] = ("Search by likeness", KEYS["prompt"].tooltip, self._prompt)
         return found
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pgops.ops.actions import Action, Preview, Result
+from pgops.ops.audit import AuditRow
 from pgops.ops.snapshot import Snapshot
 from pgops.ops.snapshot_jobs import JobChain
+from pgops.ops.undoing import Trail
 from pgops.services.models import (
     CronEntry,
     DocumentIndex,
@@ -75,6 +77,12 @@ class Source(Protocol):
 
     async def crons(self) -> tuple[CronEntry, ...]:
         """Every recurring job, by name."""
+
+    async def acts(self, limit: int) -> tuple[AuditRow, ...]:
+        """The last acts, newest first."""
+
+    async def trail(self, act: int) -> Trail:
+        """One act: what it has kept, and whether it can be undone. Raises NotFoundError."""
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
         """The indexes of a document collection. Raises NotFoundError."""

@@ -36,6 +36,8 @@ def told(preview: Preview) -> Text:
         text.append("  …\n", QUIET)
     if preview.warning:
         text.append(f"\n◆ {formats.clean(preview.warning)}\n", WARN)
+    if preview.undo:
+        text.append(f"\n↶ {formats.clean(preview.undo.partition(': pgops')[0])}\n", QUIET)
     text.append("\nas SQL\n", QUIET)
     text.append(f"{formats.clean_lines(preview.sql.strip(), 4_000)}\n", INK)
     text.append("\nas a command\n", QUIET)

@@ -21,6 +21,8 @@ ACT_WORDS: dict[ActionName, str] = {
     "rebuild_index": "Rebuild the index",
     "cancel_backend": "Cancel its statement",
     "terminate_backend": "Terminate the session",
+    "vacuum_table": "Vacuum the table",
+    "drop_invalid_index": "Drop the index",
 }
 
 

@@ -130,7 +130,19 @@ def stuck_line(one: StuckJob) -> Line:
 class QueuesRoom(Room):
     """Enter opens a queue, or a stuck job; t the recurring jobs."""
 
-    BINDINGS = keys("filter", "requeue", "redrive", "hold", "discard", "edit_queue", "empty", "crons", "failures")
+    BINDINGS = keys(
+        "filter",
+        "requeue",
+        "redrive",
+        "hold",
+        "discard",
+        "edit_queue",
+        "empty",
+        "crons",
+        "failures",
+        "vacuum",
+        "mend_index",
+    )
     room = "queues"
 
     def furniture(self) -> ComposeResult:
@@ -249,6 +261,12 @@ class QueuesRoom(Room):
 
     def action_edit(self) -> None:
         self.helm.offer("edit_queue", self.filtered.current)
+
+    def action_vacuum(self) -> None:
+        self.helm.offer_any("vacuum")
+
+    def action_mend_index(self) -> None:
+        self.helm.offer_any("mend_index")
 
     def action_hold(self) -> None:
         if isinstance(self._current, PgmqQueue):

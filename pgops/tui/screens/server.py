@@ -9,7 +9,7 @@ from pgops.ops.snapshot_server import IndexTrouble, TablePart, XminHolder
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
-from pgops.tui.screens.base import Room
+from pgops.tui.screens.base import Choice, Room
 from pgops.tui.screens.connections import STATES
 from pgops.tui.screens.session import SessionNote
 from pgops.tui.theme import Tone
@@ -115,9 +115,10 @@ def trouble_line(place: int, one: IndexTrouble) -> Line:
 
 
 class ServerRoom(Room):
-    """K ends the session under the cursor among those whom vacuum waits for."""
+    """K ends the session under the cursor among those whom vacuum waits for, V vacuums the table under the cursor, I is
+    for the index."""
 
-    BINDINGS = keys("filter", "terminate")
+    BINDINGS = keys("filter", "terminate", "vacuum", "mend_index")
     room = "server"
 
     def furniture(self) -> ComposeResult:
@@ -184,6 +185,19 @@ class ServerRoom(Room):
         else:
             words = f"A {one.kind} is no session that could be opened; its finding says how it is let go."
             self.notify(words, markup=False, timeout=6)
+
+    def action_vacuum(self) -> None:
+        table = self.filtered.current
+        choices = [Choice(table, Action("vacuum_table", table))] if table is not None else []
+        self.helm.choose("Vacuum", choices, "No table is under the cursor.")
+
+    def action_mend_index(self) -> None:
+        """One that never became valid is dropped or built again; of another one the build anew is all there is."""
+        problem, _, index = (self._ledger("troubles").current or "").partition("/")
+        choices = [Choice(f"build {formats.clean(index, 60)} anew", Action("reindex_index", index))] if index else []
+        if problem == "invalid":
+            choices.append(Choice(f"drop {formats.clean(index, 60)}", Action("drop_invalid_index", index)))
+        self.helm.choose("Index", choices, "No index is under the cursor.")
 
     def action_terminate(self) -> None:
         one = self._holder
