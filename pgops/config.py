@@ -33,11 +33,12 @@ def _mask_userinfo(found: re.Match[str]) -> str:
 @dataclass(frozen=True, slots=True)
 class Target:
     """A database to work on. `dsn` None means the embedded server, which is started when it is opened; `read_only` that
-    its sessions must not change data."""
+    its sessions must not change data; `profile` the one that named it."""
 
     dsn: str | None = field(repr=False)
     source: str
     read_only: bool = False
+    profile: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -80,9 +81,9 @@ def _of_profile(profile: Profile, env: Mapping[str, str], read_only: bool) -> Ta
     """A profile without a DSN is about the database that is meant without it."""
     read_only = read_only or profile.read_only
     if profile.dsn is not None:
-        return Target(profile.dsn, f"profile {profile.name}", read_only)
+        return Target(profile.dsn, f"profile {profile.name}", read_only, profile.name)
     dsn, source = _of_environment(env) or (None, "embedded")
-    return Target(dsn, source, read_only)
+    return Target(dsn, source, read_only, profile.name)
 
 
 def _of_environment(env: Mapping[str, str]) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""config.toml: databases by name, for `--profile`, and embedders by name, for collections of vectors.
+"""config.toml: databases by name, for `--profile`, embedders by name, for collections of vectors, and thresholds.
 
 Floor 0. The file is in the platform's folder for configuration (on Linux ~/.config/pgops/config.toml):
 
@@ -10,6 +10,12 @@ Floor 0. The file is in the platform's folder for configuration (on Linux ~/.con
     [profiles.prod]
     dsn = "service=prod"
     read_only = true
+
+    [thresholds]                # where findings begin: ops/threshold_settings.py
+    connections_warning = 0.7
+
+    [profiles.prod.thresholds]  # the same for one profile, over those of all
+    lag_warning_s = 30
 
     [embedders.openai]          # embedder_settings.py
     url = "https://api.openai.com/v1"
@@ -38,16 +44,18 @@ class Profile:
     name: str
     dsn: str | None = field(default=None, repr=False)
     read_only: bool = False
+    thresholds: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the file says; a file that is not there says nothing."""
+    """What the file says; a file that is not there says nothing. What the thresholds mean is checked by who judges."""
 
     path: Path
     profiles: Mapping[str, Profile]
     default: str | None
     embedders: Mapping[str, EmbedderSettings] = field(default_factory=dict)
+    thresholds: Mapping[str, object] = field(default_factory=dict)
 
 
 def config_path(env: Mapping[str, str]) -> Path:
@@ -106,29 +114,39 @@ def load_config(path: Path) -> Config:
     embedders = data.pop("embedders", {})
     if not isinstance(embedders, dict):
         raise UsageError(f"{path}: embedders are tables", 'for example: [embedders.openai], below it url = "…"')
+    thresholds = data.pop("thresholds", {})
+    if not isinstance(thresholds, dict):
+        raise UsageError(f"{path}: thresholds are a table", "write [thresholds], below it connections_warning = 0.7")
     for unknown in data:
         raise UsageError(
-            f"{path}: there is no setting {unknown}", "it has default_profile, [profiles.NAME] and [embedders.NAME]"
+            f"{path}: there is no setting {unknown}",
+            "it has default_profile, [profiles.NAME], [embedders.NAME] and [thresholds]",
         )
     return Config(
         path,
         {name: _profile(path, name, values) for name, values in profiles.items()},
         default,
         {name: parse_embedder(path, name, values) for name, values in embedders.items()},
+        thresholds,
     )
 
 
 def _profile(path: Path, name: str, values: object) -> Profile:
     if not isinstance(values, dict):
         raise UsageError(f"{path}: profile {name} is a table", f'write [profiles.{name}], below it dsn = "…"')
+    thresholds = values.pop("thresholds", {})
+    if not isinstance(thresholds, dict):
+        raise UsageError(f"{path}: thresholds of profile {name} are a table", f"write [profiles.{name}.thresholds]")
     for key, value in values.items():
         wanted = _KEYS.get(key)
         if wanted is None:
-            raise UsageError(f"{path}: profile {name} has no setting {key}", "a profile has dsn and read_only")
+            raise UsageError(
+                f"{path}: profile {name} has no setting {key}", "a profile has dsn, read_only and thresholds"
+            )
         if type(value) is not wanted:
             kind = "a text in quotes" if wanted is str else "true or false"
             raise UsageError(f"{path}: {key} of profile {name} is {kind}", f"found {type(value).__name__}")
-    return Profile(name, values.get("dsn"), values.get("read_only", False))
+    return Profile(name, values.get("dsn"), values.get("read_only", False), thresholds)
 
 
 def _named(config: Config, name: str) -> Profile:

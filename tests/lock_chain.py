@@ -27,8 +27,9 @@ class Chain:
 
 
 @asynccontextmanager
-async def waiting(dsn: str) -> AsyncIterator[Chain]:
-    """The chain stands while the block runs."""
+async def waiting(dsn: str, *, lets_go: bool = False) -> AsyncIterator[Chain]:
+    """The chain stands while the block runs; one that `lets_go` commits what it does once it no longer has to wait, so
+    that it dissolves when its root ends."""
     async with AsyncExitStack() as stack:
         root, middle, last, eye = [await _connect(stack, dsn, name) for name in ("root", "middle", "last", "eye")]
         await eye.execute("create table chained as select 1 as id")
@@ -36,12 +37,15 @@ async def waiting(dsn: str) -> AsyncIterator[Chain]:
         await eye.commit()
         await eye.set_autocommit(True)
         await root.execute("update chained set id = 2")
-        await middle.execute("lock table held")
+        first, second = "update chained set id = 3", "lock table held in access exclusive mode"
+        if lets_go:
+            await middle.set_autocommit(True)
+            await last.set_autocommit(True)
+            first, second = f"do $$ begin {second}; {first}; end $$", f"do $$ begin {second}; end $$"
+        else:
+            await middle.execute("lock table held")
         tasks = []
-        for conn, statement in (
-            (middle, "update chained set id = 3"),
-            (last, "lock table held in access exclusive mode"),
-        ):
+        for conn, statement in ((middle, first), (last, second)):
             tasks.append(asyncio.create_task(_run(conn, statement)))
             await _blocked(eye, conn.info.backend_pid)
         try:

@@ -1,5 +1,6 @@
 """Snapshots and a Source written down by hand, for tests of the dashboard: no database, no time, no chance."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import cos, sin
@@ -26,7 +27,7 @@ from pgops.ops.snapshot import (
     VectorIndexPart,
     items,
 )
-from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.ops.snapshot_jobs import JobChain, Queue, StuckJob, Worker
 from pgops.ops.undoing import Kept, Trail
 from pgops.services.models import (
     CacheNamespace,
@@ -34,6 +35,7 @@ from pgops.services.models import (
     CronEntry,
     DocumentIndex,
     Event,
+    FailureGroup,
     JobRow,
     JobState,
     ParkedEvent,
@@ -320,6 +322,32 @@ JOBS = (
     *(job(91_204 + at, "running") for at in range(4)),
     *(job(90_100 + at, "dead") for at in range(5)),
 )
+FAILURES = (
+    FailureGroup(
+        "email",
+        "welcome",
+        "SMTPServerDisconnected: connection to ? closed after ? s",
+        5,
+        7,
+        NOW - timedelta(hours=2),
+        NOW - timedelta(seconds=40),
+        "SMTPServerDisconnected: connection to 10.0.0.7 closed after 4.2 s",
+        90_104,
+        tuple(range(90_104, 90_099, -1)),
+    ),
+    FailureGroup(
+        "webhooks",
+        "deliver",
+        "HTTPStatusError: HTTP 503 from ?",
+        2,
+        2,
+        NOW - timedelta(hours=1),
+        NOW - timedelta(minutes=9),
+        "HTTPStatusError: HTTP 503 from 'https://x.org'",
+        90_002,
+        (90_002, 90_001),
+    ),
+)
 MATCHES = (
     (4120, 0.913, "sorted(iterable, *, key=None, reverse=False): return a new sorted list of the items."),
     (4121, 0.874, "list.sort(): sort the list in place. The sort is stable, and keys are computed once."),
@@ -456,6 +484,8 @@ class LiteralSource:
         self.matched = 41
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
+        self.failures_held = FAILURES
+        self.chain_held: JobChain | None = None
         self.subscription_held = SUBSCRIBED
         self.crons_held = CRONS
         self.messages_held = MESSAGES
@@ -498,6 +528,15 @@ class LiteralSource:
             if one.id == id:
                 return one
         raise NotFoundError(f"queue {queue!r} has no job {id}", "it may be completed")
+
+    async def chain(self, queue: str, id: int) -> JobChain | None:
+        return self.chain_held
+
+    async def failures(self, queue: str | None) -> list[FailureGroup]:
+        return [one for one in self.failures_held if queue in (None, one.queue)]
+
+    async def dead_jobs(self, queue: str, ids: Sequence[int]) -> list[JobRow]:
+        return [one for one in self.jobs_held if one.id in ids and one.state == "dead"]
 
     async def pgmq_messages(self, queue: str, limit: int) -> list[PgmqMessage]:
         if self.fails is not None:

@@ -87,12 +87,19 @@ SUPERUSERS = {"ops/table_acts.sql:reset_all_stats", "ops/table_acts.sql:reset_ta
 OPERATORS = {
     "ops/catalog.sql:record_act", "ops/catalog.sql:start_act", "ops/catalog.sql:finish_act",
     "ops/catalog.sql:list_acts", "services/documents.sql:register_collection",
-    "services/documents.sql:unregister_collection",
+    "services/documents.sql:unregister_collection", "services/vectors.sql:forget_recall_before",
 }  # fmt: skip
 TRAIL = re.compile(rb"\b(from|join|into|update) pgops\.audit")
 OPERATORS_WITH_VECTORS = {
     f"services/vectors.sql:{name}"
-    for name in ("register_collection", "unregister_collection", "set_embedder", "record_recall", "forget_recall")
+    for name in (
+        "register_collection",
+        "unregister_collection",
+        "set_embedder",
+        "record_recall",
+        "forget_recall",
+        "keep_recall",
+    )
 }
 
 

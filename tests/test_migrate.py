@@ -30,6 +30,7 @@ TABLES = {
     "0007_vectors": ["vector_collections"],
     "0008_event_log": ["event_home", "event_retention", "parked_keys"],
     "0009_undo": ["audit_undo"],
+    "0010_judge": ["limit_stats", "recall_before"],
     "0011_growth": ["growth"],
 }
 POSSIBLE = [name for name in TABLES if name != "0007_vectors" or this_server.has_pgvector()]

@@ -1,5 +1,6 @@
 """config.toml and the order of targets: what is meant, and one clear line for what is wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -8,6 +9,8 @@ from cli_call import Done, Run, caller
 
 from pgops.config import resolve_target
 from pgops.errors import UsageError
+from pgops.ops.threshold_settings import thresholds_of
+from pgops.ops.thresholds import Thresholds
 
 CONFIG = """
 default_profile = "local"
@@ -91,6 +94,8 @@ def test_a_dsn_and_a_profile_exclude_each_other(home: Home) -> None:
         ("[profiles.prod]\nread_only = 1", "read_only of profile prod is true or false"),
         ("profile = 'prod'", "no setting profile"),
         ("default_profile = 3", "default_profile"),
+        ("thresholds = 3", "thresholds are a table"),
+        ("[profiles.prod]\nthresholds = 3", "thresholds of profile prod"),
         ("default_profile = 'prodd'\n[profiles.prod]\ndsn = 'host=x'", "no profile prodd"),
     ],
 )
@@ -114,6 +119,57 @@ def test_a_wrong_config_does_not_matter_where_it_is_not_asked(home: Home) -> Non
     home.write("[")
     assert resolve_target("host=x", home.env).source == "--dsn"
     assert resolve_target(None, home.env | {"PGOPS_DSN": "host=x"}).source == "PGOPS_DSN"
+
+
+# --- where findings begin ----------------------------------------------------------------------------------------
+
+LINES = """
+[profiles.prod]
+dsn = "service=prod"
+[profiles.prod.thresholds]
+lag_warning_s = 30
+[thresholds]
+connections_warning = 0.7
+lag_warning_s = 40
+dead_rise_critical = 3
+denied_decisions_per_s = 5
+"""
+
+
+def test_thresholds_are_those_of_all_and_over_them_those_of_the_profile(home: Home) -> None:
+    home.write(LINES)
+    of_all = thresholds_of(resolve_target("host=x", home.env), home.env)
+    moved = Thresholds(connections_warning=0.7, dead_rise_critical=3, denied_decisions_per_s=5.0)
+    assert of_all == replace(moved, lag_warning_s=40.0)
+    own = thresholds_of(resolve_target(None, home.env, profile="prod"), home.env)
+    assert own == replace(moved, lag_warning_s=30.0)
+    none = {"XDG_CONFIG_HOME": str(home.folder / "none")}
+    assert thresholds_of(resolve_target("host=x", none), none) == Thresholds()
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "hint"),
+    [
+        ("[thresholds]\nconnection_warning = 0.7", "no threshold connection_warning", "connections_warning"),
+        ("[thresholds]\nzzz = 1", "no threshold zzz", "for example"),
+        ("[thresholds]\nrecall = '0.7'", "recall in .* is a number, not str", "0.8"),
+        ("[thresholds]\nrecall = true", "recall in .* is a number, not bool", "0.8"),
+        ("[thresholds]\nrecall = 7", "recall in .* is a share, 0 to 1, not 7", "0.8"),
+        ("[thresholds]\nlag_warning_s = -1", "0 seconds to 10 years, not -1", "60"),
+        ("[thresholds]\nlag_warning_s = nan", "0 seconds to 10 years, not nan", "60"),
+        ("[thresholds]\nlag_events_warning = 0.5", "a whole number, not 0.5", "10000"),
+        ("[thresholds]\nlag_events_warning = -5", "0 or more, not -5", "10000"),
+        ("[thresholds]\nlag_warning_s = 900", "lag_warning_s above lag_critical_s", "900 and 600"),
+        ("[profiles.prod.thresholds]\nrecal = 1", r"no threshold recal in \[profiles.prod.thresholds\]", "recall"),
+    ],
+)
+def test_a_threshold_that_is_wrong_is_one_clear_line(home: Home, text: str, words: str, hint: str) -> None:
+    home.write(text + "\n[profiles.prod]\ndsn = 'host=x'\n" if "profiles" not in text else text)
+    with pytest.raises(UsageError, match=words) as caught:
+        thresholds_of(resolve_target("host=x" if "profiles" not in text else None, home.env,
+                                     profile="prod" if "profiles" in text else None), home.env)  # fmt: skip
+    assert hint in caught.value.hint
+    assert "\n" not in str(caught.value)
 
 
 # --- the command line ------------------------------------------------------------------------------------------
@@ -183,6 +239,22 @@ def test_a_write_is_refused_by_a_read_only_session_with_exit_code_4(
         check_refused(command(*argv, "--profile", "prod"))
     with psycopg.connect(dsn) as conn:
         assert conn.execute("select count(*) from pgops.job_available").fetchone() == (1,)
+
+
+def test_the_lines_of_a_profile_hold_for_status_check_and_their_figures(command: Run, home: Home) -> None:
+    path = home.folder / "pgops" / "config.toml"
+    plain = path.read_text()
+    path.write_text(plain + "[profiles.dev.thresholds]\nconnections_warning = 0.0\nconnections_critical = 0.9\n")
+    done = command("check", "--json", "--profile", "dev")
+    assert done.code in (1, 2), done.out
+    assert "sessions.full" in [one["code"] for one in done.document["findings"]]
+    assert done.document["perfdata"]["connections"].split(";")[1] == "0"
+    found = command("status", "--json", "--profile", "dev").document["findings"]
+    assert "sessions.full" in [one["code"] for one in found]
+    path.write_text(plain + "[thresholds]\nconections_warning = 0\n")
+    assert command("status", "--profile", "dev").code == 2
+    done = command("check", "--profile", "dev")
+    assert (done.code, "did you mean connections_warning" in done.out) == (3, True)
 
 
 def test_a_read_only_session_says_so_and_reads(command: Run) -> None:

@@ -40,6 +40,7 @@ ROLES: dict[str, Sequence[str]] = {
 }
 LOOKS = {
     "migrate", "grants", "status", "check", "metrics", "advise", "queue list", "queue jobs", "queue show",
+    "queue failures", "limit stats",
     "queue history", "queue cron list", "queue cron next", "queue pgmq list", "queue pgmq metrics", "queue pgmq peek",
     "cache get", "cache stats", "limit peek", "kv get", "kv ttl", "kv scan", "doc list", "doc get", "doc find",
     "vector list", "vector search", "outbox list", "outbox parked", "outbox show", "outbox lag", "outbox events",

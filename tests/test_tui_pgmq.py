@@ -94,7 +94,7 @@ async def test_they_are_sorted_among_ours_by_every_column() -> None:
         await pilot.press("r", "s")
         assert shown(table) == ["billing", "parts", "webhooks", "aaa_orders", "zzz", "thumbnails", "email", "email"]
         assert table.current_line is not None and table.current_line.value == "aaa_orders"
-        for column in ("sched", "run", "stuck", "dead", "oldest", "in", "out", "done", "failed"):
+        for column in ("sched", "run", "stuck", "dead", "oldest", "in", "out", "drains", "done", "failed"):
             await pilot.press("s")
             assert table.sort_by == column
             assert sorted(shown(table)) == sorted(names)

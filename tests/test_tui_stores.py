@@ -74,7 +74,7 @@ async def test_the_documents_room_tells_sizes_updates_and_indexes(size: tuple[in
         await until(pilot, lambda: "22.5%" in screen(pilot))
         seen = screen(pilot)
         for words in (
-            "7 Documents", "~8,120", "9,400", "50.0 MB", "✕3", "96.0%", "pgops.doc_carts", "● 1 never used",
+            "7 Docs", "~8,120", "9,400", "50.0 MB", "✕3", "96.0%", "pgops.doc_carts", "● 1 never used",
             "22.5% of 40,000 updates touched no index", "~8,120 documents", "21 a second",
         ):  # fmt: skip
             assert words in seen, words
@@ -162,7 +162,7 @@ async def test_the_foot_and_the_names_fit_a_small_terminal(key: str) -> None:
         assert "…" not in top
         assert "03:12:45 UTC" in top
         await pilot.resize_terminal(*USUAL)
-        await until(pilot, lambda: "7 Documents" in screen(pilot).splitlines()[0])
+        await until(pilot, lambda: "7 Docs" in screen(pilot).splitlines()[0])
 
 
 async def test_the_subscription_that_is_chosen_stays_chosen_when_others_come() -> None:

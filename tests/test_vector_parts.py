@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from pgops import migrate
 from pgops.database import AsyncPool
-from pgops.ops.collector import collect
-from pgops.ops.findings import judge
+from pgops.ops.collector import Collector, collect
+from pgops.ops.findings import Thresholds, judge
 from pgops.ops.snapshot import Unavailable, VectorIndexPart, items
-from pgops.services.models import TextRow
+from pgops.services.models import TextRow, VectorRow
 from pgops.services.vectors import AsyncVectors
 
 
@@ -96,3 +97,50 @@ async def test_without_the_register_nothing_fails(empty_dsn: str) -> None:
         vectors = (await collect(db)).vectors
         assert isinstance(vectors, Unavailable)
         assert vectors.remedy.endswith("run: pgops migrate")
+
+
+@pytest.mark.vectors
+async def test_the_best_recall_before_is_kept_and_a_drop_is_found(db: AsyncPool) -> None:
+    vectors = AsyncVectors(db)
+    await vectors.create("docs", 3)
+    await vectors.add_many("docs", [VectorRow(f"t{n}", [1.0, n % 17, n % 5]) for n in range(1, 300)])
+    await vectors.build_index("docs", lists=2)
+    await vectors.measure_recall("docs", k=3, sample=5)
+    (one,) = items((await collect(db)).vectors)
+    assert (one.recall_before, one.recall_before_at) == (None, None)
+    first = one.recall_at
+    await db.execute(b"update pgops.vector_collections set recall = 0.96")
+    await vectors.measure_recall("docs", k=3, sample=5)
+    await db.execute(b"update pgops.vector_collections set recall = 0.85, recall_high = 0.9")
+    snapshot = await collect(db)
+    (one,) = items(snapshot.vectors)
+    assert (round(one.recall_before or 0, 3), one.recall_before_at) == (0.96, first)
+    assert "vector.recall_drop" in [found.code for found in snapshot.findings]
+    await vectors.measure_recall("docs", k=3, sample=5)
+    (one,) = items((await collect(db)).vectors)
+    assert round(one.recall_before or 0, 3) == 0.96, "the best stays"
+    await vectors.drop("docs")
+    await vectors.create("docs", 3)
+    await vectors.add_many("docs", [VectorRow(f"t{n}", [1.0, n % 17, n % 5]) for n in range(1, 300)])
+    await vectors.build_index("docs", lists=2)
+    await vectors.measure_recall("docs", k=3, sample=5)
+    (one,) = items((await collect(db)).vectors)
+    assert one.recall_before is None, "it was another collection's"
+
+
+@pytest.mark.vectors
+async def test_few_probes_are_found_until_they_are_set_where_the_searches_run(db: AsyncPool, dsn: str) -> None:
+    await db.execute(b"create table items as select n as id, array[n % 17, n % 5, 1]::real[]::vector(3) as e"
+                     b" from generate_series(1, 300) as n")  # fmt: skip
+    await db.execute(b"create index items_e on items using ivfflat (e vector_l2_ops) with (lists = 20)")
+    await db.execute(b"analyze items")
+
+    async def told() -> list[str]:
+        async with AsyncPool.open(dsn) as fresh:
+            snapshot = await Collector(fresh, thresholds=Thresholds(probes_rows=100)).collect()
+        return [found.remedy for found in snapshot.findings if found.code == "vector.probes"]
+
+    assert await told() == ["where the searches run: set ivfflat.probes = 4"]
+    name = conninfo_to_dict(dsn)["dbname"]
+    await db.execute(f'alter database "{name}" set ivfflat.probes = 4'.encode())
+    assert await told() == []

@@ -40,6 +40,21 @@ async def effect(job: RunningJob) -> None:
         await asyncio.sleep(job.payload.get("sleep", 0))
 
 
+@registry.job("locks")
+async def locks(job: RunningJob) -> None:
+    """Wants a table that somebody holds, on the job's connection or, asked for that, on one that is named after it or
+    after nothing."""
+    own = job.payload.get("own")
+    if own is None:
+        async with job.connection() as conn:
+            await conn.execute("lock table held")
+            await job.complete(conn)
+        return
+    name = job.session_name if own == "named" else "mine"
+    async with await psycopg.AsyncConnection.connect(os.environ["PGOPS_DSN"], application_name=name) as conn:
+        await conn.execute("lock table held")
+
+
 @registry.job("stubborn")
 async def stubborn(job: Job) -> None:
     """Goes on whatever it is told."""

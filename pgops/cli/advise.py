@@ -16,8 +16,9 @@ async def advise(cli: Cli) -> None:
     from pgops.ops import advice
     from pgops.ops.collector import collect
 
+    lines = cli.thresholds()
     async with cli.database(schema=False) as db:
-        snapshot = await collect(db, cli.target.display)
+        snapshot = await collect(db, cli.target.display, thresholds=lines)
     text = advice.advise(snapshot)
     if cli.json:
         cli.document(

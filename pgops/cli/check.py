@@ -18,6 +18,7 @@ from pgops.errors import PgopsError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from pgops.ops.snapshot import Snapshot
+    from pgops.ops.thresholds import Thresholds
 
 
 def register(app: typer.Typer) -> None:
@@ -44,12 +45,14 @@ async def check(
     if not 0.1 <= timeout <= 600:
         raise UsageError(f"a timeout is 0.1 to 600 seconds, not {timeout:g}", "leave it out for 10")
     try:
+        lines = cli.thresholds()
         async with asyncio.timeout(timeout):
-            snapshot = await _observed(cli)
+            snapshot = await _observed(cli, lines)
     except TimeoutError:
         raise UnreachableError(f"no answer within {timeout:g} s") from None
     code, message = checking.verdict(snapshot, of)
-    data, findings, gone = checking.perfdata(snapshot), checking.counted(snapshot, of), checking.unseen(snapshot, of)
+    data, findings = checking.perfdata(snapshot, lines), checking.counted(snapshot, of)
+    gone = checking.unseen(snapshot, of)
     if cli.json:
         left_out = len(snapshot.findings) - len(findings)
         cli.document(
@@ -62,12 +65,12 @@ async def check(
     raise typer.Exit(code)
 
 
-async def _observed(cli: Cli) -> "Snapshot":
+async def _observed(cli: Cli, lines: "Thresholds") -> "Snapshot":
     from pgops.ops.collector import collect
 
     cli.require_running()
     async with cli.database(schema=False, quiet=True) as db:
-        return await collect(db, cli.target.display)
+        return await collect(db, cli.target.display, thresholds=lines)
 
 
 def meant(argv: Sequence[str]) -> bool:

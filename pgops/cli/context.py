@@ -17,6 +17,7 @@ from pgops.errors import UnavailableError
 
 if TYPE_CHECKING:
     from pgops.database import AsyncPool
+    from pgops.ops.thresholds import Thresholds
     from pgops.services.client import AsyncPgops
 
 
@@ -67,6 +68,12 @@ class Cli:
             pg = AsyncPgops(db, self.target)
             yield pg
             await pg.flush()
+
+    def thresholds(self) -> "Thresholds":
+        """Where findings begin, as config.toml says. Raises UsageError for one that is wrong."""
+        from pgops.ops.threshold_settings import thresholds_of
+
+        return thresholds_of(self.target)
 
     def document(self, body: Mapping[str, object], *, one_line: bool = False) -> None:
         """Print `body` in its envelope."""

@@ -9,7 +9,7 @@ from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
 from pgops.errors import ExitCode, NotFoundError
-from pgops.services.models import Algorithm, Decision
+from pgops.services.models import Algorithm, Decision, LimitStats
 
 app = group("limit", "Rate limits by key.")
 Key = Annotated[str, typer.Argument(show_default=False)]
@@ -47,6 +47,20 @@ async def reset(cli: Cli, key: Key) -> None:
         if not await pg.limits.reset(key):
             raise NotFoundError(f"{key[:60]!r} has used nothing", "it is not limited now")
     cli.done("reset", f"reset {key}", more={"key": key})
+
+
+@command(app, "stats", example="pgops limit stats --json")
+async def stats(cli: Cli) -> None:
+    """What was decided, by the name of the limit: what stands before the first colon of its key. Each process adds what
+    it has decided every five seconds."""
+    async with cli.connect() as pg:
+        found = await pg.limits.stats()
+    rows = [(one.name, one.decisions, one.denied, _share(one), one.since) for one in found]
+    cli.items(found, ("limit", "decisions", "denied", "share", "since"), rows)
+
+
+def _share(one: LimitStats) -> str:
+    return f"{one.denied / one.decisions:.1%}" if one.decisions else "-"
 
 
 @command(app, "purge", example="pgops limit purge --yes --json")

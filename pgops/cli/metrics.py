@@ -50,6 +50,7 @@ async def metrics(
         raise UsageError(f"a timeout is 0.1 to 600 seconds, not {timeout:g}", "leave it out for 8")
     if not 0 <= every <= 3600:
         raise UsageError(f"an interval is 0 to 3,600 seconds, not {every:g}", "leave it out for 5")
+    cli.thresholds()  # a config.toml that is wrong is no database that is away
     if how is None:
         await _once(cli, timeout)
     else:
@@ -98,4 +99,4 @@ async def _opened(cli: Cli) -> AsyncIterator["Collector"]:
 
     cli.require_running()
     async with cli.database(schema=False, max_size=1, quiet=True) as db:
-        yield Collector(db, cli.target.display)
+        yield Collector(db, cli.target.display, thresholds=cli.thresholds())

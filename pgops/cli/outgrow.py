@@ -23,8 +23,9 @@ async def outgrow(cli: Cli) -> None:
     from pgops.ops.collector import collect
     from pgops.ops.snapshot import Unavailable
 
+    lines = cli.thresholds()
     async with cli.database(schema=False) as db:
-        part = (await collect(db, cli.target.display)).outgrow
+        part = (await collect(db, cli.target.display, thresholds=lines)).outgrow
     if isinstance(part, Unavailable):
         raise RefusedError(part.reason, part.remedy)
     if cli.json:

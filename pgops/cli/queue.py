@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pgops.cli import acts, cron, inputs, output, pgmq, worker
+from pgops.cli import acts, cron, failures, inputs, output, pgmq, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
+from pgops.cli.job import show
+from pgops.cli.looking import Over, look
 from pgops.errors import UnavailableError, UsageError
 from pgops.services.models import JobRow, JobState, PgmqQueue
 
@@ -30,20 +32,24 @@ WithWords = Annotated[
 WithPayload = Annotated[
     str | None, typer.Option("--payload", metavar="JSON", help="Only those whose payload contains it.")
 ]
+UNKNOWN_OF_PGMQ = (
+    "stuck", "waiting", "completed_total", "failed_total", "limited", "arriving_per_s", "served_per_s", "rates_over_s",
+    "drains", "drain_s", "workers_needed",
+)  # fmt: skip
 JOB_HEADS = ("id", "state", "kind", "priority", "attempt", "created", "run at", "payload")
 
 
 @command(app, "list", example="pgops queue list --json")
-async def list_(cli: Cli) -> None:
+async def list_(cli: Cli, over: Over = None) -> None:
     """Every queue: what waits, runs, is stuck or dead; those of pgmq in the same database too."""
     from pgops import migrate
     from pgops.cli.report import QUEUE_HEADS, pgmq_as_queue_row, queue_row
-    from pgops.ops.collector import collect
+    from pgops.ops.collector import Collector
     from pgops.ops.pgmq import ABSENT
     from pgops.ops.snapshot import Unavailable, items
 
     async with cli.database(schema=False) as db:
-        snapshot = await collect(db)
+        snapshot = await look(Collector(db), over)
         if not items(snapshot.pgmq):
             await migrate.require(db)
     queues, theirs = snapshot.queues, items(snapshot.pgmq)
@@ -75,20 +81,7 @@ async def jobs(
     cli.items(found, JOB_HEADS, rows)
 
 
-@command(app, "show", example="pgops queue show email 1 --json")
-async def show(cli: Cli, queue: Name, job: Annotated[int, typer.Argument(metavar="JOB", show_default=False)]) -> None:
-    """One job: where it stands, its payload, and the error of every failed attempt."""
-    async with cli.connect() as pg:
-        found = await pg.queue.job(queue, job)
-    facts = [
-        ("queue", found.queue), ("id", str(found.id)), ("state", found.state), ("kind", found.kind),
-        ("priority", found.priority), ("attempt", _attempt(found)), ("created", found.created_at),
-        ("run at", found.run_at), ("started", found.started_at), ("lease until", found.lease_until),
-        ("group", found.group_key), ("unique key", found.unique_key), ("progress", found.progress),
-        ("worker", None if found.owner is None else str(found.owner)), ("payload", found.payload),
-        *((f"error {number}", error) for number, error in enumerate(found.errors, 1)),
-    ]  # fmt: skip
-    cli.facts({"job": found}, facts)
+command(app, "show", example="pgops queue show email 1 --json")(show)
 
 
 @command(app, "enqueue", example="""pgops queue enqueue email '{"to": "a@example.org"}' --json""")
@@ -265,7 +258,7 @@ async def resume(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = Fals
 
 def _as_queue(one: PgmqQueue) -> dict[str, object]:
     """A queue of pgmq with all that a queue of ours says too; what pgmq does not know is null."""
-    unknown = dict.fromkeys(("stuck", "waiting", "completed_total", "failed_total"))
+    unknown = dict.fromkeys(UNKNOWN_OF_PGMQ)
     known = {"paused": False, "oldest_age_s": one.ready_age_s, "enqueued_total": one.total}
     return {**output.plain(one), **unknown, **known, "oldest_message_age_s": one.oldest_age_s}
 
@@ -274,5 +267,6 @@ def _attempt(job: JobRow) -> str:
     return str(job.attempt) if job.max_attempts is None else f"{job.attempt}/{job.max_attempts}"
 
 
+command(app, "failures", example="pgops queue failures --queue email --json")(failures.failures)
 command(app, "work", example="pgops queue work myjobs:registry -q email --concurrency 50")(worker.work)
 app.add_typer(pgmq.app)

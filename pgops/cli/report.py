@@ -6,6 +6,7 @@ from typing import TypeVar
 from pgops.cli import report_server
 from pgops.cli.output import say, talk
 from pgops.cli.tables import cell, duration, size, table
+from pgops.ops.drain import drain_words
 from pgops.ops.pgmq import ABSENT
 from pgops.ops.snapshot import (
     CachePart,
@@ -26,8 +27,8 @@ from pgops.services.models import PgmqQueue
 
 T = TypeVar("T")
 QUEUE_HEADS = (
-    "queue", "paused", "available", "scheduled", "running", "stuck", "dead", "oldest", "in/s", "out/s", "completed",
-    "failed",
+    "queue", "paused", "available", "scheduled", "running", "stuck", "dead", "oldest", "in/s", "out/s", "drains in",
+    "workers needed", "completed", "failed",
 )  # fmt: skip
 PGMQ_HEADS = (
     "queue", "length", "available", "scheduled", "running", "dead", "ready for", "oldest", "newest", "sent", "kind",
@@ -141,9 +142,13 @@ def _pubsub(part: PubsubPart) -> str:
 
 
 def _limits(part: LimitsPart) -> str:
+    denied = ""
+    if part.denied is not None:
+        now = "" if part.denied_per_s is None else f" ({part.denied_per_s:,.1f}/s now)"
+        denied = f"; {part.denied:,} of {part.decisions:,} decisions denied{now}"
     return (
         f"{_capped(part.keys, part.exact, 'keys')} keys, {size(part.bytes)}, "
-        f"{_capped(part.expired_backlog, part.exact, 'expired_backlog')} expired to purge"
+        f"{_capped(part.expired_backlog, part.exact, 'expired_backlog')} expired to purge{denied}"
     )
 
 
@@ -162,7 +167,8 @@ def queue_row(queue: Queue) -> tuple[object, ...]:
         queue.name, queue.paused, _capped(queue.available, queue.exact, "available"),
         _capped(queue.scheduled, queue.exact, "scheduled"), _capped(queue.running, queue.exact, "running"),
         _capped(queue.stuck, queue.exact, "stuck"), _capped(queue.dead, queue.exact, "dead"),
-        duration(queue.oldest_age_s), queue.in_per_s, queue.out_per_s, queue.completed_total, queue.failed_total,
+        duration(queue.oldest_age_s), queue.in_per_s, queue.out_per_s, drain_words(queue) or None, queue.workers_needed,
+        queue.completed_total, queue.failed_total,
     )  # fmt: skip
 
 
@@ -182,7 +188,7 @@ def pgmq_as_queue_row(one: PgmqQueue) -> tuple[object, ...]:
     return (
         one.name, None, _capped(one.available, one.exact, "available"), _capped(one.scheduled, one.exact, "scheduled"),
         _capped(one.running, one.exact, "running"), None, _capped(one.dead, one.exact, "dead"),
-        duration(one.ready_age_s), one.in_per_s, one.out_per_s, None, None,
+        duration(one.ready_age_s), one.in_per_s, one.out_per_s, None, None, None, None,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import typer
 from pgops.cli import output, report
 from pgops.cli.command import command
 from pgops.cli.context import Cli
+from pgops.cli.looking import Over, look
 from pgops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ async def status(
     cli: Cli,
     seconds: Annotated[float, typer.Argument(help="With --watch: how often.", metavar="[SECONDS]")] = 2.0,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until ctrl-c; with --json one line each.")] = False,
+    over: Over = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of the document, and end.")] = False,
 ) -> None:
     """Server, queues, workers, outbox, cache, documents and vectors, and what needs a human."""
@@ -38,22 +40,24 @@ async def status(
     elif watch:
         await _watch(cli, seconds)
     else:
-        await once(cli)
+        await once(cli, over)
 
 
-async def once(cli: Cli) -> None:
-    """Observe once and print it."""
-    from pgops.ops.collector import collect
+async def once(cli: Cli, over: float | None = None) -> None:
+    """Observe once and print it; or twice, `over` so many seconds."""
+    from pgops.ops.collector import Collector
 
+    lines = cli.thresholds()
     async with cli.database(schema=False) as db:
-        show(cli, await collect(db, cli.target.display))
+        show(cli, await look(Collector(db, cli.target.display, thresholds=lines), over))
 
 
 async def _watch(cli: Cli, seconds: float) -> None:
     from pgops.ops.collector import Collector
 
+    lines = cli.thresholds()
     async with cli.database(schema=False) as db:
-        collector = Collector(db, cli.target.display)
+        collector = Collector(db, cli.target.display, thresholds=lines)
         while True:
             snapshot = await collector.collect()
             if not cli.json and sys.stdout.isatty():

@@ -4,12 +4,14 @@ snapshot.py    what is known at one moment: frozen values, the contract of `pgop
 collector.py   Collector(db).collect() -> Snapshot: one read-only transaction, a part that fails harms no other
 part.py        one part: how often it is taken, what it cost, what forbids it
 parts.py       what is asked for each part, and how its rows become values
+job_chain.py   from a job to its session and whoever that waits for; job_chain.sql
 connections.py the same for sessions and the blocking tree; connections.sql its statements
-vector_parts.py, pgmq.py  the same for vector indexes, and for queues of pgmq
+vector_parts.py, pgmq.py, failure_parts.py  the same for vector indexes, queues of pgmq, and why jobs died
 server_parts.py the same for what PostgreSQL itself suffers from; server_parts.sql its statements
-rates.py       what two snapshots say together
+rates.py       what two snapshots say together; drain.py when a queue will be empty, from those of a minute
 findings.py    judge(snapshot) -> what needs a human, with evidence and remedy; pure
-rules_*.py     its rules, by subsystem; thresholds.py the lines they draw; finding_codes.py all codes
+rules_*.py     its rules, by subsystem; finding_codes.py all codes
+thresholds.py  the lines they draw; threshold_settings.py those that config.toml moves
 minors.py      what is known of PostgreSQL's minor releases
 actions*.py    Action -> preview -> run -> Result; the same from key and from command
 previews*.py   what an Action would hit; backends.py: one backend, and whether it may be hit

@@ -31,7 +31,7 @@ TUNED: Mapping[str, Options] = {
         (("job_available", "job_scheduled", "job_waiting", "queue_delta"), _BUSY),
         (("job_running", "subscription_parts"), {**_ROOMY, **_BUSY}),
         (("queues", "queue_limit", "job_group", "workers", "queue_total", "cron", "relays"), _ROOMY),
-        (("cache_namespaces", "cache_stats", "growth_look", "growth_turn"), _ROOMY),
+        (("cache_namespaces", "cache_stats", "growth_look", "growth_turn", "limit_stats", "recall_before"), _ROOMY),
         (("growth",), {"fillfactor": "70"}),
         (("rate_limits", "rate_windows"), {**_ROOMY, **_STORE}),
         (("cache_store", "kv_store", "kv_ephemeral"), {"fillfactor": "80", **_STORE}),

@@ -52,7 +52,7 @@ with floors as materialized (
   group by f.key, p.priority
 )
 select q.queue, q.paused and coalesce(q.resume_at > statement_timestamp(), true), d.available, d.scheduled, d.running, d.dead, d.enqueued, d.completed, d.failed,
-       extract(epoch from statement_timestamp() - h.ready_at)::float8, d.waiting
+       extract(epoch from statement_timestamp() - h.ready_at)::float8, d.waiting, q.limited
 from pgops.queues q
 left join pgops.queue_total t on t.queue = q.queue
 cross join lateral (
@@ -369,6 +369,15 @@ select v.name, v.recall, v.recall_low, v.recall_high, v.recall_at, v.type, v.dim
        greatest(t.reltuples::bigint, pg_stat_get_live_tuples(t.oid), 0)
 from pgops.vector_collections v join pg_class t on t.oid = to_regclass('pgops.vec_' || v.name)
 order by v.name limit 500
+
+-- name: recall_kept
+-- Asked first where the schema may be older: whether there is such a table, and one may read it.
+select coalesce(has_table_privilege(to_regclass('pgops.recall_before'), 'select'), false)
+
+-- name: recall_before
+-- Of a collection that was dropped and made anew nothing counts that was measured before.
+select b.name, b.recall, b.measured_at from pgops.recall_before b join pgops.vector_collections v on v.name = b.name
+where b.measured_at >= v.created_at order by b.name limit 500
 
 -- name: inspect_schema
 -- Where pageinspect is; its functions are a superuser's.

@@ -9,12 +9,24 @@ from time import perf_counter
 from typing import Any
 
 from pgops.database import AsyncPool
-from pgops.ops import connections, outgrow, parts, pgmq, rates, server_parts, vector_parts
+from pgops.ops import (
+    connections,
+    failure_parts,
+    job_chain,
+    outgrow,
+    parts,
+    pgmq,
+    rates,
+    server_parts,
+    vector_parts,
+)
+from pgops.ops.drain import Drain
 from pgops.ops.findings import Thresholds, judge
 from pgops.ops.part import LONGEST_S, Part, needs_schema, needs_stats
 from pgops.ops.parts import Look, Session, StuckSeen
 from pgops.ops.snapshot import Cost, Snapshot, Unavailable, items
 from pgops.ops.snapshot_outgrow import OutgrowPart
+from pgops.services.models import FailureGroup
 
 SLOW_EVERY_S = 10.0
 QUITE_EVERY_S = 2.0
@@ -24,9 +36,11 @@ STATEMENT_MS = 2_000
 LOCK_MS = 250
 
 
-async def collect(db: AsyncPool, target: str = "", previous: Snapshot | None = None) -> Snapshot:
+async def collect(
+    db: AsyncPool, target: str = "", previous: Snapshot | None = None, thresholds: Thresholds | None = None
+) -> Snapshot:
     """Observe once; rates are since `previous`. Raises UnreachableError."""
-    return await Collector(db, target, previous=previous).collect()
+    return await Collector(db, target, previous=previous, thresholds=thresholds).collect()
 
 
 class Collector:
@@ -44,11 +58,13 @@ class Collector:
         self._target = target
         self._thresholds = thresholds or Thresholds()
         self._parts = self._all_parts()
+        self._drain = Drain()
         self._seen: dict[str, Any] = {}
         self._baseline = self._next_baseline = previous
         if previous is not None:
             for part in self._parts:
                 part.remember(getattr(previous, part.name, None), previous.taken_at)
+            self._drain.remember(previous.taken_at, items(previous.queues), items(previous.workers))
 
     def _all_parts(self) -> tuple[Part[Any], ...]:
         """In the order they are taken, named as their fields in Snapshot; only what is `stuck` goes into two."""
@@ -59,12 +75,13 @@ class Collector:
             Part("session_list", connections.session_list, needs_stats),
             Part("queues", parts.queues, needs_schema, rates.queues, longest_s=QUEUES_LONGEST_S),
             Part("stuck", self._take_stuck, needs_schema),
+            Part("failures", self._take_failures, needs_schema, every_s=SLOW_EVERY_S),
             Part("workers", parts.workers, needs_schema),
             Part("outbox", parts.outbox, needs_schema, rates.outbox),
             Part("pubsub", parts.pubsub, needs_schema, every_s=QUITE_EVERY_S),
             Part("cache", parts.cache, needs_schema, rates.cache),
             Part("cache_namespaces", parts.cache_namespaces, needs_schema, every_s=QUITE_EVERY_S),
-            Part("limits", parts.limits, needs_schema, every_s=SLOW_EVERY_S),
+            Part("limits", parts.limits, needs_schema, rates.limits, every_s=SLOW_EVERY_S),
             Part("kv", parts.kv, needs_schema, every_s=SLOW_EVERY_S),
             Part("vectors", vector_parts.vectors, rate=rates.vectors, every_s=SLOW_EVERY_S),
             Part("documents", parts.documents, needs_schema, rates.documents, every_s=SLOW_EVERY_S),
@@ -89,7 +106,7 @@ class Collector:
         snapshot = Snapshot(
             taken_at=look.taken_at, target=self._target, findings=(), cost=cost, **_with_stuck(self._seen)
         )
-        return self._judged(snapshot)
+        return self._judged(self._drained(snapshot))
 
     def expire(self) -> None:
         """Take every part anew the next time, as after an act."""
@@ -97,7 +114,17 @@ class Collector:
             part.expire()
 
     async def _take_stuck(self, session: Session, look: Look) -> StuckSeen:
-        return await parts.stuck(session, items(self._seen["queues"]))
+        seen = await parts.stuck(session, items(self._seen["queues"]))
+        return await job_chain.with_backends(session, seen, items(self._seen["locks"]))
+
+    async def _take_failures(self, session: Session, look: Look) -> tuple[FailureGroup, ...]:
+        return await failure_parts.failures(session, items(self._seen["queues"]))
+
+    def _drained(self, snapshot: Snapshot) -> Snapshot:
+        """With where each queue goes. One that was not looked at anew says what it said, with its own time."""
+        if isinstance(snapshot.queues, Unavailable):
+            return snapshot
+        return replace(snapshot, queues=self._drain.told(snapshot.taken_at, snapshot.queues, items(snapshot.workers)))
 
     async def _take_outgrow(self, session: Session, look: Look) -> OutgrowPart:
         return await outgrow.take(session, look, self._thresholds)

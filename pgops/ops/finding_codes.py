@@ -4,15 +4,17 @@ Floor 3, values only. A code is `subsystem.what`; scripts hold on to it, so it i
 """
 
 CODES = (
-    "queue.no_worker", "queue.stuck", "queue.unclaimed", "queue.dead", "queue.slow", "queue.paused",
+    "queue.no_worker", "queue.stuck", "queue.unclaimed", "queue.dead", "queue.slow", "queue.not_draining",
+    "queue.paused",
     "worker.gone",
     "locks.blocked",
     "sessions.full", "sessions.idle_in_transaction", "sessions.old_transaction",
     "outbox.away", "outbox.held", "outbox.parked", "outbox.no_relay", "outbox.sink", "outbox.lag",
     "pubsub.pooler", "pubsub.queue", "pubsub.held", "pubsub.idle_listener",
-    "cache.emptied", "cache.expired", "cache.hit_ratio", "cache.over_cap",
+    "cache.emptied", "cache.expired", "cache.hit_ratio", "cache.hit_drop", "cache.over_cap",
+    "limits.denials",
     "kv.expired",
-    "vector.invalid", "vector.lists", "vector.recall",
+    "vector.invalid", "vector.lists", "vector.recall", "vector.recall_drop", "vector.probes",
     "outgrow.jobs_per_s", "outgrow.wait_p99_ms", "outgrow.daily_users", "outgrow.vector_searches_per_s",
     "outgrow.vectors", "outgrow.subscribers", "outgrow.connections", "outgrow.replica_lag_s",
     "outgrow.wal_bytes_per_s", "outgrow.log_bytes",

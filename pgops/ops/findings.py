@@ -8,6 +8,7 @@ number that is unknown, is no finding. The rules of each subsystem stand in rule
 from collections.abc import Callable, Iterator
 
 from pgops.ops import (
+    rules_drain,
     rules_outbox,
     rules_outgrow,
     rules_pubsub,
@@ -16,6 +17,7 @@ from pgops.ops import (
     rules_sessions,
     rules_stores,
     rules_tables,
+    rules_trends,
 )
 from pgops.ops.snapshot import Finding, Snapshot
 from pgops.ops.thresholds import Thresholds
@@ -27,7 +29,8 @@ _ORDER = {"critical": 0, "warning": 1, "info": 2}
 Rule = Callable[[Snapshot, Snapshot | None, Thresholds], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
-    *rules_queue.RULES, *rules_sessions.RULES, *rules_outbox.RULES, *rules_stores.RULES, *rules_pubsub.RULES,
+    *rules_queue.RULES, *rules_drain.RULES,
+    *rules_sessions.RULES, *rules_outbox.RULES, *rules_stores.RULES, *rules_trends.RULES, *rules_pubsub.RULES,
     *rules_server.RULES, *rules_tables.RULES, *rules_outgrow.RULES,
 )  # fmt: skip
 

@@ -33,12 +33,17 @@ OWN: dict[Subsystem, re.Pattern[str]] = {
     "outbox": re.compile(r"event_\w+|outbox|subscriptions|subscription_parts|relays|parked_\w+|inbox"),
     "pubsub": re.compile(r"pubsub_\w+"),
     "cache": re.compile(r"cache_\w+"),
-    "limit": re.compile(r"rate_\w+"),
+    "limit": re.compile(r"rate_\w+|limit_\w+"),
     "kv": re.compile(r"kv_\w+"),
     "doc": re.compile(r"doc_\w+"),
     "vector": re.compile(r"vec_\w+"),
 }
-REGISTERS: dict[str, Subsystem | None] = {"migrations": None, "collections": "doc", "vector_collections": "vector"}
+REGISTERS: dict[str, Subsystem | None] = {
+    "migrations": None,
+    "collections": "doc",
+    "vector_collections": "vector",
+    "recall_before": "vector",
+}
 NOBODYS = re.compile(r"audit\w*")
 
 

@@ -26,11 +26,12 @@ from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.queries import load
 from pgops.services.cache_upkeep import NAMESPACES, cache_namespace
 from pgops.services.cache_upkeep import Q as CACHE
-from pgops.services.models import CacheNamespace, ChannelListener, QueueHolder
+from pgops.services.models import CacheNamespace, ChannelListener, LimitStats, QueueHolder
 from pgops.services.probe_rules import USUAL_PAGES
 
 Q = load("pgops.ops", "catalog.sql")
 PUBSUB = load("pgops.services", "pubsub.sql")
+LIMITS = load("pgops.services", "limits.sql")
 
 STUCK_AFTER_S = 60.0
 STUCK_CAP = 1_000
@@ -38,6 +39,7 @@ STUCK_SHOWN = 100
 LAG_CAP = 1_000
 PAYLOAD_CAP = 1_000
 LISTENERS_CAP = 200
+LIMITS_SHOWN = 50
 EXACT_PAGES = 256
 SAMPLE_PAGES = 64
 
@@ -141,11 +143,11 @@ def with_stuck(queue: Queue, seen: StuckSeen | None) -> Queue:
 
 
 def _queue(row: Row) -> Queue:
-    name, paused, available, scheduled, running, dead, enqueued, completed, failed, age_s, waiting = row
+    name, paused, available, scheduled, running, dead, enqueued, completed, failed, age_s, waiting, limited = row
     return Queue(
         name=name, paused=paused, available=available, scheduled=scheduled, running=running, stuck=0, dead=dead,
         oldest_age_s=None if age_s is None else max(age_s, 0.0), enqueued_total=enqueued, completed_total=completed,
-        failed_total=failed, waiting=waiting,
+        failed_total=failed, waiting=waiting, limited=limited,
     )  # fmt: skip
 
 
@@ -211,9 +213,14 @@ async def limits(session: Session, look: Look) -> LimitsPart:
     smooth = await _entries(session, "limit_entries", entries=name("pgops", "rate_limits"), until=name("tat"))
     window = await _entries(session, "limit_entries", entries=name("pgops", "rate_windows"), until=name("ends_at"))
     exact = smooth[2] and window[2]
+    names: list[Row] = []
+    if (await session.one(LIMITS["limits_counted"]))[0]:
+        names = await session.all(LIMITS["read_limits"], {"limit": LIMITS_SHOWN})
     return LimitsPart(
         keys=smooth[0] + window[0], expired_backlog=smooth[1] + window[1], bytes=smooth[3] + window[3],
         exact={} if exact else {"keys": False, "expired_backlog": False},
+        decisions=names[0][4] if names else None, denied=names[0][5] if names else None,
+        names=tuple(LimitStats(*row[:4]) for row in names),
     )  # fmt: skip
 
 

@@ -6,8 +6,9 @@ Floor 3. A rate is known where the same thing stands in both, time has passed, a
 
 from dataclasses import replace
 
-from pgops.ops.snapshot import CachePart, DocumentsPart, OutboxSubscription, VectorIndexPart
+from pgops.ops.snapshot import CachePart, DocumentsPart, LimitsPart, OutboxSubscription, VectorIndexPart
 from pgops.ops.snapshot_jobs import Queue
+from pgops.services.models import LimitStats
 
 MIN_SECONDS = 0.05
 
@@ -51,6 +52,30 @@ def cache(now: CachePart, before: CachePart, seconds: float) -> CachePart:
         now,
         hits_per_s=per_second(now.hits, before.hits, seconds),
         misses_per_s=per_second(now.misses, before.misses, seconds),
+    )
+
+
+def limits(now: LimitsPart, before: LimitsPart, seconds: float) -> LimitsPart:
+    """`now` with what is decided and denied a second, in all and by name. A name that was not there had decided
+    nothing."""
+    known = {one.name: one for one in before.names}
+    nothing = before.decisions is not None and len(before.names) < 50
+
+    def rated(one: LimitStats) -> LimitStats:
+        former = known.get(one.name) or (replace(one, decisions=0, denied=0) if nothing else None)
+        if former is None or now.decisions is None:
+            return one
+        return replace(
+            one,
+            decisions_per_s=per_second(one.decisions, former.decisions, seconds),
+            denied_per_s=per_second(one.denied, former.denied, seconds),
+        )
+
+    return replace(
+        now,
+        names=tuple(rated(one) for one in now.names),
+        decisions_per_s=None if now.decisions is None else per_second(now.decisions, before.decisions, seconds),
+        denied_per_s=None if now.denied is None else per_second(now.denied, before.denied, seconds),
     )
 
 

@@ -3,13 +3,22 @@
 Floor 3, pure, under findings.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from shlex import quote
 
+from pgops.ops.chain_words import chain_words, root_of
+from pgops.ops.drain import serving
+from pgops.ops.rules_drain import drain_severity
 from pgops.ops.snapshot import Finding, Snapshot, Unavailable, items
-from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.ops.snapshot_jobs import ChainLink, Queue, StuckJob, Worker
 from pgops.ops.thresholds import Thresholds
 from pgops.ops.wording import age, at_least, many
+
+TOP_ERRORS = 2
+WHY_STUCK = {
+    "lease expired": "Their worker died, hangs or was cut off; until they are taken back nobody else does them.",
+    "running too long": "They run beyond the queue's max_runtime and hold their slots: the handler waits, or loops.",
+}
 
 
 def no_worker(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
@@ -46,18 +55,32 @@ def _taken(queue: Queue, jobs: list[StuckJob], alone: bool) -> Finding:
     oldest = max(job.age_s for job in jobs)
     counts = {reason: sum(job.reason == reason for job in jobs) for reason in ("lease expired", "running too long")}
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
+    told = next((job for job in jobs if job.backend is not None and job.backend.chain), None) or next(
+        (job for job in jobs if job.backend is not None), None
+    )
+    chain = "" if told is None or told.backend is None else f"; job {told.id}: {chain_words(told.backend)}"
+    root = root_of(told.backend) if told is not None else None
     number = at_least(queue.stuck, queue.exact.get("stuck", True)) if alone else f"{len(jobs):,}"
     return Finding(
         code="queue.stuck",
         severity="warning",
         title=f"jobs of {queue.name} are stuck",
-        evidence=f"{number} stuck: {reasons}; the longest for {age(oldest)}",
-        why="Their worker died or hangs; until they are taken back nobody else does them.",
-        remedy="take them back: they run again, and a late completion of the old worker is refused",
+        evidence=f"{number} stuck: {reasons}; the longest for {age(oldest)}{chain}",
+        why=" ".join(WHY_STUCK[reason] for reason, count in counts.items() if count),
+        remedy=_remedy(queue, counts, max(jobs, key=lambda job: job.age_s), root),
         action="requeue_stuck",
         target=queue.name,
         command=f"pgops queue requeue {quote(queue.name)} --stuck",
     )
+
+
+def _remedy(queue: Queue, counts: Mapping[str, int], oldest: StuckJob, root: ChainLink | None) -> str:
+    if root is not None:
+        return f"end what they wait for: pgops sessions terminate {root.pid}; or take them back, and they wait again"
+    if not counts["running too long"]:
+        return "take them back: they run again, and a late completion of the old worker is refused"
+    look = f"pgops queue show {quote(queue.name)} {oldest.id}"
+    return f"see what they wait for: {look}; then take them back, or give the queue a longer max_runtime_s"
 
 
 def _unclaimed(now: Snapshot, queue: Queue, jobs: list[StuckJob]) -> Finding:
@@ -86,21 +109,37 @@ def dead(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[
             code="queue.dead",
             severity="critical" if more >= lines.dead_rise_critical else "warning",
             title=f"dead letters in {queue.name}" + (" are rising" if more > 0 else ""),
-            evidence=many(queue.dead, "dead letter") + (f", {more:,} more than a minute ago" if more > 0 else ""),
+            evidence=many(queue.dead, "dead letter")
+            + (f", {more:,} more than a minute ago" if more > 0 else "")
+            + _why_dead(now, queue),
             why="Their last attempt failed; nothing tries them again.",
-            remedy=f"read why (pgops queue jobs {quote(queue.name)} --state dead), mend it, then let them start over",
+            remedy=f"read why (pgops queue failures -q {quote(queue.name)}), mend it, then let them start over",
             action="requeue_dead",
             target=queue.name,
             command=f"pgops queue requeue {quote(queue.name)} --dead",
         )
 
 
+def _why_dead(now: Snapshot, queue: Queue) -> str:
+    """The errors most of them died of, as far as they were looked at."""
+    groups = [one for one in items(now.failures) if one.queue == queue.name]
+    said = [
+        f"{one.jobs:,} of {'' if one.exact.get('of', True) else 'the newest '}{one.of:,}: {one.fingerprint[:80]}"
+        if at == 0
+        else f"{one.jobs:,}: {one.fingerprint[:80]}"
+        for at, one in enumerate(groups[:TOP_ERRORS])
+    ]
+    return "".join(f"; {words}" for words in said)
+
+
 def ready_age(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterator[Finding]:
-    """The queue is worked on, but too slowly."""
+    """The queue is worked on, but too slowly; where it is known that it does not drain, that says more."""
     unclaimed = {job.queue for job in items(now.stuck_jobs) if job.reason == "not claimed"}
     for queue in items(now.queues):
         oldest = queue.oldest_age_s or 0.0
         if queue.paused or oldest < lines.ready_age_warning_s or queue.name in unclaimed or not _living(now, queue):
+            continue
+        if drain_severity(now, queue, lines) is not None:
             continue
         yield Finding(
             code="queue.slow",
@@ -155,7 +194,7 @@ def _waits(queue: Queue, lines: Thresholds) -> bool:
 
 
 def _living(now: Snapshot, queue: Queue) -> list[Worker]:
-    return [one for one in items(now.workers) if one.alive and not one.stopping and queue.name in one.queues]
+    return serving(queue, items(now.workers))
 
 
 RULES = (no_worker, stuck, dead, ready_age, worker_gone, paused)

@@ -128,7 +128,7 @@ def vectors(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterat
         if index.index is None or index.building:
             continue
         if not index.valid:
-            yield _on_index(
+            yield on_index(
                 index,
                 "vector.invalid",
                 "critical",
@@ -137,7 +137,7 @@ def vectors(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterat
                 "A build of it failed: it costs every write and serves no search, which read the whole table instead.",
             )
         elif index.lists_built is not None and index.lists_set is not None and index.lists_built != index.lists_set:
-            yield _on_index(
+            yield on_index(
                 index,
                 "vector.lists",
                 "warning",
@@ -146,7 +146,7 @@ def vectors(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterat
                 "Changing the option rebuilds nothing: probes chosen for the new number read the wrong share.",
             )
         if index.valid and index.recall is not None and index.recall < lines.recall:
-            yield _on_index(
+            yield on_index(
                 index,
                 "vector.recall",
                 "warning",
@@ -156,7 +156,8 @@ def vectors(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterat
             )
 
 
-def _on_index(index: VectorIndexPart, code: str, severity: Severity, title: str, evidence: str, why: str) -> Finding:
+def on_index(index: VectorIndexPart, code: str, severity: Severity, title: str, evidence: str, why: str) -> Finding:
+    """A finding whose cure is to build the index anew."""
     if index.collection is not None:
         return Finding(
             code=code,

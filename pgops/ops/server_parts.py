@@ -47,7 +47,15 @@ BUSY = (
     "parked_events", "inbox", "pubsub_payloads", "cache_store", "rate_limits", "rate_windows", "kv_store",
     "kv_ephemeral",
 )  # fmt: skip
-UNLOGGED = ("pubsub_payloads", "cache_store", "cache_stats", "rate_limits", "rate_windows", "kv_ephemeral")
+UNLOGGED = (
+    "pubsub_payloads",
+    "cache_store",
+    "cache_stats",
+    "rate_limits",
+    "rate_windows",
+    "limit_stats",
+    "kv_ephemeral",
+)
 
 
 def all_parts(lines: Thresholds) -> tuple[Part[Any], ...]:

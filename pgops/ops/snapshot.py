@@ -20,7 +20,7 @@ from pgops.ops.snapshot_server import (
     WraparoundPart,
     XminHolder,
 )
-from pgops.services.models import CacheNamespace, ChannelListener, PgmqQueue, QueueHolder
+from pgops.services.models import CacheNamespace, ChannelListener, FailureGroup, LimitStats, PgmqQueue, QueueHolder
 
 T = TypeVar("T")
 Severity = Literal["critical", "warning", "info"]
@@ -170,12 +170,18 @@ class CachePart:
 
 @dataclass(frozen=True, slots=True)
 class LimitsPart:
-    """Rate limits of both algorithms; `expired_backlog` are keys that say nothing any more and wait for a purge."""
+    """Rate limits of both algorithms; `expired_backlog` are keys that say nothing any more and wait for a purge.
+    Decisions are those of all processes, None where they are not counted; `names` the most denied limits."""
 
     keys: int
     expired_backlog: int
     bytes: int
     exact: Mapping[str, bool] = field(default_factory=dict)
+    decisions: int | None = None
+    denied: int | None = None
+    decisions_per_s: float | None = None
+    denied_per_s: float | None = None
+    names: tuple[LimitStats, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,7 @@ class VectorIndexPart:
     """One ivfflat or hnsw index of the database, or a collection of pgops that has none: `index`, `method` and `valid`
     are None then. `collection` is set where it is a collection's own. `type` is vector, halfvec, sparsevec or bit, and
     `metric` what near means to it. `lists_built` is what the index holds, `lists_set` what its options say and a
-    rebuild would build. Recall is the last one measured, never measured here."""
+    rebuild would build. Recall is the last one measured, never measured here, and the best one before."""
 
     table: str
     index: str | None
@@ -213,6 +219,8 @@ class VectorIndexPart:
     recall_low: float | None = None
     recall_high: float | None = None
     recall_at: datetime | None = None
+    recall_before: float | None = None
+    recall_before_at: datetime | None = None
     collection: str | None = None
     building: bool = False
     type: str | None = None
@@ -294,6 +302,7 @@ class Snapshot:
     session_list: tuple[SessionRow, ...] | Unavailable = ()
     cache_namespaces: tuple[CacheNamespace, ...] | Unavailable = ()
     pgmq: tuple[PgmqQueue, ...] | Unavailable = ()
+    failures: tuple[FailureGroup, ...] | Unavailable = ()
     xmin_holders: tuple[XminHolder, ...] | Unavailable = ()
     wal: WalPart | Unavailable = NOT_TAKEN
     replication: ReplicationPart | Unavailable = NOT_TAKEN

@@ -14,6 +14,10 @@ class Thresholds:
     dead_rise_critical: int = 10
     ready_age_warning_s: float = 300.0
     ready_age_critical_s: float = 1_800.0
+    drain_jobs: int = 100
+    drain_over_s: float = 20.0
+    drain_warning_s: float = 3_600.0
+    drain_critical_s: float = 21_600.0
     lag_events_warning: int = 10_000
     lag_warning_s: float = 60.0
     lag_critical_s: float = 600.0
@@ -30,7 +34,13 @@ class Thresholds:
     hit_ratio: float = 0.5
     hit_ratio_reads: int = 1_000
     hit_ratio_reads_per_s: float = 10.0
+    hit_ratio_drop: float = 0.2
+    denied_share: float = 0.5
+    denied_decisions_per_s: float = 1.0
     recall: float = 0.8
+    recall_drop: float = 0.1
+    probes_share: float = 0.5
+    probes_rows: int = 10_000
     connections_warning: float = 0.80
     connections_critical: float = 0.95
     idle_in_transaction_warning_s: float = 60.0

@@ -36,7 +36,8 @@ async def vectors(session: Session, look: Look) -> tuple[VectorIndexPart, ...]:
     counts = {
         name: await _count(session, *tables.get(name, name.split(".", 1))) for name in [*small][:COUNTED_TABLES]
     }  # fmt: skip
-    return tuple(_with_rows(one, counts.get(one.table)) for one in seen)
+    before = await _recall_before(session) if any(one.recall is not None for one in seen) else {}
+    return tuple(_with_before(_with_rows(one, counts.get(one.table)), before) for one in seen)
 
 
 def _vector_index(row: Row, built: dict[str, int], collections: dict[str, Row]) -> VectorIndexPart:
@@ -56,6 +57,18 @@ def _vector_index(row: Row, built: dict[str, int], collections: dict[str, Row]) 
         metric=opclass.removeprefix(f"{type}_").removesuffix("_ops"), embedder=None if own is None else own[8],
         exact={"rows": False},
     )  # fmt: skip
+
+
+async def _recall_before(session: Session) -> dict[str, Row]:
+    """The best recall measured before the last, by collection."""
+    if not (await session.one(Q["recall_kept"]))[0]:
+        return {}
+    return {row[0]: row for row in await session.all(Q["recall_before"])}
+
+
+def _with_before(one: VectorIndexPart, before: dict[str, Row]) -> VectorIndexPart:
+    row = before.get(one.collection or "") if one.recall is not None else None
+    return one if row is None else replace(one, recall_before=row[1], recall_before_at=row[2])
 
 
 async def _require_extension(session: Session) -> None:

@@ -16,7 +16,7 @@ import psycopg
 
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import PgopsError, UsageError
-from pgops.services.arguments import MAX_SECONDS, Encoded, encode_json
+from pgops.services.arguments import MAX_SECONDS, Encoded, encode_json, session_name
 from pgops.services.models import Job, JsonValue
 from pgops.services.queue import AsyncQueue
 from pgops.sync.database import Bound
@@ -78,6 +78,12 @@ class RunningJob(Job):
     desk: Desk | None = None
 
     @property
+    def session_name(self) -> str:
+        """What `connection` calls its session. As the application_name of a connection of the handler's own it lets an
+        operator find from the job to the session, and to whoever that waits for."""
+        return session_name(self.desk.owner if self.desk is not None else 0, self.queue, self.id)
+
+    @property
     def cancelled(self) -> bool:
         """Whether somebody wants it to end."""
         return self.desk is not None and (self.queue, self.id) in self.desk.wishes
@@ -134,9 +140,8 @@ class RunningJob(Job):
         worker and job it serves. For async handlers."""
         if self.desk is None:
             raise PgopsError("a job has a connection only in its worker", "open one of your own")
-        name = f"pgops worker {self.desk.owner} {self.queue}/{self.id}"[:63]
         async with self.desk.db.lend() as conn, conn.transaction():
-            await conn.execute("select set_config('application_name', %s, true)", [name])
+            await conn.execute("select set_config('application_name', %s, true)", [self.session_name])
             try:
                 yield conn
             except BaseException:

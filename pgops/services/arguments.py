@@ -27,6 +27,13 @@ def copy_text(text: str) -> str:
     return text
 
 
+def session_name(worker: int, queue: str, id: int) -> str:
+    """The application_name of a session that works on a job: what PostgreSQL keeps of it, 63 characters of ASCII, with
+    the job's id at its end however long the queue's name is."""
+    end = f"/{id}"
+    return f"pgops worker {worker} {queue}".encode("ascii", "replace").decode()[: 63 - len(end)] + end
+
+
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 

@@ -138,7 +138,10 @@ class AsyncPgops(AsyncServices):
                     await pgops.flush()
 
     async def flush(self) -> None:
-        """Add what the cache has counted to its totals. It does so by itself now and then, and at the end."""
+        """Add what cache and limits have counted to their totals. They do so by themselves now and then, and at the
+        end."""
+        if "limits" in self.__dict__:
+            await self.limits.flush()
         if "cache" in self.__dict__:
             await self.cache.flush()
 

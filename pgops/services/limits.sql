@@ -85,3 +85,23 @@ select count(*) from (
   select from pgops.rate_windows where ends_at <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
   limit %(cap)s::bigint + 1
 ) as expired
+
+-- name: flush_limits
+-- What a process has counted, in order of name. Names beyond the cap are counted together.
+insert into pgops.limit_stats as s (name, decisions, denied)
+select case when k.name is not null or (select count(*) from pgops.limit_stats) < %(cap)s::bigint then f.name else %(others)s end,
+       sum(f.decisions)::bigint, sum(f.denied)::bigint
+from unnest(%(names)s::text[], %(decisions)s::bigint[], %(denied)s::bigint[]) as f (name, decisions, denied)
+left join pgops.limit_stats k on k.name = f.name
+group by 1 order by 1
+on conflict (name) do update
+set decisions = s.decisions + excluded.decisions, denied = s.denied + excluded.denied, updated_at = statement_timestamp()
+
+-- name: read_limits
+-- The most denied first, and what all of them have decided.
+select name, decisions, denied, since, (sum(decisions) over ())::bigint, (sum(denied) over ())::bigint
+from pgops.limit_stats order by denied desc, decisions desc, name limit %(limit)s::bigint
+
+-- name: limits_counted
+-- Asked first where the schema may be older: whether there is such a table, and one may read it.
+select coalesce(has_table_privilege(to_regclass('pgops.limit_stats'), 'select'), false)

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from pgops.database import Row
-from pgops.errors import NotFoundError, RefusedError
+from pgops.errors import NotFoundError, RefusedError, UsageError
 from pgops.queries import load
 from pgops.services.arguments import (
     MAX_PAYLOAD_BYTES,
@@ -24,8 +24,19 @@ from pgops.services.arguments import (
     error_text,
 )
 from pgops.services.enqueue import AsyncProducers
+from pgops.services.error_rules import grouped
 from pgops.services.leases import AsyncLeases
-from pgops.services.models import Cancelled, DeadMatch, JobRow, JobState, JsonValue, PastJob, QueueSettings, read_json
+from pgops.services.models import (
+    Cancelled,
+    DeadMatch,
+    FailureGroup,
+    JobRow,
+    JobState,
+    JsonValue,
+    PastJob,
+    QueueSettings,
+    read_json,
+)
 
 if TYPE_CHECKING:
     from pgops.services.cron import AsyncCron
@@ -33,6 +44,7 @@ if TYPE_CHECKING:
 Q = load("pgops.services", "queue.sql")
 
 MOST_DEAD = 1_000_000
+MOST_NEWEST = 10_000
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
 HISTORIES = ("none", "failures", "all")
 DURABILITIES = ("durable", "relaxed")
@@ -114,6 +126,23 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         unknown queue."""
         await self.require(queue)
         return [row[0] for row in await self._db.all(Q["dead_matching"], match_values(queue, match))]
+
+    async def failures(self, queue: str | None = None, *, cap: int = 1_000) -> list[FailureGroup]:
+        """Why jobs died: the newest `cap` dead letters of a queue, or of each, grouped by kind and by what their last
+        error says without what differs from job to job; the largest group first. Raises NotFoundError for an unknown
+        queue."""
+        if not 1 <= cap <= MOST_NEWEST:
+            raise UsageError(f"a cap is 1 to {MOST_NEWEST:,}, not {cap}", "leave it out for 1,000")
+        if queue is not None:
+            await self.require(queue)
+        names = [queue] if queue is not None else [row[0] for row in await self._db.all(Q["queue_names"])]
+        return list(grouped(await self._db.all(Q["newest_dead"], {"queues": names, "cap": cap, "bytes": 2_000}), cap))
+
+    async def dead_jobs(self, queue: str, ids: Sequence[int], *, cut_bytes: int = MAX_PAYLOAD_BYTES) -> list[JobRow]:
+        """Those of these jobs that are dead letters, the youngest first. Raises NotFoundError for an unknown queue."""
+        await self.require(queue)
+        values = {"queue": queue, "ids": list(ids), "cut_bytes": cut_bytes, "cut": CUT}
+        return [_job_row(queue, row) for row in await self._db.all(Q["list_dead_named"], values)]
 
     async def discard_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
         """Give dead letters up: those named, those that match, or all; how many they were. The history keeps them."""

@@ -35,6 +35,15 @@ where queue = %(queue)s
     where position(lower(word) in lower(concat_ws(' ', kind, errors -> -1 ->> 'error'))) = 0)
 order by died_at, id limit %(limit)s
 
+-- name: newest_dead
+-- The last that died of each of these queues, one more than the cap where there are, with what their last attempt said.
+select q.queue, d.id, d.kind, d.error, d.died_at
+from unnest(%(queues)s::text[]) as q (queue)
+cross join lateral (
+  select id, kind, coalesce(left(errors -> -1 ->> 'error', %(bytes)s::integer), '') as error, died_at
+  from pgops.job_dead where queue = q.queue order by died_at desc limit %(cap)s::bigint + 1
+) d
+
 -- name: discard_dead
 -- Dead letters that nobody wants any more: the ids named, or all. They stand in the history.
 with gone as (
@@ -201,6 +210,12 @@ from pgops.job_running where queue = %(queue)s order by started_at limit %(limit
 select 'dead', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
        died_at, null::timestamptz, null::timestamptz, null::bigint, group_key, unique_key, null::text
 from pgops.job_dead where queue = %(queue)s order by died_at desc limit %(limit)s
+
+-- name: list_dead_named
+-- The same of those named.
+select 'dead', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
+       died_at, null::timestamptz, null::timestamptz, null::bigint, group_key, unique_key, null::text
+from pgops.job_dead where queue = %(queue)s and id = any(%(ids)s::bigint[]) order by died_at desc
 
 -- name: find_job
 -- A first arrival is found by its seq, one that came back by its id: both are index probes.

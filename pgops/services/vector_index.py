@@ -90,6 +90,8 @@ class AsyncIndexes(AsyncRecalls):
                 await self._drop_others(session, found, index)
                 if build.method != found.method:
                     await session.execute(Q["forget_recall"], {"name": name})
+                    with suppress(PgopsError):
+                        await session.execute(Q["forget_recall_before"], {"name": name})
         except BaseException:
             await self._clean_up(pool, found, changed)
             raise

@@ -5,6 +5,7 @@ planner took the index, since a plan without it would measure nothing.
 """
 
 import random
+from contextlib import suppress
 
 from pgops.database import AsyncBound
 from pgops.errors import NotFoundError, PgopsError, UsageError
@@ -60,6 +61,8 @@ class AsyncRecalls(AsyncRegister):
             )
         low, high = wilson(hits, trials)
         params = {"name": name, "recall": hits / trials, "low": low, "high": high}
+        with suppress(PgopsError):  # a schema that is older has no place for it
+            await pool.execute(Q["keep_recall"], {"name": name})
         row = await pool.one(Q["record_recall"], params)
         if row is None:
             raise await self._unknown(name)

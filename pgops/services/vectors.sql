@@ -218,6 +218,17 @@ select i.relname::text, pg_stat_get_xact_numscans(i.oid)
 from pg_index as x join pg_class as i on i.oid = x.indexrelid join pg_am as m on m.oid = i.relam
 where x.indrelid = to_regclass(%(table)s) and m.amname in ('ivfflat', 'hnsw')
 
+-- name: keep_recall
+-- The best so far, before a new measurement takes its place.
+insert into pgops.recall_before as b (name, recall, measured_at)
+select name, recall, recall_at from pgops.vector_collections where name = %(name)s and recall is not null and recall_at is not null
+on conflict (name) do update set recall = excluded.recall, measured_at = excluded.measured_at
+where excluded.recall >= b.recall
+   or b.measured_at < (select created_at from pgops.vector_collections where name = %(name)s)
+
+-- name: forget_recall_before
+delete from pgops.recall_before where name = %(name)s
+
 -- name: record_recall
 update pgops.vector_collections
 set recall = %(recall)s, recall_low = %(low)s, recall_high = %(high)s, recall_at = statement_timestamp()

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 def run_dashboard(target: "Target") -> int:
     """Open the dashboard on `target` and return the exit code when it is left. A database that cannot be reached
-    is shown as lost and tried again; it is no error here."""
+    is shown as lost and tried again; it is no error here. Raises UsageError for a config.toml that is wrong."""
+    from pgops.ops.threshold_settings import thresholds_of
     from pgops.tui.app import PgopsApp
     from pgops.tui.live import LiveSource
 
-    app = PgopsApp(LiveSource(target))
+    app = PgopsApp(LiveSource(target, thresholds_of(target)))
     app.run()
     return app.return_code or 0

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 
 from pgops.ops.actions import Action
 from pgops.services.models import DeadMatch, JsonValue
@@ -109,6 +110,14 @@ def trail_command(act: int | None = None) -> str:
 
 def jobs_command(queue: str, state: str | None = None) -> str:
     return f"pgops queue jobs {shlex.quote(queue)}" + (f" --state {state}" if state else "")
+
+
+def failures_command(queue: str | None) -> str:
+    return "pgops queue failures" + (f" --queue {shlex.quote(queue)}" if queue else "")
+
+
+def requeue_command(queue: str, ids: Sequence[int]) -> str:
+    return f"pgops queue requeue {shlex.quote(queue)} {' '.join(map(str, ids))} --dead"
 
 
 def job_command(queue: str, job: int) -> str:

@@ -3,6 +3,7 @@ dashboard can open before the database can be reached.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
@@ -12,11 +13,14 @@ from pgops.ops import actions, audit, undoing
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.audit import AuditRow
 from pgops.ops.collector import Collector
+from pgops.ops.job_chain import chain_of
 from pgops.ops.previews import given
 from pgops.ops.snapshot import Snapshot
+from pgops.ops.snapshot_jobs import JobChain
+from pgops.ops.thresholds import Thresholds
 from pgops.ops.undoing import Trail
 from pgops.services.client import AsyncPgops
-from pgops.services.models import CronEntry, DocumentIndex, JobRow, JobState, PgmqMessage, PubsubProbe
+from pgops.services.models import CronEntry, DocumentIndex, FailureGroup, JobRow, JobState, PgmqMessage, PubsubProbe
 from pgops.tui.source import SubscriptionView
 from pgops.tui.starting import embedded_server
 
@@ -27,10 +31,11 @@ CUT_BYTES = 8_192
 class LiveSource:
     """One database. A connection that is lost is given up, and opened anew by the next call."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, thresholds: Thresholds | None = None) -> None:
         self.target = f"{target.display} (read-only)" if target.read_only else target.display
         self.doing = ""
         self._target = self._reached = target
+        self._thresholds = thresholds
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._open: tuple[AsyncPgops, Collector] | None = None
@@ -74,6 +79,18 @@ class LiveSource:
     async def job(self, queue: str, id: int) -> JobRow:
         pg, _ = await self._connected()
         return await pg.queue.job(queue, id)
+
+    async def chain(self, queue: str, id: int) -> JobChain | None:
+        pg, _ = await self._connected()
+        return await chain_of(pg.db, queue, id)
+
+    async def failures(self, queue: str | None) -> list[FailureGroup]:
+        pg, _ = await self._connected()
+        return await pg.queue.failures(queue)
+
+    async def dead_jobs(self, queue: str, ids: Sequence[int]) -> list[JobRow]:
+        pg, _ = await self._connected()
+        return await pg.queue.dead_jobs(queue, ids, cut_bytes=CUT_BYTES)
 
     async def pgmq_messages(self, queue: str, limit: int) -> list[PgmqMessage]:
         pg, _ = await self._connected()
@@ -128,5 +145,5 @@ class LiveSource:
                 pg = await self._stack.enter_async_context(
                     AsyncPgops.open(self._reached, application_name="pgops dashboard", max_size=4)
                 )
-                self._open = pg, Collector(pg.db, self.target)
+                self._open = pg, Collector(pg.db, self.target, thresholds=self._thresholds)
             return self._open

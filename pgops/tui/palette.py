@@ -14,6 +14,7 @@ from pgops.tui.screens.base import Helm, Room
 from pgops.tui.screens.channels import ChannelsRoom
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
+from pgops.tui.screens.failures import FailuresRoom
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.pgmq_messages import MessagesRoom
 from pgops.tui.screens.probe import ProbeNote
@@ -76,6 +77,7 @@ class Palette(Provider):
             found[id] = (title, KEYS[id].tooltip, partial(self._parked, helm))
         for id, title in CRON_ACTS.items():
             found[id] = (title, KEYS[id].tooltip, partial(self._crons, helm))
+        found["failures"] = ("Why jobs died", KEYS["failures"].tooltip, partial(self._failures, helm))
         found["channels"] = ("Channels and who listens", KEYS["channels"].tooltip, partial(self._channels, helm))
         found["probe"] = ("Probe pub/sub", KEYS["probe"].tooltip, partial(self._probe, helm))
         found["undo"] = ("Undo an act…", KEYS["undo"].tooltip, partial(self.app.run_action, "audit"))
@@ -122,6 +124,10 @@ class Palette(Provider):
     async def _crons(self, helm: Helm) -> None:
         await self.app.switch_mode("queues")
         await self.app.push_screen(CronsRoom(helm))
+
+    async def _failures(self, helm: Helm) -> None:
+        await self.app.switch_mode("queues")
+        await self.app.push_screen(FailuresRoom(helm))
 
     async def _subscription(self, helm: Helm, name: str) -> None:
         await self.app.switch_mode("outbox")

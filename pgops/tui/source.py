@@ -1,15 +1,18 @@
 """All that the screens know of a database: `Source`. live.py has the one over a real one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pgops.ops.actions import Action, Preview, Result
 from pgops.ops.audit import AuditRow
 from pgops.ops.snapshot import Snapshot
+from pgops.ops.snapshot_jobs import JobChain
 from pgops.ops.undoing import Trail
 from pgops.services.models import (
     CronEntry,
     DocumentIndex,
+    FailureGroup,
     JobRow,
     JobState,
     ParkedEvent,
@@ -55,6 +58,15 @@ class Source(Protocol):
 
     async def job(self, queue: str, id: int) -> JobRow:
         """One job. Raises NotFoundError."""
+
+    async def chain(self, queue: str, id: int) -> JobChain | None:
+        """A running job's worker, session and blockers; None where it does not run."""
+
+    async def failures(self, queue: str | None) -> list[FailureGroup]:
+        """Why jobs of a queue, or of all, died. Raises NotFoundError."""
+
+    async def dead_jobs(self, queue: str, ids: Sequence[int]) -> list[JobRow]:
+        """Those of these that are dead letters."""
 
     async def pgmq_messages(self, queue: str, limit: int) -> list[PgmqMessage]:
         """The first messages of a queue of pgmq, none of them read. Raises NotFoundError, and RefusedError without the

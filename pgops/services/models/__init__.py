@@ -38,7 +38,7 @@ from pgops.services.models.events import (
 )
 from pgops.services.models.jsonvalue import JsonValue, read_json
 from pgops.services.models.kv import KvEntry, KvPage
-from pgops.services.models.limits import Algorithm, Decision
+from pgops.services.models.limits import Algorithm, Decision, LimitStats
 from pgops.services.models.pgmq import PgmqMessage, PgmqQueue
 from pgops.services.models.pubsub import (
     Channel,
@@ -58,6 +58,7 @@ from pgops.services.models.queue import (
     Enqueued,
     Failed,
     FailedJob,
+    FailureGroup,
     Job,
     JobRow,
     JobState,
@@ -110,6 +111,7 @@ __all__ = [
     "Expiring",
     "Failed",
     "FailedJob",
+    "FailureGroup",
     "IndexKind",
     "IndexMethod",
     "IndexPlan",
@@ -123,6 +125,7 @@ __all__ = [
     "KvPage",
     "Lag",
     "Leased",
+    "LimitStats",
     "Mark",
     "Match",
     "Message",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -124,6 +124,25 @@ class DeadMatch:
     error: str | None = None
     payload: JsonValue = None
     words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Dead letters of one queue and kind whose last error says the same but for numbers, names and the like: `jobs` of
+    the `of` that were looked at, the youngest first in `ids`. `sample` is the error of the youngest. Where not all of
+    the queue's were looked at, `exact` says so."""
+
+    queue: str
+    kind: str
+    fingerprint: str
+    jobs: int
+    of: int
+    first_at: datetime
+    last_at: datetime
+    sample: str
+    sample_id: int
+    ids: tuple[int, ...] = ()
+    exact: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

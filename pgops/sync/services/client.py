@@ -137,7 +137,10 @@ class Pgops(Services):
                     pgops.flush()
 
     def flush(self) -> None:
-        """Add what the cache has counted to its totals. It does so by itself now and then, and at the end."""
+        """Add what cache and limits have counted to their totals. They do so by themselves now and then, and at the
+        end."""
+        if "limits" in self.__dict__:
+            self.limits.flush()
         if "cache" in self.__dict__:
             self.cache.flush()
 

@@ -9,15 +9,18 @@ then start anew.
 
 from time import monotonic
 
-from pgops.errors import UsageError
+from pgops.errors import PgopsError, UsageError
 from pgops.queries import load
 from pgops.services.keys import check_key
+from pgops.services.limit_counts import OTHERS, LimitCounts
 from pgops.services.limit_rules import Denials, Gcra, Window, check_algorithm, gcra, window
-from pgops.services.models import Algorithm, Counted, Decision, Purged
+from pgops.services.models import Algorithm, Counted, Decision, LimitStats, Purged
 from pgops.sync.database import Database, Pool
 from pgops.sync.services.purging import Purge
 
 Q = load("pgops.services", "limits.sql")
+
+MOST_NAMES = 1_000
 
 
 class Limits:
@@ -34,6 +37,7 @@ class Limits:
     def __init__(self, db: Database) -> None:
         self._owner = db if isinstance(db, Pool) else None
         self._full, self._over = Denials(), Denials()
+        self.counts = LimitCounts()
         self._purges = (
             Purge(db, Q["count_limit_pages"], Q["purge_limits"]),
             Purge(db, Q["count_window_pages"], Q["purge_windows"]),
@@ -46,8 +50,13 @@ class Limits:
         """Take `cost` units if they are allowed now; a denial takes nothing."""
         key = check_key(key)
         if check_algorithm(algorithm) == "gcra":
-            return self._hit_gcra(key, gcra(limit, period_s, burst, cost))
-        return self._hit_window(key, window(limit, period_s, burst, cost))
+            said = self._hit_gcra(key, gcra(limit, period_s, burst, cost))
+        else:
+            said = self._hit_window(key, window(limit, period_s, burst, cost))
+        self.counts.add(key, not said.allowed)
+        if self.counts.due():
+            self.flush()
+        return said
 
     def peek(
         self, key: str, limit: int, period_s: float, *, burst: int | None = None, cost: int = 1,
@@ -66,6 +75,30 @@ class Limits:
         self._full.forget(key)
         self._over.forget(key)
         return row is not None and row[0] > 0
+
+    def stats(self, *, limit: int = 50) -> list[LimitStats]:
+        """What was decided by all processes as far as they were flushed, by the name of the limit (what stands before
+        the first colon of its key), the most denied first."""
+        self.flush()
+        return [LimitStats(*row[:4]) for row in self._own().all(Q["read_limits"], {"limit": limit})]
+
+    def flush(self) -> bool:
+        """Add what was decided in this process to the totals. It does so by itself every five seconds, and at the end.
+        False where that is not possible now: no decision fails for a statistic, and the counts stay."""
+        taken = self.counts.take()
+        if not taken or self._owner is None:
+            return True
+        names = sorted(taken)
+        values = {
+            "names": names, "decisions": [taken[name][0] for name in names],
+            "denied": [taken[name][1] for name in names], "cap": MOST_NAMES, "others": OTHERS,
+        }  # fmt: skip
+        try:
+            self._owner.execute(Q["flush_limits"], values)
+        except PgopsError:
+            self.counts.give_back(taken)
+            return False
+        return True
 
     def purge_expired(self, *, batch: int = 1_000, budget_s: float = 1.0) -> Purged:
         """Delete rows that say nothing any more, at most `batch` a transaction and for `budget_s` seconds; the next

@@ -91,6 +91,8 @@ class Indexes(Recalls):
                 self._drop_others(session, found, index)
                 if build.method != found.method:
                     session.execute(Q["forget_recall"], {"name": name})
+                    with suppress(PgopsError):
+                        session.execute(Q["forget_recall_before"], {"name": name})
         except BaseException:
             self._clean_up(pool, found, changed)
             raise

@@ -6,6 +6,7 @@ planner took the index, since a plan without it would measure nothing.
 """
 
 import random
+from contextlib import suppress
 
 from pgops.errors import NotFoundError, PgopsError, UsageError
 from pgops.services.models import Recall
@@ -61,6 +62,8 @@ class Recalls(Register):
             )
         low, high = wilson(hits, trials)
         params = {"name": name, "recall": hits / trials, "low": low, "high": high}
+        with suppress(PgopsError):  # a schema that is older has no place for it
+            pool.execute(Q["keep_recall"], {"name": name})
         row = pool.one(Q["record_recall"], params)
         if row is None:
             raise self._unknown(name)

@@ -1,15 +1,17 @@
 """One job: where it stands, its payload as a tree, and the error of every attempt that failed."""
 
 import json
+from datetime import datetime
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, VerticalScroll
-from textual.widgets import Static, Tree
+from textual.widgets import DataTable, Static, Tree
 from textual.widgets.tree import TreeNode
 
 from pgops.errors import NotFoundError, PgopsError
 from pgops.ops.actions import Action, ActionName
+from pgops.ops.snapshot_jobs import JobChain
 from pgops.services.models import JobRow, JobState, JsonValue
 from pgops.tui import formats
 from pgops.tui.commands import job_command
@@ -17,6 +19,8 @@ from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Helm, Room
 from pgops.tui.theme import ACCENT, BAD, GOOD, INK, QUIET, WARN
+from pgops.tui.widgets.chain_lines import CHAIN, chain_lines
+from pgops.tui.widgets.ledger import Ledger
 
 NODES = 500
 
@@ -57,7 +61,7 @@ def errors(job: JobRow) -> Text:
 class JobRoom(Room):
     """Fetches its job after each snapshot. A job that is gone stays as it was last seen, and says so."""
 
-    BINDINGS = keys("requeue", "cancel_jobs", "discard", "edit_job", "copy")
+    BINDINGS = keys("requeue", "cancel_jobs", "cancel", "terminate", "discard", "edit_job", "copy")
     room = "queues"
 
     def __init__(self, helm: Helm, queue: str, job: int) -> None:
@@ -65,6 +69,7 @@ class JobRoom(Room):
         self._queue = queue
         self._job_id = job
         self._job: JobRow | None = None
+        self._chain: JobChain | None = None
         self._fetching = False
 
     def furniture(self) -> ComposeResult:
@@ -81,6 +86,10 @@ class JobRoom(Room):
             with VerticalScroll(id="errors") as panel:
                 panel.border_title = "errors"
                 yield Static(id="attempts", markup=False)
+            chain = Ledger(CHAIN, id="chain", sort="who", opens=False)
+            chain.border_title = "who runs it, and whom that waits for"
+            chain.add_class("-hidden")
+            yield chain
 
     def observed(self) -> None:
         if not self._fetching:
@@ -91,6 +100,8 @@ class JobRoom(Room):
         empty = self.query_one("#empty", Static)
         try:
             job = await self.helm.source.job(self._queue, self._job_id)
+            running = job.state == "running"
+            self._chain = await self.helm.source.chain(self._queue, self._job_id) if running else None
         except NotFoundError as error:
             empty.remove_class("-hidden")
             gone = Text("○ no longer in the queue: completed, or removed", WARN)
@@ -101,6 +112,7 @@ class JobRoom(Room):
         else:
             empty.add_class("-hidden")
             self._fill(job)
+            self._fill_chain(job)
         finally:
             self._fetching = False
 
@@ -116,6 +128,54 @@ class JobRoom(Room):
                 tree.clear()
                 _grow(tree.root, job.payload, [NODES])
                 tree.root.expand_all()
+
+    def _fill_chain(self, job: JobRow) -> None:
+        table, chain = self.query_one("#chain", Ledger), self._chain
+        table.set_class(chain is None, "-hidden")
+        self.query_one("#errors").set_class(chain is not None and not job.errors, "-hidden")
+        self.query_one("#job").set_class(chain is not None and bool(job.errors), "-running")
+        now = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
+        began = job.started_at
+        age_s = (now - began).total_seconds() if now is not None and began is not None else None
+        table.show(list(chain_lines(job, chain, age_s)) if chain is not None else [])
+        self.refresh_bindings()
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        self.refresh_bindings()
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_bindings()
+
+    @property
+    def _backend(self) -> tuple[str, datetime | None] | None:
+        """The pid under the cursor of the chain, and when that session began."""
+        table, chain = self.query_one("#chain", Ledger), self._chain
+        if chain is None or chain.backend is None or self.app.focused is not table:
+            return None
+        known = {str(one.pid): one.started_at for one in chain.backend.chain if one.pid}
+        known[str(chain.backend.pid)] = chain.backend.started_at
+        return None if table.current not in known else (table.current, known[table.current])
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """On a session of the chain C cancels its statement and K ends it; else C is for the job."""
+        if not self.is_mounted:
+            return super().check_action(action, parameters)
+        if action in ("cancel_backend", "terminate"):
+            return self._backend is not None
+        if action == "cancel_jobs":
+            return self._backend is None
+        return super().check_action(action, parameters)
+
+    def action_cancel_backend(self) -> None:
+        self._on_backend("cancel_backend")
+
+    def action_terminate(self) -> None:
+        self._on_backend("terminate_backend")
+
+    def _on_backend(self, act: ActionName) -> None:
+        """On exactly the backend that is shown, also where its pid is given anew meanwhile."""
+        if (found := self._backend) is not None:
+            self.helm.act(Action(act, found[0], started_at=found[1]))
 
     def action_requeue(self) -> None:
         job, choices = self._job, []

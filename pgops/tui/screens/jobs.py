@@ -10,6 +10,7 @@ from textual.widgets import DataTable, Static
 
 from pgops.errors import PgopsError
 from pgops.ops.actions import Action, ActionName
+from pgops.ops.drain import drain_line
 from pgops.ops.snapshot import Snapshot, items
 from pgops.ops.snapshot_jobs import Queue
 from pgops.services.models import DeadMatch, JobRow, JobState
@@ -20,7 +21,7 @@ from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Helm, Room, requeue_choices
 from pgops.tui.screens.job import JobRoom
-from pgops.tui.theme import ACCENT, INK, QUIET, Tone
+from pgops.tui.theme import ACCENT, INK, QUIET, WARN, Tone
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number
 from pgops.tui.widgets.ledger import Column, Ledger, Line
@@ -82,7 +83,7 @@ def strip(queue: Queue | None, state: JobState | None) -> Text:
 class JobsRoom(Room):
     """Fetches the jobs after each snapshot; a fetch that is still under way is not doubled."""
 
-    BINDINGS = keys("filter", "state", "state_back", "mark", "requeue", "cancel_jobs", "discard")
+    BINDINGS = keys("filter", "state", "state_back", "mark", "requeue", "cancel_jobs", "discard", "failures")
     room = "queues"
 
     def __init__(self, helm: Helm, queue: str) -> None:
@@ -94,12 +95,17 @@ class JobsRoom(Room):
 
     def furniture(self) -> ComposeResult:
         yield Static(id="strip", markup=False)
+        yield Static(id="drain", classes="-hidden", markup=False)
         yield Static(id="empty", classes="-hidden", markup=False)
         yield Ledger(JOBS, id="jobs")
         yield Filter()
 
     def show(self, snapshot: Snapshot, view: View) -> None:
         self.query_one("#strip", Static).update(strip(self._now, self._state))
+        queue, drain = self._now, self.query_one("#drain", Static)
+        said = "" if queue is None else drain_line(queue, items(snapshot.workers))
+        drain.set_class(not said, "-hidden")
+        drain.update(Text(said, WARN if queue is not None and queue.drains is False else QUIET))
 
     @property
     def _now(self) -> Queue | None:
@@ -152,6 +158,11 @@ class JobsRoom(Room):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         self.app.push_screen(JobRoom(self.helm, self._queue, int(str(event.row_key.value))))
+
+    def action_failures(self) -> None:
+        from pgops.tui.screens.failures import FailuresRoom
+
+        self.app.push_screen(FailuresRoom(self.helm, self._queue))
 
     def action_requeue(self) -> None:
         table = self.query_one("#jobs", Ledger)

@@ -40,11 +40,11 @@ def pgmq_line(one: PgmqQueue) -> Line:
         number(_roughly(one, one.scheduled, "scheduled")), number(_roughly(one, one.running, "running")), unknown,
         number(formats.roughly(one.dead, one.exact, "dead"), "warn" if one.dead else "plain"),
         number(formats.duration(one.ready_age_s)), number(formats.rate(one.in_per_s)),
-        number(formats.rate(one.out_per_s)), unknown, unknown,
+        number(formats.rate(one.out_per_s)), unknown, unknown, unknown,
     )  # fmt: skip
     order = (
         name, one.available or 0, one.scheduled or 0, one.running or 0, 0, one.dead, one.ready_age_s or 0.0,
-        one.in_per_s or 0.0, one.out_per_s or 0.0, 0, 0,
+        one.in_per_s or 0.0, one.out_per_s or 0.0, 0, 0, 0,
     )  # fmt: skip
     return Line(pgmq_key(one), cells, order, one.name, ("pgmq", *kind))
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import DataTable, Static
 
+from pgops.ops.drain import NEVER_S
 from pgops.ops.snapshot import Snapshot, Unavailable, items
 from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import PgmqQueue
@@ -15,6 +17,7 @@ from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room, requeue_choices
 from pgops.tui.screens.crons import CronsRoom
+from pgops.tui.screens.failures import FailuresRoom
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.pgmq import find, hidden_pgmq, pgmq_line, source_of
@@ -35,8 +38,9 @@ QUEUES = (
     Column("oldest", "oldest", 7, right=True),
     Column("in", "in/s", 5, right=True),
     Column("out", "out/s", 5, right=True),
-    Column("done", "done", 7, right=True, from_width=96),
-    Column("failed", "failed", 7, right=True, from_width=106),
+    Column("drains", "drains", 7, right=True, from_width=92),
+    Column("done", "done", 7, right=True, from_width=104),
+    Column("failed", "failed", 7, right=True, from_width=114),
 )
 WORKERS = (
     Column("worker", "worker", 0, most=44),
@@ -79,14 +83,21 @@ def queue_line(one: Queue) -> Line:
         number(formats.duration(one.oldest_age_s)),
         number(formats.rate(one.in_per_s)),
         number(formats.rate(one.out_per_s)),
+        drains(one),
         number(formats.count(one.completed_total)),
         number(formats.count(one.failed_total)),
     )  # fmt: skip
     order = (
         name, one.available, one.scheduled, one.running, one.stuck, one.dead, one.oldest_age_s or 0.0,
-        one.in_per_s or 0.0, one.out_per_s or 0.0, one.completed_total, one.failed_total,
+        one.in_per_s or 0.0, one.out_per_s or 0.0, NEVER_S if one.drains is False else one.drain_s or 0.0,
+        one.completed_total, one.failed_total,
     )  # fmt: skip
     return Line(one.name, cells, order, one.name)
+
+
+def drains(one: Queue) -> Text:
+    """In how long it is empty; bad where that is never."""
+    return number("never", "bad") if one.drains is False else number(formats.duration(one.drain_s))
 
 
 def worker_line(one: Worker) -> Line:
@@ -120,7 +131,17 @@ class QueuesRoom(Room):
     """Enter opens a queue, or a stuck job; t the recurring jobs."""
 
     BINDINGS = keys(
-        "filter", "requeue", "redrive", "hold", "discard", "edit_queue", "empty", "crons", "vacuum", "mend_index"
+        "filter",
+        "requeue",
+        "redrive",
+        "hold",
+        "discard",
+        "edit_queue",
+        "empty",
+        "crons",
+        "failures",
+        "vacuum",
+        "mend_index",
     )
     room = "queues"
 
@@ -215,6 +236,9 @@ class QueuesRoom(Room):
         elif event.data_table.id == "stuck":
             queue, _, job = key.rpartition("\n")
             self.app.push_screen(JobRoom(self.helm, queue, int(job)))
+
+    def action_failures(self) -> None:
+        self.app.push_screen(FailuresRoom(self.helm))
 
     def action_crons(self) -> None:
         self.app.push_screen(CronsRoom(self.helm))

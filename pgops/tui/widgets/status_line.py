@@ -24,7 +24,7 @@ def rooms(current: str, trail: str = "", *, brief: bool = False) -> Text:
     for room in ROOMS:
         key = KEYS[room]
         here = room == current
-        text.append("  ")
+        text.append(" ")
         text.append(key.key, ACCENT if here else QUIET)
         if here or not brief:
             text.append(f" {key.description}", f"bold {INK}" if here else QUIET)

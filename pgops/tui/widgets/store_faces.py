@@ -93,10 +93,19 @@ def limits_face(snapshot: Snapshot, view: View) -> Face:
     backlog = formats.roughly(part.expired_backlog, part.exact, "expired_backlog")
     lines = (
         ink(formats.size(part.bytes)), ink(_expired(part.expired_backlog, part.keys, backlog)),
-        ink(("buckets and windows", "quiet")),
+        ink(("denied ", "quiet"), f"{formats.rate(part.denied_per_s)}/s",
+            (f" of {formats.rate(part.decisions_per_s)}/s", "quiet"), *_most_denied(part)),
     )  # fmt: skip
     series = _over(view, _limits, lambda one: one.expired_backlog)
     return Face(formats.roughly(part.keys, part.exact, "keys"), "keys", lines, series, about="expired")
+
+
+def _most_denied(part: LimitsPart) -> tuple[Piece, ...]:
+    """The limit that denies most now."""
+    now = [one for one in part.names if one.denied_per_s]
+    if not now:
+        return ()
+    return ((f"  {formats.clean(max(now, key=lambda one: one.denied_per_s or 0.0).name, 30)}", "warn"),)
 
 
 def durable_face(snapshot: Snapshot, view: View) -> Face:

@@ -1,0 +1,192 @@
+"""Why jobs died: dead letters grouped by their last error. Enter opens a group's jobs; R and D act on all of them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.widgets import DataTable, Static
+
+from pgops.errors import PgopsError
+from pgops.ops.actions import Action, ActionName
+from pgops.services.models import FailureGroup
+from pgops.tui import formats
+from pgops.tui.commands import failures_command, requeue_command
+from pgops.tui.keymap import keys
+from pgops.tui.screens.ask import failure
+from pgops.tui.screens.base import Choice, Helm, Room
+from pgops.tui.screens.job import JobRoom
+from pgops.tui.screens.jobs import DEAD, JOBS, job_line
+from pgops.tui.theme import WARN
+from pgops.tui.widgets.empty import emptiness
+from pgops.tui.widgets.filter import Filter
+from pgops.tui.widgets.ink import ink, number
+from pgops.tui.widgets.ledger import Column, Ledger, Line
+
+SHOWN = 200
+GROUPS = (
+    Column("jobs", "jobs", 6, right=True),
+    Column("queue", "queue", 14),
+    Column("kind", "kind", 14, from_width=76),
+    Column("last", "last", 7, right=True),
+    Column("first", "since", 7, right=True, from_width=100),
+    Column("error", "error, without what differs", 0),
+)
+
+
+def key_of(one: FailureGroup) -> str:
+    return f"{one.queue}\n{one.kind}\n{one.fingerprint}"
+
+
+def group_line(one: FailureGroup, now: datetime) -> Line:
+    """A group as a row."""
+    queue, kind, error = (formats.clean(words, 200) for words in (one.queue, one.kind, one.fingerprint))
+    last, first = ((now - at).total_seconds() for at in (one.last_at, one.first_at))
+    since = formats.duration(first) if one.exact.get("first_at", True) else f">{formats.duration(first)}"
+    cells = (
+        number(formats.roughly(one.jobs, one.exact, "jobs"), "warn"), ink(queue), ink((kind, "quiet")),
+        number(formats.duration(last)), number(since), ink((error, "warn")),
+    )  # fmt: skip
+    return Line(key_of(one), cells, (one.jobs, queue, kind, last, first, error), formats.clean(one.sample, 500))
+
+
+def group_choice(one: FailureGroup, act: ActionName) -> Choice:
+    """The act on the jobs of a group that were looked at."""
+    of = "" if one.exact.get("jobs", True) else f" of the newest {one.of:,}"
+    words = f"{formats.clean(one.queue, 40)}: {one.jobs:,} dead{of}, {formats.clean(one.fingerprint, 60)}"
+    return Choice(words, Action(act, one.queue, one.ids))
+
+
+class FailuresRoom(Room):
+    """Fetches the groups after each snapshot; a fetch that is still under way is not doubled."""
+
+    BINDINGS = keys("filter", "requeue", "discard")
+    room = "queues"
+
+    def __init__(self, helm: Helm, queue: str | None = None) -> None:
+        super().__init__(helm, "failures" if queue is None else f"{queue} › failures")
+        self._queue = queue
+        self._groups: dict[str, FailureGroup] = {}
+        self._fetching = False
+
+    def furniture(self) -> ComposeResult:
+        yield Static("looking…", id="empty", markup=False)
+        table = Ledger(GROUPS, id="failures", sort="jobs", descending=True)
+        table.border_title = "why jobs died"
+        yield table
+        yield Filter()
+        yield Static(id="about", markup=False)
+
+    def observed(self) -> None:
+        if not self._fetching:
+            self._fetching = True
+            self.run_worker(self._fetch(), exit_on_error=False)
+
+    async def _fetch(self) -> None:
+        empty = self.query_one("#empty", Static)
+        try:
+            self._fill(await self.helm.source.failures(self._queue))
+        except PgopsError as error:
+            empty.update(failure(error))
+            empty.remove_class("-hidden")
+        finally:
+            self._fetching = False
+
+    def _fill(self, found: Sequence[FailureGroup]) -> None:
+        moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
+        nothing = emptiness(tuple(found), "No job has died.", "pgops queue failures", "What fails for good is here.")
+        self._groups = {key_of(one): one for one in found}
+        with self.app.batch_update():
+            empty = self.query_one("#empty", Static)
+            empty.set_class(nothing is None, "-hidden")
+            self.filtered.set_class(nothing is not None, "-hidden")
+            if nothing is not None:
+                empty.update(nothing)
+            self.filtered.show([group_line(one, moment or one.last_at) for one in found])
+            self._chosen()
+
+    @property
+    def filtered(self) -> Ledger:
+        return self.query_one("#failures", Ledger)
+
+    @property
+    def _group(self) -> FailureGroup | None:
+        return self._groups.get(self.filtered.current or "")
+
+    def _chosen(self) -> None:
+        """One of the group in its own words."""
+        one, words = self._group, self.query_one("#about", Static)
+        words.set_class(one is None, "-hidden")
+        if one is not None:
+            words.update(Text(f"job {one.sample_id}: {formats.clean(one.sample, 300)}", WARN))
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        self._chosen()
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        if (one := self._group) is not None:
+            self.app.push_screen(GroupRoom(self.helm, one))
+
+    def action_requeue(self) -> None:
+        self._act("Requeue", "requeue_dead")
+
+    def action_discard(self) -> None:
+        self._act("Discard", "discard_dead")
+
+    def _act(self, title: str, act: ActionName) -> None:
+        choices = [group_choice(self._group, act)] if self._group is not None else []
+        self.helm.choose(title, choices, "No group is under the cursor.")
+
+    def as_command(self) -> str:
+        return failures_command(self._queue)
+
+
+class GroupRoom(Room):
+    """The jobs of one group, the youngest first; those that have left it are gone from here too."""
+
+    BINDINGS = keys("filter", "requeue", "discard")
+    room = "queues"
+
+    def __init__(self, helm: Helm, group: FailureGroup) -> None:
+        super().__init__(helm, f"{group.queue} › {formats.clean(group.fingerprint, 40)}")
+        self._group = group
+        self._fetching = False
+
+    def furniture(self) -> ComposeResult:
+        yield Static("looking…", id="empty", markup=False)
+        yield Ledger(JOBS, id="jobs")
+        yield Filter()
+
+    def observed(self) -> None:
+        if not self._fetching:
+            self._fetching = True
+            self.run_worker(self._fetch(), exit_on_error=False)
+
+    async def _fetch(self) -> None:
+        empty, table = self.query_one("#empty", Static), self.query_one("#jobs", Ledger)
+        try:
+            jobs = await self.helm.source.dead_jobs(self._group.queue, self._group.ids[:SHOWN])
+        except PgopsError as error:
+            empty.update(failure(error))
+            empty.remove_class("-hidden")
+            return
+        finally:
+            self._fetching = False
+        moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
+        with self.app.batch_update():
+            empty.set_class(bool(jobs), "-hidden")
+            empty.update(Text("○ none of them is dead any more", WARN))
+            table.lay(DEAD)
+            table.show([job_line(job, moment or job.created_at) for job in jobs])
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        self.app.push_screen(JobRoom(self.helm, self._group.queue, int(str(event.row_key.value))))
+
+    def action_requeue(self) -> None:
+        self.helm.choose("Requeue", [group_choice(self._group, "requeue_dead")], "")
+
+    def action_discard(self) -> None:
+        self.helm.choose("Discard", [group_choice(self._group, "discard_dead")], "")
+
+    def as_command(self) -> str:
+        return requeue_command(self._group.queue, self._group.ids)
