@@ -21,7 +21,8 @@ WIDE, NARROW = (120, 40), (80, 24)
 SETTLE_S = 2.5
 ROOMS = {
     "overview": ["1"], "queues": ["2"], "jobs": ["enter"], "vectors": ["3"], "connections": ["4"], "outbox": ["5"],
-    "stores": ["6"], "documents": ["7"], "server": ["8"], "help": ["1", "question_mark"],
+    "stores": ["6"], "documents": ["7"], "server": ["8"], "outgrow": ["9"], "failures": ["2", "f"],
+    "help": ["escape", "1", "question_mark"],
 }  # fmt: skip
 
 
