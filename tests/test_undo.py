@@ -161,6 +161,19 @@ async def test_tables_are_stored_as_before(db: AsyncPool) -> None:
     assert others[0] == others[1]
 
 
+async def test_what_was_kept_of_a_tables_storage_is_a_value_and_never_sql(db: AsyncPool) -> None:
+    """Whoever may act may write what is kept; whoever undoes it owns the tables."""
+    await db.execute(b"alter table pgops.queues set (fillfactor = 90)")
+    done = await run(db, Action("tune_queue_tables", ""))
+    await db.execute(
+        b"update pgops.audit_undo set before = jsonb_set(before, '{options,fillfactor}', "
+        b"'\"90), add column oops integer default 1, set (fillfactor = 90\"')"
+    )
+    with pytest.raises(PgopsError, match="invalid value for integer option"):
+        await undo(db, done)
+    assert await db.one(b"select count(*) from pg_attribute where attname = 'oops'") == (0,)
+
+
 async def test_jobs_that_were_claimed_since_are_left_to_their_worker(db: AsyncPool, ids: dict[str, int]) -> None:
     queue = AsyncQueue(db)
     done = await run(db, Action("requeue_dead", "email"))
