@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
+import this_server
 from cli_call import spawned
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -21,6 +22,8 @@ from pgops.ops import audit
 from pgops.ops.acting import Action, ActionName
 from pgops.ops.actions import preview, run
 from pgops.ops.backends import protected
+from pgops.ops.collector import collect
+from pgops.ops.snapshot import items
 
 OLD = (
     b"create table notes (id bigint primary key, word text) with (autovacuum_enabled = off);"
@@ -88,6 +91,30 @@ async def test_a_vacuum_says_what_it_would_read_and_who_is_in_its_way(db: AsyncP
         await preview(db, Action("vacuum_table", "odd NAME"))
     assert (await run(db, Action("vacuum_table", "a.odd NAME"))).changed == 1
     assert (await run(db, Action("vacuum_table", "job_history"))).changed == 1, "with all its partitions"
+
+
+async def test_a_vacuum_in_a_clone_of_this_database_is_not_this_ones(
+    db: AsyncPool, server_dsn: str, template: str
+) -> None:
+    """Tables of databases with the same template have the same oids."""
+    with this_server.database(server_dsn, template) as clone:
+        async with await psycopg.AsyncConnection.connect(clone, autocommit=True) as conn:
+            await conn.execute("insert into pgops.queue_delta (queue) select 'q' from generate_series(1, 20000)")
+            await conn.execute("set vacuum_cost_delay = 100")
+            await conn.execute("set vacuum_cost_limit = 1")
+            vacuum = asyncio.create_task(conn.execute("vacuum pgops.queue_delta"))
+            try:
+                async with asyncio.timeout(10):
+                    while await db.one(b"select from pg_stat_progress_vacuum") is None:
+                        await asyncio.sleep(0.02)
+                assert (await preview(db, Action("vacuum_table", "pgops.queue_delta"))).matched == 1
+                tables = items((await collect(db)).tables)
+                assert not next(one for one in tables if one.table == "pgops.queue_delta").vacuuming
+                assert await db.one(b"select from pg_stat_progress_vacuum") is not None, "it went on all the while"
+            finally:
+                vacuum.cancel()
+                with suppress(asyncio.CancelledError):
+                    await vacuum
 
 
 async def test_an_index_is_built_anew_and_what_was_left_goes(db: AsyncPool, dsn: str, notes: str) -> None:

@@ -12,7 +12,7 @@ select c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), n
        p.rows, p.live, p.dead, p.bytes, p.index_bytes, p.vacuumed_s, p.analyzed_s,
        pg_has_role(c.relowner, 'usage') or pg_has_role(d.datdba, 'usage') and not c.relisshared,
        array(select s.pid from pg_stat_progress_vacuum s join pg_locks l on l.pid = s.pid
-             where l.relation = any(p.oids) and l.mode = 'ShareUpdateExclusiveLock')
+             where l.relation = any(p.oids) and l.mode = 'ShareUpdateExclusiveLock' and s.datname = current_database())
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 join pg_database d on d.datname = current_database()
@@ -53,7 +53,7 @@ analyze {table}
 -- name: vacuum_progress
 -- How far a vacuum of the table is, in pages of its heap.
 select phase, heap_blks_total, heap_blks_scanned, heap_blks_vacuumed
-from pg_stat_progress_vacuum where relid = %(table)s::bigint::oid limit 1
+from pg_stat_progress_vacuum where relid = %(table)s::bigint::oid and datname = current_database() limit 1
 
 -- name: dead_rows
 select coalesce(sum(pg_stat_get_dead_tuples(t.oid)), 0)::bigint from pg_class t
@@ -138,7 +138,7 @@ drop index concurrently if exists {index}
 -- name: build_progress
 -- How far the build of an index of the table is.
 select phase, blocks_total, blocks_done, tuples_total, tuples_done
-from pg_stat_progress_create_index where relid = %(table)s::bigint::oid limit 1
+from pg_stat_progress_create_index where relid = %(table)s::bigint::oid and datname = current_database() limit 1
 
 -- name: churn_tables
 -- Our tables that change all the time, as they are set now.
