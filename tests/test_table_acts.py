@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 import this_server
-from cli_call import spawned
+from cli_call import caller, spawned
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from test_roles import role
@@ -181,6 +181,23 @@ async def test_one_that_was_killed_is_cleaned_up_by_the_next(db: AsyncPool, dsn:
     done = await run(db, Action("reindex_index", "notes_word"))
     assert "dropped public.notes_word_ccnew" in done.message
     assert await invalid(db) == []
+
+
+async def test_an_index_that_is_named_like_a_leftover_is_not_its_own(db: AsyncPool, dsn: str, notes: str) -> None:
+    """PostgreSQL cuts a long name, so that nobody can tell a leftover of it by its whole name."""
+    name = f"{'n' * 57}_ccnew"
+    await fail_to_build(dsn, f"create index concurrently {name} on notes (id)")
+    assert (await run(db, Action("reindex_index", name))).changed == 1
+    assert await invalid(db) == []
+    assert await db.one(b"select indisvalid from pg_index where indexrelid = %s::regclass", [name]) == (True,)
+
+
+def test_an_empty_name_is_not_the_whole_database(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dsn: str
+) -> None:
+    done = caller(monkeypatch, capsys)("table", "reset-stats", "", "--yes", "--dsn", dsn)
+    assert (done.code, done.out) == (2, "")
+    assert "leave it out for all of the database" in done.err
 
 
 async def until_waiting(db: AsyncPool, verb: str) -> None:

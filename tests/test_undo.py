@@ -161,6 +161,12 @@ async def test_tables_are_stored_as_before(db: AsyncPool) -> None:
     assert others[0] == others[1]
 
 
+async def test_what_is_no_id_of_an_act_is_said_to_be_none(db: AsyncPool) -> None:
+    for odd in ("", "0", "-1", "1.5", "9" * 5_000, "0" * 19 + "1" + "9" * 5_000, "\u0663"):
+        with pytest.raises(UsageError, match="whole number"):
+            await undoing.show(db, odd)
+
+
 async def test_what_was_kept_of_a_tables_storage_is_a_value_and_never_sql(db: AsyncPool) -> None:
     """Whoever may act may write what is kept; whoever undoes it owns the tables."""
     await db.execute(b"alter table pgops.queues set (fillfactor = 90)")

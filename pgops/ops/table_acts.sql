@@ -119,7 +119,7 @@ join pg_index x on x.indrelid = o.indrelid and x.indkey::text = o.indkey::text
 join pg_class c on c.oid = x.indexrelid
 join pg_namespace n on n.oid = c.relnamespace
 cross join lateral (select regexp_replace(c.relname::text, '_cc(new|old)[0-9]*$', '') as stem) s
-where o.indexrelid = %(index)s::bigint::oid and not x.indisvalid and c.relname::text ~ '_cc(new|old)[0-9]*$'
+where o.indexrelid = %(index)s::bigint::oid and x.indexrelid <> o.indexrelid and not x.indisvalid and c.relname::text ~ '_cc(new|old)[0-9]*$'
   and (s.stem = oc.relname::text or octet_length(c.relname::text) >= 62 and starts_with(oc.relname::text, s.stem))
 order by c.relname
 
