@@ -1,4 +1,4 @@
-"""A database whose schema is older than this pgops: what does not need what is new goes on, the rest says what to do."""
+"""A database whose schema is older than this pgops: what needs nothing new goes on, the rest says what to do."""
 
 from collections.abc import AsyncIterator
 

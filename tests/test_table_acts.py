@@ -106,7 +106,7 @@ async def test_a_vacuum_in_a_clone_of_this_database_is_not_this_ones(
             try:
                 async with asyncio.timeout(10):
                     while await db.one(b"select from pg_stat_progress_vacuum") is None:
-                        await asyncio.sleep(0.02)
+                        await db.execute(b"select pg_sleep(0.02)")
                 assert (await preview(db, Action("vacuum_table", "pgops.queue_delta"))).matched == 1
                 tables = items((await collect(db)).tables)
                 assert not next(one for one in tables if one.table == "pgops.queue_delta").vacuuming
