@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from cli_call import Run, caller
 from dashboard_story import SMALL, USUAL, dashboard, screen, until
+from psycopg.conninfo import make_conninfo
 from snapshots_literal import BUSY, LiteralSource
 
 from pgops.database import AsyncPool, Row
@@ -164,6 +165,14 @@ async def test_the_load_is_noted_once_a_minute_by_one_and_rates_are_told_from_tw
     assert isinstance(part, OutgrowPart)
     assert line_of(part, "jobs_per_s").value == pytest.approx(seen["jobs_per_s"])
     assert part.hours >= 1 and part.written["queue"] > 0
+
+
+async def test_an_hour_begins_for_all_of_them_at_once(dsn: str) -> None:
+    """Whoever lives half an hour apart would begin a row of his own."""
+    async with AsyncPool.open(make_conninfo(dsn, options="-c timezone=Asia/Kolkata")) as db:
+        assert await note_growth(db)
+        rows = await db.all(b"select distinct extract(minute from at at time zone 'utc')::integer from pgops.growth")
+    assert rows == [(0,)]
 
 
 async def test_what_is_sustained_weighs_hours_by_what_was_seen_of_them(db: AsyncPool) -> None:

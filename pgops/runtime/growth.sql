@@ -101,7 +101,7 @@ with seen as materialized (
   where g.measure = s.measure and g.at < statement_timestamp() - interval '396 days'
 )
 insert into pgops.growth as g (measure, at, mean, highest, seconds)
-select measure, date_trunc('hour', statement_timestamp()), value, value, seconds from told
+select measure, date_trunc('hour', statement_timestamp(), 'utc'), value, value, seconds from told
 on conflict (measure, at) do update set
   mean = (g.mean * g.seconds + excluded.mean * excluded.seconds) / (g.seconds + excluded.seconds),
   highest = greatest(g.highest, excluded.highest), seconds = g.seconds + excluded.seconds
