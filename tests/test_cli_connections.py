@@ -231,7 +231,7 @@ def test_check_does_not_start_the_server_it_looks_at(
 def test_check_gives_up_after_its_timeout(pgops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
-    async def never(*_: object) -> None:
+    async def never(*_: object, **__: object) -> None:
         await asyncio.sleep(60)
 
     monkeypatch.setattr("pgops.ops.collector.collect", never)

@@ -626,7 +626,7 @@ async def test_dead_letters_that_rise_since_the_baseline_are_critical(db: AsyncP
 
 
 def test_an_expensive_part_is_taken_less_often() -> None:
-    assert rest_s(0.005, 0.0) == 0.0
+    assert rest_s(0.0025, 0.0) == 0.0
     assert rest_s(0.1, 0.0) == pytest.approx(0.1 / SHARE)
     assert rest_s(5.0, 0.0) == LONGEST_S
     assert rest_s(5.0, 0.0, 10.0) == 10.0

@@ -289,11 +289,12 @@ async def test_a_listen_through_a_pooler_is_seen_from_inside_the_pooler(dsn: str
             found = await collect(pg.db)
             assert isinstance(found.pubsub, PubsubPart)
             assert found.pubsub.pooled == ("orders",)
-            assert [one.code for one in found.findings] == ["pubsub.pooler"]
+            assert "pubsub.pooler" in [one.code for one in found.findings]
             await deaf.execute("unlisten *", prepare=False)
         after = await collect(pg.db)
         assert isinstance(after.pubsub, PubsubPart)
-        assert (after.pubsub.pooled, after.findings) == ((), ())
+        assert after.pubsub.pooled == ()
+        assert "pubsub.pooler" not in [one.code for one in after.findings]
 
 
 # --- the command -------------------------------------------------------------------------------------------------

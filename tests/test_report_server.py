@@ -22,7 +22,7 @@ def test_status_tells_who_holds_vacuum_back_and_what_runs_out(
     monkeypatch.setenv("COLUMNS", "200")
     said = shown(capsys, suffering(WELL))
     for words in (
-        "wal       replica, at 3A/91C0F2B8, 5.3 MB/s (1.1 MB/s on average); checkpoints 211 timed, 14 requested; "
+        "wal       level replica, at 3A/91C0F2B8, 5.3 MB/s (1.1 MB/s on average); checkpoints 211 timed, 14 requested; "
         "archive FAILING",
         "standby second streaming async behind by 6.0 MB, 1.4s; slot old (physical) INACTIVE, extended, keeps 8.8 GB",
         "oldest transaction id 48,000,000 old in shop (2.2% of all)",

@@ -25,6 +25,7 @@ QUEUE = "bench"
 SHARE = 10
 PAGE = 5_000
 LOOKS_AT_LEAST = 10
+WARM_UP = 12  # until every statement is prepared and its plan kept
 
 
 async def run(dsn: str, params: Params, note: Note) -> None:
@@ -56,15 +57,15 @@ async def _fill(pg: AsyncPgops, params: Params) -> None:
 
 
 async def _look(dsn: str, params: Params, note: Note, name: str, *, fresh: bool = False) -> None:
-    """Look for `seconds`, once a second or ten times in all, as one process that goes on looking; the first two are its
-    beginning. Server time is the wall's without round trips; the processor's time is that of the session's backend."""
+    """Look for `seconds`, once a second or ten times in all, as one process that goes on looking and has warmed up.
+    Server time is the wall's without round trips; the processor's time is that of the session's backend."""
     async with AsyncPool.open(dsn, application_name="pgops bench", max_size=1) as db:
         trip_ms = median([await seconds_of(db.one(Q["nothing"])) * 1000 for _ in range(50)])
         row = await db.one(Q["own_pid"])
         pid = None if row is None else row[0]
         collector = Collector(db)
-        await collector.collect()
-        await collector.collect()
+        for _ in range(WARM_UP):
+            await collector.collect(fresh=True)
         every_s = min(1.0, params.seconds / LOOKS_AT_LEAST)
         before_s, began, seen = _cpu_s(pid), perf_counter(), list[Snapshot]()
         while perf_counter() - began < params.seconds or len(seen) < 3:

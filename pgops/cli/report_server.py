@@ -27,7 +27,7 @@ def wal(part: WalPart) -> str:
     if part.archiving:
         archive = "archive FAILING" if part.archive_failing else f"{part.archived_total:,} files archived"
     return (
-        f"{part.level}, at {part.position or '-'}{rate}{usual}; checkpoints {part.checkpoints_timed:,} timed, "
+        f"level {part.level}, at {part.position or '-'}{rate}{usual}; checkpoints {part.checkpoints_timed:,} timed, "
         f"{part.checkpoints_requested:,} requested; {archive}"
     )
 

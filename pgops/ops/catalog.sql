@@ -4,10 +4,11 @@
 -- name: begin_look
 -- First of the observing transaction: read only, bounded in time, and what this role may see. Without bitmaps and
 -- sorts a capped look stops at its cap, whatever the planner believes of the number of rows; workers are not started.
+-- To plan anew each time would cost more than most of them.
 select set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %(statement_ms)s::text, true),
        set_config('lock_timeout', %(lock_ms)s::text, true), set_config('jit', 'off', true),
        set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true),
-       set_config('max_parallel_workers_per_gather', '0', true),
+       set_config('max_parallel_workers_per_gather', '0', true), set_config('plan_cache_mode', 'force_generic_plan', true),
        statement_timestamp(), quote_ident(current_user), n.oid is not null, coalesce(has_schema_privilege(n.oid, 'usage'), false),
        pg_has_role('pg_read_all_stats', 'usage'), current_setting('is_superuser') = 'on',
        current_setting('server_version_num')::integer

@@ -29,6 +29,7 @@ from pgops.ops.snapshot_outgrow import OutgrowPart
 from pgops.services.models import FailureGroup
 
 SLOW_EVERY_S = 10.0
+STUCK_EVERY_S = 5.0
 QUITE_EVERY_S = 2.0
 QUEUES_LONGEST_S = 10.0
 BASELINE_S = 60.0
@@ -74,12 +75,12 @@ class Collector:
             Part("locks", connections.locks, needs_stats),
             Part("session_list", connections.session_list, needs_stats),
             Part("queues", parts.queues, needs_schema, rates.queues, longest_s=QUEUES_LONGEST_S),
-            Part("stuck", self._take_stuck, needs_schema),
+            Part("stuck", self._take_stuck, needs_schema, every_s=STUCK_EVERY_S),
             Part("failures", self._take_failures, needs_schema, every_s=SLOW_EVERY_S),
             Part("workers", parts.workers, needs_schema),
             Part("outbox", parts.outbox, needs_schema, rates.outbox),
             Part("pubsub", parts.pubsub, needs_schema, every_s=QUITE_EVERY_S),
-            Part("cache", parts.cache, needs_schema, rates.cache),
+            Part("cache", parts.cache, needs_schema, rates.cache, every_s=QUITE_EVERY_S),
             Part("cache_namespaces", parts.cache_namespaces, needs_schema, every_s=QUITE_EVERY_S),
             Part("limits", parts.limits, needs_schema, rates.limits, every_s=SLOW_EVERY_S),
             Part("kv", parts.kv, needs_schema, every_s=SLOW_EVERY_S),

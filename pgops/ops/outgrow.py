@@ -16,7 +16,7 @@ from pgops.database import Row
 from pgops.ops.parts import Look, Session
 from pgops.ops.snapshot_outgrow import OutgrowLine, OutgrowPart
 from pgops.ops.thresholds import Thresholds
-from pgops.ops.wording import figure
+from pgops.ops.wording import figure, many
 from pgops.queries import load
 
 Q = load("pgops.ops", "outgrow.sql")
@@ -195,4 +195,4 @@ def age_words(part: OutgrowPart) -> str:
     if part.hours == 0:
         return "no history yet: workers and relays write it once a minute"
     days = part.hours / 24
-    return f"history: {part.hours} hours" if days < 3 else f"history: {days:.0f} days"
+    return f"history: {many(part.hours, 'hour')}" if days < 3 else f"history: {days:.0f} days"

@@ -16,7 +16,7 @@ from pgops.ops.snapshot import Unavailable
 
 T = TypeVar("T")
 
-SHARE = 0.005
+SHARE = 0.0025
 LONGEST_S = 60.0
 RATE_OVER_S = 0.5
 
@@ -93,7 +93,7 @@ class Part(Generic[T]):
 
 def rest_s(spent_s: float, every_s: float, longest_s: float = LONGEST_S) -> float:
     """How long a part that takes `spent_s` is not taken again: `every_s`, or so long that it takes no more than SHARE
-    of the time, within `longest_s`. Up to 5 ms it may be taken each second."""
+    of the time, within `longest_s`. Up to 2.5 ms it may be taken each second."""
     stretched = min(spent_s / SHARE, longest_s)
     return max(every_s, stretched if stretched > 1.0 else 0.0)
 

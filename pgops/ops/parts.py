@@ -96,7 +96,7 @@ async def begin(session: Session, *, statement_ms: int, lock_ms: int) -> Look:
     row = await session.one(Q["begin_look"], {"statement_ms": statement_ms, "lock_ms": lock_ms})
     began = perf_counter()
     await session.execute(Q["savepoint"])
-    taken_at, role, has_schema, may_use_schema, may_read_stats, superuser, version = row[7:]
+    taken_at, role, has_schema, may_use_schema, may_read_stats, superuser, version = row[8:]
     round_trip_s = perf_counter() - began
     return Look(taken_at, role, has_schema, may_use_schema, may_read_stats, superuser, version, round_trip_s)
 

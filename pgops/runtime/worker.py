@@ -37,6 +37,7 @@ from pgops.services.queue import AsyncQueue
 log = logging.getLogger("pgops.worker")
 
 FLUSH_EVERY_S = 0.003
+TELL_AFTER_JOBS = 10_000
 RECONNECT_S = 1.0
 LISTEN_TO_WISHES_S = 1.0
 
@@ -65,6 +66,7 @@ class Worker:
         self._grace_s = grace_s
         self._lease_s = 30.0
         self._ask_at = 0.0
+        self._told = 0
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._buffer: asyncio.Queue[Job | None] = asyncio.Queue()
@@ -140,6 +142,8 @@ class Worker:
                 if monotonic() >= pulse_at:
                     await self._pulse(queue)
                     pulse_at = monotonic() + min(self._lease_s / 6, 5.0)
+                elif self.stats.claimed - self._told >= TELL_AFTER_JOBS:
+                    await self._beat(queue)
                 if monotonic() >= hear_at:
                     await self._hear(queue)
                     hear_at = monotonic() + LISTEN_TO_WISHES_S
@@ -147,8 +151,13 @@ class Worker:
 
     async def _pulse(self, queue: AsyncQueue) -> None:
         await self._read_settings(queue)
-        await queue.beat_worker(self._desk.owner, self._state())
+        await self._beat(queue)
         await self._outcomes.extend(queue, self._lease_s / 3, self._desk.completed)
+
+    async def _beat(self, queue: AsyncQueue) -> None:
+        """Also how far it has claimed: whoever looks for a queue's head begins above that, not in what is dead."""
+        self._told = self.stats.claimed
+        await queue.beat_worker(self._desk.owner, self._state())
 
     async def _hear(self, queue: AsyncQueue) -> None:
         """Write what handlers say of their progress, hear which jobs are to end, and ask to be told of new ones."""

@@ -44,7 +44,7 @@ def _wal(part: WalPart) -> list[Piece]:
     many = part.checkpoints_timed + part.checkpoints_requested >= SOME_CHECKPOINTS
     early: Tone = "warn" if many and part.checkpoints_requested > part.checkpoints_timed else "quiet"
     said.append((f" · checkpoints {part.checkpoints_timed:,} timed, {part.checkpoints_requested:,} requested", early))
-    said.append((f" · {part.level} at {part.position or formats.UNKNOWN}", "quiet"))
+    said.append((f" · level {part.level}, at {part.position or formats.UNKNOWN}", "quiet"))
     return said
 
 
