@@ -29,7 +29,7 @@ def translate(error: Exception) -> PgopsError:
     lowered = message.lower()
     if isinstance(error, psycopg_pool.PoolTimeout):
         return UnreachableError("no connection to the database became free in time", "is the server up?")
-    if state in ("3F000", "42P01", "42883", "42703") and ("pgops" in lowered or state == "3F000"):
+    if state in ("3F000", "42703") or (state in ("42P01", "42883") and "pgops" in lowered):
         return SchemaError(f"the pgops schema is missing or older here: {message}", "run: pgops migrate")
     if state == "3D000" or ("database" in lowered and "does not exist" in lowered):
         return UnreachableError(message, "create it first, for example with createdb, or name another one")

@@ -1,7 +1,7 @@
 """What `pgops check` says: pure, over snapshots written down by hand; how it runs: test_cli_connections.py."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ from snapshots_literal import BUSY, CALM, FINDINGS, NO_SCHEMA
 import pgops.ops
 from pgops.cli.checking import LONGEST, Choice, choice, counted, more, perfdata, unseen, verdict
 from pgops.errors import UsageError
-from pgops.ops.finding_codes import CODES, NEEDS, SUBSYSTEMS
+from pgops.ops.finding_codes import ASKED, CODES, NEEDS, SUBSYSTEMS
+from pgops.ops.meters import NOT_A_PART
 from pgops.ops.outgrow import MEASURES
 from pgops.ops.snapshot import Snapshot, Unavailable
 from pgops.ops.thresholds import Thresholds
@@ -29,8 +30,8 @@ def test_every_code_of_the_rules_is_known_and_no_other() -> None:
     written = {code for text in RULES for code in re.findall(r'"([a-z]+\.[a-z_]+)"', text)}
     written |= {f"outgrow.{one.name}" for one in MEASURES}
     assert written == set(CODES), "it stands in ops/finding_codes.py"
-    assert set(NEEDS) <= set(SUBSYSTEMS)
-    assert {part for parts in NEEDS.values() for part in parts} <= set(Snapshot.__slots__)
+    assert set(NEEDS) < set(ASKED) == set(SUBSYSTEMS)
+    assert {part for parts in ASKED.values() for part in parts} <= set(Snapshot.__slots__)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,15 @@ def test_a_part_that_is_missing_matters_to_who_asks_for_it() -> None:
     assert verdict(hidden, choice("locks", None)) == (3, "locks: hidden (grant it)")
     assert verdict(hidden, choice("queue,locks", "locks.blocked"))[0] == 0
     assert len(unseen(NO_SCHEMA)) == 5
+
+
+@pytest.mark.parametrize("subsystem", SUBSYSTEMS)
+def test_what_is_asked_for_by_name_and_cannot_be_seen_is_unknown(subsystem: str) -> None:
+    """A role without pg_monitor must not hear that its replicas are well."""
+    none = Unavailable("hidden", "grant it")
+    parts = [one.name for one in fields(CALM) if one.name not in NOT_A_PART]
+    blind = replace(CALM, **dict.fromkeys(parts, none))
+    assert verdict(blind, choice(subsystem, None))[0] == 3
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,11 @@ async def die(queue: AsyncQueue, name: str, *errors: str, kind: str = "send") ->
     return ids
 
 
+def test_what_is_kept_survives_a_cut_through_it() -> None:
+    """An address may begin in the middle of what was put aside."""
+    assert fingerprint(f"errno 5:{'a' * 78}@x.com errno 6") == "k? errno 6"
+
+
 async def test_dead_letters_stand_in_groups_and_a_group_starts_over(db: AsyncPool) -> None:
     queue = AsyncQueue(db)
     slow = await die(queue, "email", *(f"TimeoutError: no answer after {n}.5 s" for n in range(8)))

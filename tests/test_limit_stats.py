@@ -36,6 +36,23 @@ def test_names_are_what_stands_before_the_colon_and_never_fill_memory() -> None:
     assert not counts.due()
 
 
+def test_names_do_not_fill_memory_where_no_flush_succeeds() -> None:
+    counts = LimitCounts()
+    for round in range(20):
+        for number in range(100):
+            counts.add(f"{round}-{number}:x", True)
+        counts.give_back(counts.take())
+    for number in range(150):
+        counts.add(f"late-{number}:x", True)
+    taken = counts.take()
+    for number in range(150):
+        counts.add(f"later-{number}:x", True)
+    counts.give_back(taken)
+    kept = counts.take()
+    assert len(kept) <= 201
+    assert sum(decisions for decisions, _ in kept.values()) == 20 * 100 + 300, "and every decision counts"
+
+
 async def writes(db: AsyncPool) -> int:
     row = await db.one(b"select coalesce(sum(decisions), 0) from pgops.limit_stats")
     return int(row[0]) if row else 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 import time
@@ -20,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server_literal import suffering
 from snapshots_literal import BUSY, EMPTY, FINDINGS, NO_SCHEMA, NOW, WITH_PGMQ, queue
 
+from pgops.cli import output
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError
 from pgops.ops.collector import Collector
@@ -59,6 +61,16 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 # --- what is told -------------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_steers_a_terminal_stays_a_label(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reads the text knows three escapes, and refuses all of it for another."""
+    exposed = text(families(replace(BUSY, queues=(queue('e\x1b[31m"x\\y\nz'),)), METERS))
+    output.say(exposed)
+    shown = capsys.readouterr().out
+    assert shown == f"{exposed}\n", "nothing is left to be made harmless"
+    assert re.findall(r"\\(.)", exposed.replace(r"\\", "")) and not re.search(r"\\[^\"n]", exposed.replace(r"\\", ""))
+    assert samples(exposed)["pgops_queue_jobs", 'e\\x1b[31m"x\\y\nz', "dead"] >= 0
 
 
 def test_each_has_help_and_type_and_a_name_by_the_conventions() -> None:

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from cli_call import Run, caller
 from dashboard_story import SMALL, USUAL, dashboard, screen, until
+from psycopg.conninfo import make_conninfo
 from snapshots_literal import BUSY, LiteralSource
 
 from pgops.database import AsyncPool, Row
@@ -157,8 +158,32 @@ async def test_the_load_is_noted_once_a_minute_by_one_and_rates_are_told_from_tw
     assert seen["wal_bytes_per_s"] > 100 and seen["written_queue_per_s"] > 1 and seen["log_bytes"] > 0
     part = (await collect(db)).outgrow
     assert isinstance(part, OutgrowPart)
+    assert line_of(part, "jobs_per_s").value is None, "a minute is nothing that was sustained"
+    assert line_of(part, "subscribers").value == 1
+    await db.execute(b"update pgops.growth set seconds = 7200")
+    part = (await collect(db)).outgrow
+    assert isinstance(part, OutgrowPart)
     assert line_of(part, "jobs_per_s").value == pytest.approx(seen["jobs_per_s"])
     assert part.hours >= 1 and part.written["queue"] > 0
+
+
+async def test_an_hour_begins_for_all_of_them_at_once(dsn: str) -> None:
+    """Whoever lives half an hour apart would begin a row of his own."""
+    async with AsyncPool.open(make_conninfo(dsn, options="-c timezone=Asia/Kolkata")) as db:
+        assert await note_growth(db)
+        rows = await db.all(b"select distinct extract(minute from at at time zone 'utc')::integer from pgops.growth")
+    assert rows == [(0,)]
+
+
+async def test_what_is_sustained_weighs_hours_by_what_was_seen_of_them(db: AsyncPool) -> None:
+    """A burst in the minute after a restart is not an hour like the others."""
+    await db.execute(
+        b"insert into pgops.growth select 'jobs_per_s', date_trunc('hour', now()) - make_interval(hours => 1 + ago), "
+        b"mean, mean, seconds from (values (0, 6000, 60), (1, 100, 3600), (2, 100, 3600)) as h (ago, mean, seconds)"
+    )
+    part = (await collect(db)).outgrow
+    assert isinstance(part, OutgrowPart)
+    assert line_of(part, "jobs_per_s").value == pytest.approx((100 * 7200 + 6000 * 60) / 7260)
 
 
 async def test_a_counter_that_goes_backwards_and_a_long_gap_tell_nothing(db: AsyncPool, queue: AsyncQueue) -> None:
@@ -171,6 +196,27 @@ async def test_a_counter_that_goes_backwards_and_a_long_gap_tell_nothing(db: Asy
     seen = await noted(db)
     assert "jobs_per_s" not in seen and "events_per_s" not in seen
     assert seen["connections"] >= 1
+
+
+async def test_what_is_learned_of_a_tables_rows_is_no_load(db: AsyncPool) -> None:
+    async with db.session() as session:
+        await session.execute(b"create table public.wide (word text) with (autovacuum_enabled = off)")
+        await session.execute(b"alter table public.wide alter word set storage plain")
+        await session.execute(b"insert into public.wide select repeat('x', 1900) from generate_series(1, 2000)")
+        await session.execute(b"select pg_stat_force_next_flush()")
+        await note_growth(db)
+        await a_minute_passes(db)
+        await session.execute(b"analyze public.wide")
+        await session.execute(b"select pg_stat_force_next_flush()")
+    assert await note_growth(db)
+    assert (await noted(db))["written_others_per_s"] == 0, "nothing was written, only measured"
+    await a_minute_passes(db)
+    async with db.session() as session:
+        await session.execute(b"insert into public.wide select repeat('x', 1900) from generate_series(1, 600)")
+        await session.execute(b"select pg_stat_force_next_flush()")
+    assert await note_growth(db)
+    ((highest,),) = await db.all(b"select highest from pgops.growth where measure = 'written_others_per_s'")
+    assert 15_000 < highest < 25_000, "600 rows of 2 kB in a minute"
 
 
 async def test_where_it_cannot_be_noted_the_rest_is_tidied(db: AsyncPool, caplog: pytest.LogCaptureFixture) -> None:

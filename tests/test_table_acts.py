@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
-from cli_call import spawned
+import this_server
+from cli_call import caller, spawned
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from test_roles import role
@@ -21,6 +22,8 @@ from pgops.ops import audit
 from pgops.ops.acting import Action, ActionName
 from pgops.ops.actions import preview, run
 from pgops.ops.backends import protected
+from pgops.ops.collector import collect
+from pgops.ops.snapshot import items
 
 OLD = (
     b"create table notes (id bigint primary key, word text) with (autovacuum_enabled = off);"
@@ -90,6 +93,30 @@ async def test_a_vacuum_says_what_it_would_read_and_who_is_in_its_way(db: AsyncP
     assert (await run(db, Action("vacuum_table", "job_history"))).changed == 1, "with all its partitions"
 
 
+async def test_a_vacuum_in_a_clone_of_this_database_is_not_this_ones(
+    db: AsyncPool, server_dsn: str, template: str
+) -> None:
+    """Tables of databases with the same template have the same oids."""
+    with this_server.database(server_dsn, template) as clone:
+        async with await psycopg.AsyncConnection.connect(clone, autocommit=True) as conn:
+            await conn.execute("insert into pgops.queue_delta (queue) select 'q' from generate_series(1, 20000)")
+            await conn.execute("set vacuum_cost_delay = 100")
+            await conn.execute("set vacuum_cost_limit = 1")
+            vacuum = asyncio.create_task(conn.execute("vacuum pgops.queue_delta"))
+            try:
+                async with asyncio.timeout(10):
+                    while await db.one(b"select from pg_stat_progress_vacuum") is None:
+                        await db.execute(b"select pg_sleep(0.02)")
+                assert (await preview(db, Action("vacuum_table", "pgops.queue_delta"))).matched == 1
+                tables = items((await collect(db)).tables)
+                assert not next(one for one in tables if one.table == "pgops.queue_delta").vacuuming
+                assert await db.one(b"select from pg_stat_progress_vacuum") is not None, "it went on all the while"
+            finally:
+                vacuum.cancel()
+                with suppress(asyncio.CancelledError):
+                    await vacuum
+
+
 async def test_an_index_is_built_anew_and_what_was_left_goes(db: AsyncPool, dsn: str, notes: str) -> None:
     before = await db.one(b"select 'notes_word'::regclass::oid")
     look = await preview(db, Action("reindex_index", "notes_word"))
@@ -154,6 +181,23 @@ async def test_one_that_was_killed_is_cleaned_up_by_the_next(db: AsyncPool, dsn:
     done = await run(db, Action("reindex_index", "notes_word"))
     assert "dropped public.notes_word_ccnew" in done.message
     assert await invalid(db) == []
+
+
+async def test_an_index_that_is_named_like_a_leftover_is_not_its_own(db: AsyncPool, dsn: str, notes: str) -> None:
+    """PostgreSQL cuts a long name, so that nobody can tell a leftover of it by its whole name."""
+    name = f"{'n' * 57}_ccnew"
+    await fail_to_build(dsn, f"create index concurrently {name} on notes (id)")
+    assert (await run(db, Action("reindex_index", name))).changed == 1
+    assert await invalid(db) == []
+    assert await db.one(b"select indisvalid from pg_index where indexrelid = %s::regclass", [name]) == (True,)
+
+
+def test_an_empty_name_is_not_the_whole_database(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dsn: str
+) -> None:
+    done = caller(monkeypatch, capsys)("table", "reset-stats", "", "--yes", "--dsn", dsn)
+    assert (done.code, done.out) == (2, "")
+    assert "leave it out for all of the database" in done.err
 
 
 async def until_waiting(db: AsyncPool, verb: str) -> None:

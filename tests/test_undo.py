@@ -161,6 +161,49 @@ async def test_tables_are_stored_as_before(db: AsyncPool) -> None:
     assert others[0] == others[1]
 
 
+async def test_what_is_no_id_of_an_act_is_said_to_be_none(db: AsyncPool) -> None:
+    for odd in ("", "0", "-1", "1.5", "9" * 5_000, "0" * 19 + "1" + "9" * 5_000, "\u0663"):
+        with pytest.raises(UsageError, match="whole number"):
+            await undoing.show(db, odd)
+
+
+async def test_what_was_kept_of_a_tables_storage_is_a_value_and_never_sql(db: AsyncPool) -> None:
+    """Whoever may act may write what is kept; whoever undoes it owns the tables."""
+    await db.execute(b"alter table pgops.queues set (fillfactor = 90)")
+    done = await run(db, Action("tune_queue_tables", ""))
+    await db.execute(
+        b"update pgops.audit_undo set before = jsonb_set(before, '{options,fillfactor}', "
+        b"'\"90), add column oops integer default 1, set (fillfactor = 90\"')"
+    )
+    with pytest.raises(PgopsError, match="invalid value for integer option"):
+        await undo(db, done)
+    assert await db.one(b"select count(*) from pg_attribute where attname = 'oops'") == (0,)
+
+
+async def test_what_many_dead_letters_cost_grows_with_their_number_alone(db: AsyncPool) -> None:
+    """The statistics know nothing of the queue yet."""
+    queue, many = AsyncQueue(db), 300
+    await queue.configure("many", max_attempts=1)
+    await queue.enqueue_many("other", range(5_000))
+    await db.execute(b"analyze pgops.job_available, pgops.job_dead")
+    await queue.enqueue_many("many", range(many))
+    claim = await queue.claim("many", owner=1, token=1, limit=many)
+    await queue.fail("many", 1, [FailedJob(job.id, "no") for job in claim.jobs])
+    await queue.enqueue_many("many", range(4_000))
+    async with db.transaction() as tx:
+        kept = await keeping.keep_dead(tx, Action("requeue_dead", "many"))
+        assert await AsyncQueue(tx).requeue_dead("many", kept.ids) == many
+        await keeping.mark_requeued(tx, kept, "many")
+        read = await tx.one(
+            b"select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_xact_all_tables "
+            b"where schemaname = 'pgops'"
+        )
+        marked = await tx.one(b"select count(after) from pgops.audit_undo")
+    assert marked == (many,)
+    assert read is not None
+    assert read[0] < 40 * many, "some rows for each, and not all of them"
+
+
 async def test_jobs_that_were_claimed_since_are_left_to_their_worker(db: AsyncPool, ids: dict[str, int]) -> None:
     queue = AsyncQueue(db)
     done = await run(db, Action("requeue_dead", "email"))

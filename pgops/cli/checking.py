@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pgops.cli import checking_server, output
 from pgops.cli.inputs import chosen
-from pgops.ops.finding_codes import CODES, NEEDS, SUBSYSTEMS
+from pgops.ops.finding_codes import ASKED, CODES, NEEDS, SUBSYSTEMS
 from pgops.ops.snapshot import Finding, Snapshot, Unavailable, items
 from pgops.ops.thresholds import Thresholds
 
@@ -62,14 +62,15 @@ def counted(snapshot: Snapshot, of: Choice = ALL) -> list[Finding]:
 
 
 def unseen(snapshot: Snapshot, of: Choice = ALL) -> list[str]:
-    """The parts that could not be had and are needed. A standby never has the cache: its tables are not logged; a
-    database without pgvector has no vectors, and nobody misses them."""
+    """The parts that could not be had and are needed, of what is asked for by name all of them. A standby never has
+    the cache: its tables are not logged; a database without pgvector has no vectors, and nobody misses them."""
     server = snapshot.server
     never = set[str]()
     if not isinstance(server, Unavailable):
         never = {name for name, is_so in (("cache", server.in_recovery), ("vectors", not server.pgvector)) if is_so}
     needed = [] if of.only else ["server"]
-    needed += [part for subsystem, parts in NEEDS.items() if of.concerns(subsystem) for part in parts]
+    needs = ASKED if of.only else NEEDS
+    needed += [part for subsystem, parts in needs.items() if of.concerns(subsystem) for part in parts]
     gone = {name: part for name in needed if isinstance(part := getattr(snapshot, name), Unavailable)}
     return [f"{name}: {part.reason} ({part.remedy})" for name, part in gone.items() if name not in never]
 

@@ -7,18 +7,17 @@ could steer a terminal. Nothing here knows of databases or commands.
 import base64
 import json
 import math
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 
 from pgops.config import Target
+from pgops.ops.wording import harmless as harmless
 from pgops.services.models import JsonValue
 from pgops.version import __version__
 
 SCHEMA_VERSION = 1
-_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def envelope(target: Target | None, body: Mapping[str, object]) -> dict[str, JsonValue]:
@@ -84,11 +83,6 @@ def write_json(document: Mapping[str, JsonValue], *, one_line: bool = False) -> 
     text = json.dumps(document, indent=None if one_line else 2, allow_nan=False)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-def harmless(text: str) -> str:
-    """`text` with escape sequences and other steering characters made visible; tabs and line ends stay."""
-    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def talk(line: str) -> None:

@@ -82,7 +82,7 @@ def table_row(one: TablePart) -> tuple[object, ...]:
     """A line under TABLE_HEADS."""
     due = "running" if one.vacuuming else "due" if one.autovacuum_due else "-"
     hot = "-" if one.hot_share is None else f"{one.hot_share:.0%}"
-    last = max((at for at in (one.last_vacuum, one.last_autovacuum) if at is not None), default=None)
+    last = one.vacuumed
     return (
         one.table, f"~{one.rows:,}", f"~{one.dead_rows:,}", f"{one.dead_share:.0%}", hot,
         due if one.autovacuum else f"OFF, {due}", "-" if last is None else f"{last:%Y-%m-%d %H:%M}Z", size(one.bytes),

@@ -8,6 +8,7 @@ from pgops.cli import acts
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
+from pgops.errors import UsageError
 
 if TYPE_CHECKING:
     from pgops.database import AsyncPool
@@ -49,11 +50,15 @@ async def tune(cli: Cli, yes: Yes = False, dry_run: DryRun = False) -> None:
 @command(app, "reset-stats", example="pgops table reset-stats pgops.job_dead --yes --json")
 async def reset_stats(
     cli: Cli,
-    table: Annotated[str, typer.Argument(help="Only this one; otherwise all of the database.", metavar="TABLE")] = "",
+    table: Annotated[
+        str | None, typer.Argument(help="Only this one; otherwise all of the database.", metavar="TABLE")
+    ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
     """Begin anew to count what is read and written. What was counted is gone."""
     from pgops.ops.actions import Action
 
-    await acts.act(cli, Action("reset_stats", table), yes=yes, dry_run=dry_run)
+    if table == "":
+        raise UsageError("a table's name is not empty", "leave it out for all of the database")
+    await acts.act(cli, Action("reset_stats", table or ""), yes=yes, dry_run=dry_run)

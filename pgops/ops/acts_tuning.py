@@ -111,7 +111,7 @@ def statements(table: str, wanted: Options) -> tuple[sql.Composed, ...]:
     """What sets these options of one of our tables."""
     name = sql.Identifier("pgops", table)
     values = [
-        sql.SQL("{} = {}").format(sql.Identifier(one), sql.SQL(value))
+        sql.SQL("{} = {}").format(sql.Identifier(one), sql.Literal(value))
         for one, value in wanted.items()
         if value is not None
     ]

@@ -34,4 +34,12 @@ NEEDS = {
     "outbox": ("outbox",), "cache": ("cache",), "vector": ("vectors",),
 }  # fmt: skip
 
+# And those of the others, that are missed by who asks for them by name.
+ASKED = {
+    **NEEDS, "pubsub": ("pubsub",), "limits": ("limits",), "kv": ("kv",), "outgrow": ("outgrow",),
+    "vacuum": ("xmin_holders", "tables"), "wal": ("wal",), "replication": ("replication",), "slots": ("replication",),
+    "tables": ("tables", "wraparound"), "wraparound": ("wraparound",), "sequences": ("wraparound",),
+    "indexes": ("indexes",), "server": ("server",),
+}  # fmt: skip
+
 SUBSYSTEMS = tuple(dict.fromkeys(code.partition(".")[0] for code in CODES))

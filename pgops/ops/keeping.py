@@ -63,7 +63,8 @@ async def keep_dead(tx: AsyncDatabase, action: Action) -> Kept:
 async def mark_requeued(tx: AsyncDatabase, kept: Kept, queue: str) -> None:
     """After dead letters have started over: by what they will be known."""
     if kept.act is not None:
-        await tx.execute(Q["mark_requeued"], {"act": kept.act, "queue": queue})
+        for name in ("forget_stayed", "mark_requeued"):
+            await tx.execute(Q[name], {"act": kept.act, "queue": queue})
 
 
 async def keep_jobs(tx: AsyncDatabase, action: Action) -> int | None:

@@ -2,7 +2,7 @@
 
 Floor 3, pure. Names and labels are a contract, as the document's keys are. What is unknown has no sample; a part that
 is unavailable has none at all, and `pgops_part_available` says so (not of pgmq where there is none). A label holds a
-name, never an address or a text.
+name, never an address or a text; what would steer a terminal in it is made visible here, before it is escaped.
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pgops.ops.pgmq import ABSENT
 from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.wording import harmless
 from pgops.version import __version__
 
 Number = float | int | bool | None
@@ -49,7 +50,7 @@ class Families:
     def _add(self, family: Family, value: Number, labels: Mapping[str, str]) -> None:
         if value is not None:
             known = self._found.setdefault(family.name, family)
-            known.samples.append((tuple(labels.values()), float(value)))
+            known.samples.append((tuple(map(harmless, labels.values())), float(value)))
 
 
 Meter = Callable[[Families, Any], None]

@@ -66,11 +66,12 @@ MEASURES = (
     ),
     Measure(
         "vectors", "vectors", "rows in tables with a vector index", "rows", "outgrow_vectors",
-        "halfvec and fewer dimensions, partition the table, Citus, or a vector service", estimated=True,
+        "halfvec and fewer dimensions, partition the table, Citus, or a vector service", column="highest",
+        estimated=True,
     ),
     Measure(
         "subscribers", "subscribers", "subscriptions on the event log", "subscriptions", "outgrow_subscribers",
-        f"one subscription that fans out behind a broker: {BROKER}",
+        f"one subscription that fans out behind a broker: {BROKER}", column="highest",
     ),
     Measure(
         "connections", "connections", "connections of the server, sustained for three hours", "connections",
@@ -87,7 +88,7 @@ MEASURES = (
     ),
     Measure(
         "log_bytes", "log_bytes", "event log and job history", "bytes", "outgrow_log_bytes",
-        "keep less (pgops outbox keep), or take old days away into an archive through a subscription",
+        "keep less (pgops outbox keep), or take old days away into an archive through a subscription", column="highest",
     ),
 )  # fmt: skip
 NOTED = [*dict.fromkeys(one.noted for one in MEASURES), *(f"written_{name}_per_s" for name in SUBSYSTEMS)]
@@ -99,7 +100,7 @@ async def take(session: Session, look: Look, lines: Thresholds) -> OutgrowPart:
 
 
 def ledger(rows: Sequence[Row], now: datetime, lines: Thresholds) -> OutgrowPart:
-    """From (measure, days ago, sustained, highest, mean, hours) rows."""
+    """From (measure, days ago, sustained, highest, mean, hours) rows; nothing is known to be sustained at first."""
     days: dict[str, list[Row]] = {}
     for row in rows:
         days.setdefault(row[0], []).append(row[1:])
@@ -112,7 +113,7 @@ def _line(measure: Measure, days: Sequence[Row], now: datetime, lines: Threshold
     line = float(getattr(lines, measure.threshold))
     scale = measure.scale / (max(lines.outgrow_requests_per_user, 1.0) if measure.name == "daily_users" else 1.0)
     column = {"sustained": 1, "highest": 2, "mean": 3}[measure.column]
-    points = [(-row[0], row[column] * scale) for row in days]
+    points = [(-row[0], row[column] * scale) for row in days if row[column] is not None]
     value = next((figure for day, figure in points if day == 0), None)
     trend = fit(points)
     early, at, late = (None, None, None) if trend is None or value is None else crossing(trend, value, line)

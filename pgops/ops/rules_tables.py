@@ -27,7 +27,7 @@ def vacuum(now: Snapshot, before: Snapshot | None, lines: Thresholds) -> Iterato
     if not late:
         return
     worst = late[0]
-    last = max((at for at in (worst.last_vacuum, worst.last_autovacuum) if at is not None), default=None)
+    last = worst.vacuumed
     ago = "never" if last is None else f"{age((now.taken_at - last).total_seconds())} ago"
     off = "" if worst.autovacuum else ", and autovacuum is off for it"
     yield Finding(
@@ -49,7 +49,7 @@ def _is_late(one: TablePart, before: TablePart | None, now: datetime, lines: Thr
     much = one.dead_rows >= max(lines.vacuum_due_rows, lines.vacuum_due_times * one.vacuum_above)
     if not one.autovacuum_due or one.vacuuming or not much:
         return False
-    last = max((at for at in (one.last_vacuum, one.last_autovacuum) if at is not None), default=None)
+    last = one.vacuumed
     if not one.autovacuum:
         return True
     if last is None:

@@ -144,7 +144,7 @@ cross join lateral (
   select sum(pg_stat_get_tuples_updated(l.oid))::bigint as updated, sum(pg_stat_get_tuples_hot_updated(l.oid))::bigint as hot,
          max(pg_stat_get_last_vacuum_time(l.oid)) as vacuum, max(pg_stat_get_last_autovacuum_time(l.oid)) as autovacuum,
          max(pg_stat_get_last_analyze_time(l.oid)) as analyze, max(pg_stat_get_last_autoanalyze_time(l.oid)) as autoanalyze,
-         exists (select from pg_stat_progress_vacuum v where v.relid = any(array_agg(l.oid))) as vacuuming,
+         exists (select from pg_stat_progress_vacuum v where v.datname = current_database() and v.relid = any(array_agg(l.oid))) as vacuuming,
          case when not bool_or(l.oid = any(k.oids)) then sum(case when l.oid = any(k.oids) then 0 else pg_total_relation_size(l.oid) end)::bigint end as bytes
   from leaves l cross join locked k where l.top = t.top
 ) m
@@ -176,7 +176,7 @@ with walked as materialized (
   select 'invalid' as problem, w.*, null::text as twin from walked w
   where w.relkind = 'i' and not (w.indisvalid and w.indisready)
     and not exists (select from pg_stat_progress_create_index p
-                    where p.relid = w.indrelid and (p.index_relid = w.indexrelid or p.command like '%% CONCURRENTLY'))
+                    where p.datname = current_database() and p.relid = w.indrelid and (p.index_relid = w.indexrelid or p.command like '%% CONCURRENTLY'))
   union all
   select 'unused', w.*, null from walked w cross join statistics s
   where w.relkind = 'i' and not w.relispartition and w.indisvalid and not w.indisunique and not w.indisreplident

@@ -132,6 +132,11 @@ class TablePart:
     unlogged: bool = False
     exact: Mapping[str, bool] = field(default_factory=dict)
 
+    @property
+    def vacuumed(self) -> datetime | None:
+        """When it was last, by hand or by autovacuum."""
+        return max((at for at in (self.last_vacuum, self.last_autovacuum) if at is not None), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class IndexTrouble:

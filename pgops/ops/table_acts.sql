@@ -12,7 +12,7 @@ select c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), n
        p.rows, p.live, p.dead, p.bytes, p.index_bytes, p.vacuumed_s, p.analyzed_s,
        pg_has_role(c.relowner, 'usage') or pg_has_role(d.datdba, 'usage') and not c.relisshared,
        array(select s.pid from pg_stat_progress_vacuum s join pg_locks l on l.pid = s.pid
-             where l.relation = any(p.oids) and l.mode = 'ShareUpdateExclusiveLock')
+             where l.relation = any(p.oids) and l.mode = 'ShareUpdateExclusiveLock' and s.datname = current_database())
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 join pg_database d on d.datname = current_database()
@@ -53,7 +53,7 @@ analyze {table}
 -- name: vacuum_progress
 -- How far a vacuum of the table is, in pages of its heap.
 select phase, heap_blks_total, heap_blks_scanned, heap_blks_vacuumed
-from pg_stat_progress_vacuum where relid = %(table)s::bigint::oid limit 1
+from pg_stat_progress_vacuum where relid = %(table)s::bigint::oid and datname = current_database() limit 1
 
 -- name: dead_rows
 select coalesce(sum(pg_stat_get_dead_tuples(t.oid)), 0)::bigint from pg_class t
@@ -119,7 +119,7 @@ join pg_index x on x.indrelid = o.indrelid and x.indkey::text = o.indkey::text
 join pg_class c on c.oid = x.indexrelid
 join pg_namespace n on n.oid = c.relnamespace
 cross join lateral (select regexp_replace(c.relname::text, '_cc(new|old)[0-9]*$', '') as stem) s
-where o.indexrelid = %(index)s::bigint::oid and not x.indisvalid and c.relname::text ~ '_cc(new|old)[0-9]*$'
+where o.indexrelid = %(index)s::bigint::oid and x.indexrelid <> o.indexrelid and not x.indisvalid and c.relname::text ~ '_cc(new|old)[0-9]*$'
   and (s.stem = oc.relname::text or octet_length(c.relname::text) >= 62 and starts_with(oc.relname::text, s.stem))
 order by c.relname
 
@@ -138,7 +138,7 @@ drop index concurrently if exists {index}
 -- name: build_progress
 -- How far the build of an index of the table is.
 select phase, blocks_total, blocks_done, tuples_total, tuples_done
-from pg_stat_progress_create_index where relid = %(table)s::bigint::oid limit 1
+from pg_stat_progress_create_index where relid = %(table)s::bigint::oid and datname = current_database() limit 1
 
 -- name: churn_tables
 -- Our tables that change all the time, as they are set now.

@@ -32,17 +32,19 @@ select %(act)s, row_number() over (order by place, died_at, id), stood_in, befor
   select 2, 'job_unique', null, id, to_jsonb(h) from held h
 ) as all_of_them
 
+-- name: forget_stayed
+-- What stayed where it was is not kept, and neither are its keys.
+delete from pgops.audit_undo u
+where u.audit_id = %(act)s and (u.stood_in = 'job_unique' or exists (
+  select from pgops.job_dead d where d.queue = %(queue)s and d.id = (u.before ->> 'id')::bigint))
+
 -- name: mark_requeued
--- What stayed where it was is not kept, and neither are its keys; what went by itself is known by its seq from now on.
-with stayed as (
-  delete from pgops.audit_undo u
-  where u.audit_id = %(act)s and (u.stood_in = 'job_unique' or exists (
-    select from pgops.job_dead d where d.queue = %(queue)s and d.id = (u.before ->> 'id')::bigint))
-)
-update pgops.audit_undo u set after = jsonb_build_object('seq', a.seq)
-from pgops.job_available a
-where u.audit_id = %(act)s and u.stood_in = 'job_dead'
-  and a.queue = %(queue)s and a.id = (u.before ->> 'id')::bigint and a.group_key is null
+-- What went by itself is known by its seq from now on. No join: of a queue that statistics do not know yet, the planner
+-- would read all that is kept for each of its jobs.
+update pgops.audit_undo u set after = (
+  select jsonb_build_object('seq', a.seq) from pgops.job_available a
+  where a.queue = %(queue)s and a.id = (u.before ->> 'id')::bigint and a.group_key is null)
+where u.audit_id = %(act)s
 
 -- name: weigh_jobs
 -- Jobs to be cancelled that have not started: how many, to one above the bound, and what they weigh.

@@ -157,7 +157,7 @@ def _told(way: Way, done: Undone) -> tuple[str, ...]:
 
 
 def _id(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text[:20]) <= MAX_ID:
+    if text.isascii() and text.isdigit() and len(text) <= 20 and 0 < int(text) <= MAX_ID:
         return int(text)
     raise UsageError(f"an act's id is a whole number, not {first_line(text)[:40]!r}", "see: pgops audit list")
 

@@ -1,8 +1,11 @@
-"""Numbers as findings, previews, tables and tiles say them: short, with their unit.
+"""Numbers as findings, previews, tables and tiles say them: short, with their unit. And text that steers no terminal.
 
 Floor 3, pure.
 """
 
+import re
+
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -64,3 +67,8 @@ def many(number: int, thing: str) -> str:
 def at_least(number: int, exact: bool) -> str:
     """A number that was counted to a cap."""
     return f"{number:,}" if exact else f"at least {number:,}"
+
+
+def harmless(text: str) -> str:
+    """`text` with escape sequences and other steering characters made visible; tabs and line ends stay."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -15,6 +15,7 @@ async def note_growth(db: AsyncPool) -> bool:
         if await tx.one(Q["take_turn"]) is None:
             return False
         seen = await tx.all(Q["look"])
-        measures, values, counts = (list(column) for column in zip(*seen, strict=True))
-        await tx.execute(Q["note"], {"measures": measures, "values": values, "counts": counts})
+        names = ("measures", "values", "counts", "each")
+        columns = dict(zip(names, (list(column) for column in zip(*seen, strict=True)), strict=True))
+        await tx.execute(Q["note"], columns)
         return True

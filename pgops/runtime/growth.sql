@@ -9,7 +9,9 @@ returning true
 
 -- name: look
 -- Every measure as it is now; `counts` ones only grow, and are told by the second. Nothing here grows with what is
--- stored but the number of tables and queues. The wait is that of the oldest ready job, above what workers have claimed.
+-- stored but the number of tables and queues. The wait is that of the oldest ready job, above what workers have claimed. What
+-- is written is counted in rows, and `each` makes bytes of those that came since: what a row takes is estimated anew now
+-- and then, up to what is stored in line.
 with floors as materialized (
   select f.key as queue, p.priority, max((f.value ->> (p.priority - 1))::bigint) as seq
   from pgops.workers w cross join jsonb_each(w.floors) f cross join generate_series(1, 4) as p (priority)
@@ -26,13 +28,18 @@ with floors as materialized (
               when c.relname ~ '^(event_|subscription|parked_|relays|inbox|pubsub_)' then 'outbox'
               when c.relname ~ '^kv_' then 'kv' when c.relname ~ '^doc_' then 'documents'
               when c.relname ~ '^vec_' then 'vectors' else 'rest' end as subsystem,
-         (pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid))
-           * case when c.reltuples > 0 then c.relpages * current_setting('block_size')::float8 / c.reltuples else 200 end
+         i.rows + pg_stat_get_tuples_deleted(c.oid) as rows,
+         i.rows * case when c.reltuples > 0 then least(c.relpages * current_setting('block_size')::float8 / c.reltuples, 2000)
+                       else 200 end
            + pg_stat_get_tuples_deleted(c.oid) * 64.0 as bytes
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  cross join lateral (select pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) as rows) i
   where c.relkind = 'r' and c.relpersistence = 'p' and n.nspname not in ('pg_catalog', 'information_schema')
 )
-select * from (
+select measure, value, counts,
+       coalesce((select sum(w.bytes) / nullif(sum(w.rows), 0) from written w
+                 where 'written_' || w.subsystem || '_per_s' = measure), 1)::float8
+from (
   select 'jobs_per_s' as measure, coalesce(sum(completed), 0)::float8 as value, true as counts from pgops.queue_total
   union all
   select 'enqueued_per_s', coalesce(sum(enqueued), 0)::float8, true from pgops.queue_total
@@ -70,16 +77,17 @@ select * from (
   select 'log_bytes', sum(pg_total_relation_size(i.inhrelid))::float8, false
   from pg_inherits i where i.inhparent in ('pgops.event_log'::regclass, 'pgops.job_history'::regclass)
   union all
-  select 'written_' || subsystem || '_per_s', sum(bytes), true from written group by subsystem
+  select 'written_' || subsystem || '_per_s', sum(rows)::float8, true from written group by subsystem
 ) as seen
 where value is not null
 
 -- name: note
 -- A counter that has gone backwards, or was not looked at for ten minutes, tells nothing this time.
 with seen as materialized (
-  select * from unnest(%(measures)s::text[], %(values)s::float8[], %(counts)s::boolean[]) as s (measure, value, counts)
+  select * from unnest(%(measures)s::text[], %(values)s::float8[], %(counts)s::boolean[], %(each)s::float8[])
+    as s (measure, value, counts, each)
 ), told as materialized (
-  select s.measure, case when s.counts then (s.value - l.value) / p.seconds else s.value end as value,
+  select s.measure, case when s.counts then (s.value - l.value) * s.each / p.seconds else s.value end as value,
          coalesce(p.seconds, 60) as seconds
   from seen s
   left join pgops.growth_look l on l.measure = s.measure and l.at > statement_timestamp() - interval '10 minutes'
@@ -93,7 +101,7 @@ with seen as materialized (
   where g.measure = s.measure and g.at < statement_timestamp() - interval '396 days'
 )
 insert into pgops.growth as g (measure, at, mean, highest, seconds)
-select measure, date_trunc('hour', statement_timestamp()), value, value, seconds from told
+select measure, date_trunc('hour', statement_timestamp(), 'utc'), value, value, seconds from told
 on conflict (measure, at) do update set
   mean = (g.mean * g.seconds + excluded.mean * excluded.seconds) / (g.seconds + excluded.seconds),
   highest = greatest(g.highest, excluded.highest), seconds = g.seconds + excluded.seconds

@@ -33,7 +33,7 @@ _TAKEN_OUT = (
     re.compile(r"[-+]?\d+(?:[.,:_]\d+)*"),
 )
 _LIST = re.compile(r"\?(?:[\s,;|]+\?)+")
-_KEPT = re.compile(r"\x00([^\x00]*)\x00")
+_KEPT = re.compile(r"\x00(k+)\x00")
 
 
 def fingerprint(error: str) -> str:
@@ -49,7 +49,8 @@ def fingerprint(error: str) -> str:
     for pattern in _TAKEN_OUT:
         text = pattern.sub("?", text)
     text = _LIST.sub("?", text)
-    return _KEPT.sub(lambda found: kept[len(found[1]) - 1], text)[:SHOWN] or NOTHING
+    text = _KEPT.sub(lambda found: kept[len(found[1]) - 1], text)
+    return text.replace("\x00", "")[:SHOWN] or NOTHING
 
 
 def grouped(rows: Iterable[Sequence[object]], cap: int) -> tuple[FailureGroup, ...]:

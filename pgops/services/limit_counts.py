@@ -28,10 +28,7 @@ class LimitCounts:
         name, colon, _ = key.partition(":")
         name = name[:MAX_NAME] if colon and name else UNNAMED
         with self._lock:
-            if name not in self._counts and len(self._counts) >= MAX_NAMES:
-                name = OTHERS
-            decisions, denials = self._counts.get(name, (0, 0))
-            self._counts[name] = decisions + 1, denials + denied
+            self._count(name, 1, int(denied))
 
     def due(self) -> bool:
         return monotonic() >= self._due_at and bool(self._counts)
@@ -47,5 +44,10 @@ class LimitCounts:
         """Keep what could not be written."""
         with self._lock:
             for name, (decisions, denials) in taken.items():
-                mine = self._counts.get(name, (0, 0))
-                self._counts[name] = mine[0] + decisions, mine[1] + denials
+                self._count(name, decisions, denials)
+
+    def _count(self, name: str, decisions: int, denials: int) -> None:
+        if name not in self._counts and len(self._counts) >= MAX_NAMES:
+            name = OTHERS
+        mine = self._counts.get(name, (0, 0))
+        self._counts[name] = mine[0] + decisions, mine[1] + denials

@@ -73,7 +73,7 @@ def table_line(one: TablePart, snapshot: Snapshot) -> Line:
     """A table as a row; its key is the name that an act takes."""
     name = formats.clean(one.table, 130)
     state, tone = _vacuum(one)
-    last = max((at for at in (one.last_vacuum, one.last_autovacuum) if at is not None), default=None)
+    last = one.vacuumed
     ago = None if last is None else (snapshot.taken_at - last).total_seconds()
     low = one.hot_share is not None and one.hot_share < LOW_HOT and one.own and one.updates_total >= SOME_UPDATES
     much = one.dead_share >= MUCH_DEAD and one.autovacuum_due
