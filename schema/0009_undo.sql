@@ -105,7 +105,7 @@ begin
   end loop;
   insert into pgops.job_unique
   select (jsonb_populate_record(null::pgops.job_unique, u.before)).* from pgops.audit_undo u
-  where u.audit_id = of_act and u.stood_in = 'job_unique' order by u.ordinal
+  where u.audit_id = of_act and u.stood_in = 'job_unique' order by u.before ->> 'key' collate "C"
   on conflict do nothing;
   if restored > 0 then
     insert into pgops.queue_delta (queue, dead) values (of_queue, restored);

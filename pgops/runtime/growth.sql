@@ -1,11 +1,11 @@
 -- The history that tells when one PostgreSQL will no longer do: one look a minute, by whoever's turn it is.
 
 -- name: take_turn
--- Somebody else has looked within the minute, or looks now: no row.
+-- Somebody else has looked within the minute, or looks now: no row. Who looks waits for nobody's lock.
 update pgops.growth_turn set taken_at = statement_timestamp()
 where taken_at < statement_timestamp() - interval '55 seconds'
   and only_one = (select only_one from pgops.growth_turn for update skip locked)
-returning true
+returning set_config('lock_timeout', '250', true)
 
 -- name: look
 -- Every measure as it is now; `counts` ones only grow, and are told by the second. Nothing here grows with what is
