@@ -29,7 +29,7 @@ from pgops.ops.snapshot_outgrow import OutgrowPart
 from pgops.services.models import FailureGroup
 
 SLOW_EVERY_S = 10.0
-STUCK_EVERY_S = 5.0
+STUCK_EVERY_S, STUCK_LONGEST_S = 15.0, 120.0  # it reads what runs whole, with what is dead there
 QUITE_EVERY_S = 2.0
 QUEUES_LONGEST_S = 10.0
 BASELINE_S = 60.0
@@ -75,7 +75,7 @@ class Collector:
             Part("locks", connections.locks, needs_stats),
             Part("session_list", connections.session_list, needs_stats),
             Part("queues", parts.queues, needs_schema, rates.queues, longest_s=QUEUES_LONGEST_S),
-            Part("stuck", self._take_stuck, needs_schema, every_s=STUCK_EVERY_S),
+            Part("stuck", self._take_stuck, needs_schema, every_s=STUCK_EVERY_S, longest_s=STUCK_LONGEST_S),
             Part("failures", self._take_failures, needs_schema, every_s=SLOW_EVERY_S),
             Part("workers", parts.workers, needs_schema),
             Part("outbox", parts.outbox, needs_schema, rates.outbox),
