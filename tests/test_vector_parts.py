@@ -130,6 +130,7 @@ async def test_the_best_recall_before_is_kept_and_a_drop_is_found(db: AsyncPool)
 
 @pytest.mark.vectors
 async def test_few_probes_are_found_until_they_are_set_where_the_searches_run(db: AsyncPool, dsn: str) -> None:
+    await AsyncVectors(db).create("bare", 3)
     await db.execute(b"create table items as select n as id, array[n % 17, n % 5, 1]::real[]::vector(3) as e"
                      b" from generate_series(1, 300) as n")  # fmt: skip
     await db.execute(b"create index items_e on items using ivfflat (e vector_l2_ops) with (lists = 20)")

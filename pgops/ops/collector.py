@@ -29,7 +29,7 @@ from pgops.ops.snapshot_outgrow import OutgrowPart
 from pgops.services.models import FailureGroup
 
 SLOW_EVERY_S = 10.0
-STUCK_EVERY_S, STUCK_LONGEST_S = 15.0, 120.0  # it reads what runs whole, with what is dead there
+STUCK_EVERY_S, STUCK_LONGEST_S = 30.0, 300.0  # it reads what runs whole, with what is dead there
 QUITE_EVERY_S = 2.0
 QUEUES_LONGEST_S = 10.0
 BASELINE_S = 60.0
