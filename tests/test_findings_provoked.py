@@ -223,6 +223,9 @@ async def test_a_transaction_that_is_open_and_idle_one_that_is_old_and_a_listene
         await old.told("sessions.old_transaction")
     full = Watch(db, connections_warning=0.0001, connections_critical=1)
     assert "of" in (await full.told("sessions.full")).evidence
+    ageing = await Watch(db, xid_age_times=1e-9).told("wraparound.age")
+    assert "the oldest is" in ageing.evidence and "vacuum (freeze)" in ageing.remedy
+    assert await Watch(db).finding("wraparound.age") is None
 
 
 @pytest.mark.vectors
