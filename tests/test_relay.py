@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -92,6 +93,27 @@ async def test_stop_hands_the_parts_back(events: AsyncEvents, db: AsyncPool) -> 
         assert (await events.subscription("s")).relays == (relay.owner,)
     assert (await events.subscription("s")).relays == ()
     assert await db.all(b"select from pgops.relays") == []
+
+
+async def test_a_relay_leaves_also_when_the_cancellation_of_its_pulse_is_lost(
+    events: AsyncEvents, db: AsyncPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pool loses it that hands a connection over in the same moment."""
+    lost = asyncio.Event()
+    renew = AsyncEvents.renew
+
+    async def slow(self: AsyncEvents, *args: Any, **options: Any) -> None:
+        if lost.is_set():
+            return await renew(self, *args, **options)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            lost.set()
+
+    monkeypatch.setattr(AsyncEvents, "renew", slow)
+    async with running(db, Memory(), lease_s=0.3):
+        await asyncio.sleep(0.3)
+    assert lost.is_set()
 
 
 async def test_an_event_is_delivered_within_moments_also_when_the_relay_was_idle(

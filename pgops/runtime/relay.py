@@ -17,6 +17,7 @@ from contextlib import suppress
 from time import monotonic
 
 from pgops.database import AsyncPool
+from pgops.ending import ended
 from pgops.errors import PgopsError, UnreachableError, UsageError
 from pgops.runtime.delivery import Delivery, Policy, RelayStats
 from pgops.runtime.sinks import Sink
@@ -98,9 +99,7 @@ class Relay:
                     self._next_lease = 0.0
                     await self._rest(RECONNECT_S)
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await ended(beside)
             with suppress(PgopsError):
                 await self._save(AsyncEvents(self._db))
                 await AsyncEvents(self._db).release(self._subscription, owner=self.owner, token=self.token)

@@ -4,6 +4,7 @@ heard    appends a line to the file, which all relays share: the order of its li
 once     has its effect in the transaction that marks the event in the inbox
 
 Now and then the other end is away for a moment. SIGTERM is to leave: the batch is finished, the parts handed back.
+SIGUSR1 is to write to stderr what it is about.
 """
 
 import asyncio
@@ -68,7 +69,9 @@ async def main(dsn: str, path: str, lease_s: str) -> None:
     async with AsyncPool.open(dsn) as db:
         sinks = {"heard": FunctionSink(Heard(path).__call__), "once": FunctionSink(Once(dsn).__call__)}
         relays = [Relay(db, name, sink, batch=2, lease_s=float(lease_s)) for name, sink in sinks.items()]
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: [relay.stop() for relay in relays])
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, lambda: [relay.stop() for relay in relays])
+        loop.add_signal_handler(signal.SIGUSR1, lambda: [task.print_stack() for task in asyncio.all_tasks()])
         await asyncio.gather(*(relay.run() for relay in relays))
 
 

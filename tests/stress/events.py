@@ -14,6 +14,7 @@ has its effect once.
 
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from account import Incident
-from run import LOST, Stress, command, fresh
+from run import LOST, Process, Stress, command, fresh
 
 from pgops import Pgops
 from pgops.errors import PgopsError
@@ -197,9 +198,19 @@ def _stressed(stress: EventStress, seconds: float, every: float) -> float:
     for process in stress.workers:
         process.terminate()
     for process in stress.workers:
-        if process.wait(30) not in (0, -signal.SIGTERM):  # the latter of one that had not begun yet
-            stress.out_of_place("a relay did not stop well", str(process.returncode))
+        if (how := _left(process)) not in ("0", str(-signal.SIGTERM)):  # the latter of one that had not begun yet
+            stress.out_of_place("a relay did not stop well", f"{how}; {stress.log.read_text()[-4000:]}")
     return drained
+
+
+def _left(process: Process) -> str:
+    """How a relay left that was asked to; one that does not has written down what it is about."""
+    try:
+        return str(process.wait(30))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        return f"{process.pid} has not left"
 
 
 def _work_off(stress: EventStress, when: str) -> None:
