@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from pgops.ops.snapshot import Snapshot
-from pgops.ops.snapshot_server import (
+from pgops.ops.observe.snapshot import Snapshot
+from pgops.ops.observe.snapshot_server import (
     IndexTrouble,
     Replay,
     ReplicationPart,

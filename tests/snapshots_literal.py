@@ -7,9 +7,10 @@ from math import cos, sin
 from uuid import UUID
 
 from pgops.errors import NotFoundError, PgopsError
-from pgops.ops.actions import Action, Preview, Result
-from pgops.ops.audit import AuditRow
-from pgops.ops.snapshot import (
+from pgops.ops.act.actions import Action, Preview, Result
+from pgops.ops.act.audit import AuditRow
+from pgops.ops.act.undoing import Kept, Trail
+from pgops.ops.observe.snapshot import (
     CachePart,
     Cost,
     DocumentsPart,
@@ -27,8 +28,7 @@ from pgops.ops.snapshot import (
     VectorIndexPart,
     items,
 )
-from pgops.ops.snapshot_jobs import JobChain, Queue, StuckJob, Worker
-from pgops.ops.undoing import Kept, Trail
+from pgops.ops.observe.snapshot_jobs import JobChain, Queue, StuckJob, Worker
 from pgops.services.models import (
     CacheNamespace,
     ChannelListener,

@@ -11,9 +11,9 @@ from jsonschema import Draft202012Validator, FormatChecker
 from pgops.cli.output import envelope
 from pgops.cli.status import body
 from pgops.config import Target
-from pgops.ops.snapshot import Snapshot
+from pgops.ops.observe.snapshot import Snapshot
 
-SCHEMA = json.loads(files("pgops.ops").joinpath("status.schema.json").read_text("utf-8"))
+SCHEMA = json.loads(files("pgops.ops.tell").joinpath("status.schema.json").read_text("utf-8"))
 _TIMES = FormatChecker(formats=())
 
 

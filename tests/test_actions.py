@@ -12,8 +12,8 @@ from psycopg.conninfo import make_conninfo
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, PgopsError, RefusedError, UsageError
-from pgops.ops import audit, previews, previews_jobs
-from pgops.ops.actions import Action, ActionName, preview, run
+from pgops.ops.act import audit, previews, previews_jobs
+from pgops.ops.act.actions import Action, ActionName, preview, run
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
 from pgops.services.embedders import HashingEmbedder

@@ -14,11 +14,11 @@ from markdown_it.token import Token
 from server_literal import suffering
 from snapshots_literal import BUSY, CALM, FINDINGS, NO_SCHEMA, WITH_PGMQ, LiteralSource, lock_backend, queue
 
-from pgops.ops.advice import advise
-from pgops.ops.markdown import block, code, plain, prose, table
-from pgops.ops.snapshot import Cost, Snapshot, Unavailable
-from pgops.ops.snapshot_jobs import Worker
-from pgops.ops.snapshot_outgrow import OutgrowLine, OutgrowPart
+from pgops.ops.observe.snapshot import Cost, Snapshot, Unavailable
+from pgops.ops.observe.snapshot_jobs import Worker
+from pgops.ops.observe.snapshot_outgrow import OutgrowLine, OutgrowPart
+from pgops.ops.tell.advice import advise
+from pgops.ops.tell.markdown import block, code, plain, prose, table
 from pgops.tui.palette import ADVICE
 
 LEDGER = OutgrowPart(

@@ -9,16 +9,16 @@ from cli_call import Run, caller
 from server_literal import suffering
 from snapshots_literal import BUSY, CALM, FINDINGS, NO_SCHEMA
 
-import pgops.ops
+import pgops.ops.judge
 from pgops.cli.checking import LONGEST, Choice, choice, counted, more, perfdata, unseen, verdict
 from pgops.errors import UsageError
-from pgops.ops.finding_codes import ASKED, CODES, NEEDS, SUBSYSTEMS
-from pgops.ops.meters import NOT_A_PART
-from pgops.ops.outgrow import MEASURES
-from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.judge.finding_codes import ASKED, CODES, NEEDS, SUBSYSTEMS
+from pgops.ops.observe.outgrow import MEASURES
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
+from pgops.ops.tell.meters import NOT_A_PART
 from pgops.ops.thresholds import Thresholds
 
-RULES = [path.read_text("utf-8") for path in Path(pgops.ops.__file__).parent.glob("rules_*.py")]
+RULES = [path.read_text("utf-8") for path in Path(pgops.ops.judge.__file__).parent.glob("rules_*.py")]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def test_every_code_of_the_rules_is_known_and_no_other() -> None:
     written = {code for text in RULES for code in re.findall(r'"([a-z]+\.[a-z_]+)"', text)}
     written |= {f"outgrow.{one.name}" for one in MEASURES}
-    assert written == set(CODES), "it stands in ops/finding_codes.py"
+    assert written == set(CODES), "it stands in ops/judge/finding_codes.py"
     assert set(NEEDS) < set(ASKED) == set(SUBSYSTEMS)
     assert {part for parts in ASKED.values() for part in parts} <= set(Snapshot.__slots__)
 

@@ -18,7 +18,7 @@ from test_collector import role_dsn
 
 from pgops.cli.check import meant
 from pgops.cli.checking import line, perfdata, verdict
-from pgops.ops.snapshot import ServerPart, Snapshot, Unavailable
+from pgops.ops.observe.snapshot import ServerPart, Snapshot, Unavailable
 
 PLUGIN = re.compile(
     r"PGOPS (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+(\|(\w+=[\d.]+(s|ms|%|c|B)?(;[\d.:]*){0,4} ?)+)?\n([^|\n]+\n)*"

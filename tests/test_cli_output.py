@@ -11,7 +11,7 @@ import pytest
 from pgops.cli.output import envelope, harmless, plain, write_json
 from pgops.cli.tables import cell, duration, size, table
 from pgops.config import Target
-from pgops.ops.snapshot import Unavailable
+from pgops.ops.observe.snapshot import Unavailable
 
 
 @dataclass(frozen=True, slots=True)

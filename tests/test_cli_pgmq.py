@@ -13,11 +13,11 @@ from psycopg.conninfo import make_conninfo
 
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError
-from pgops.ops import pgmq as ops_pgmq
 from pgops.ops.collector import Collector, collect
-from pgops.ops.parts import Session, begin
-from pgops.ops.pgmq import ABSENT
-from pgops.ops.snapshot import Snapshot, Unavailable, items
+from pgops.ops.observe import pgmq as ops_pgmq
+from pgops.ops.observe.parts import Session, begin
+from pgops.ops.observe.pgmq import ABSENT
+from pgops.ops.observe.snapshot import Snapshot, Unavailable, items
 from pgops.services.models import PgmqQueue
 from pgops.services.pgmq import AsyncPgmq
 from pgops.services.queue import AsyncQueue

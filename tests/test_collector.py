@@ -12,12 +12,12 @@ from psycopg.conninfo import make_conninfo
 
 from pgops.database import AsyncPool, Params
 from pgops.errors import UnreachableError
-from pgops.ops import parts, rates
 from pgops.ops.collector import SLOW_EVERY_S, Collector, collect
-from pgops.ops.part import LONGEST_S, SHARE, rest_s
-from pgops.ops.parts import Q, Session
-from pgops.ops.snapshot import DocumentsPart, Snapshot, Unavailable, VectorIndexPart, items
-from pgops.ops.snapshot_jobs import Queue, StuckJob
+from pgops.ops.observe import parts, rates
+from pgops.ops.observe.part import LONGEST_S, SHARE, rest_s
+from pgops.ops.observe.parts import Q, Session
+from pgops.ops.observe.snapshot import DocumentsPart, Snapshot, Unavailable, VectorIndexPart, items
+from pgops.ops.observe.snapshot_jobs import Queue, StuckJob
 from pgops.services.cache import AsyncCache
 from pgops.services.documents import AsyncDocuments
 from pgops.services.embedders import HashingEmbedder

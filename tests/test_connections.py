@@ -15,12 +15,12 @@ from test_findings import WELL
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, RefusedError, UsageError
-from pgops.ops import audit
-from pgops.ops.actions import Action, preview, run
+from pgops.ops.act import audit
+from pgops.ops.act.actions import Action, preview, run
 from pgops.ops.collector import collect
-from pgops.ops.connections import rooted
-from pgops.ops.findings import judge
-from pgops.ops.snapshot import LockBackend, Unavailable, items
+from pgops.ops.judge.findings import judge
+from pgops.ops.observe.connections import rooted
+from pgops.ops.observe.snapshot import LockBackend, Unavailable, items
 
 ROOT = LockBackend(
     pid=101, started_at=None, user="app", database="shop", application="web", backend_type="client backend",
@@ -119,7 +119,7 @@ async def test_a_session_shows_the_first_line_that_is_no_comment(
 
 
 async def test_the_list_of_sessions_is_bounded(db: AsyncPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgops.ops.connections.SESSIONS_SHOWN", 1)
+    monkeypatch.setattr("pgops.ops.observe.connections.SESSIONS_SHOWN", 1)
     assert len(items((await collect(db)).session_list)) == 1
 
 

@@ -5,8 +5,8 @@ from cli_call import Run, caller
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, PgopsError, UsageError
-from pgops.ops import audit
-from pgops.ops.actions import Action, preview, run
+from pgops.ops.act import audit
+from pgops.ops.act.actions import Action, preview, run
 from pgops.services.cron_rules import new_cron
 from pgops.services.queue import AsyncQueue
 

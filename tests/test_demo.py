@@ -20,7 +20,7 @@ from pgops.config import Target
 from pgops.demo import process, run_headless, run_interactive, shop
 from pgops.demo.content import documents, row
 from pgops.demo.site import Site
-from pgops.ops.snapshot import CachePart, KvPart, LimitsPart, PubsubPart, Snapshot, Unavailable, items
+from pgops.ops.observe.snapshot import CachePart, KvPart, LimitsPart, PubsubPart, Snapshot, Unavailable, items
 from pgops.server import Server
 from pgops.services.client import AsyncPgops
 from pgops.services.embedders import HashingEmbedder

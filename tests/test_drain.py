@@ -10,10 +10,10 @@ from snapshots_literal import BUSY, LiteralSource
 
 from pgops.database import AsyncPool
 from pgops.ops.collector import Collector
-from pgops.ops.drain import Drain, drain_line
-from pgops.ops.findings import Thresholds
-from pgops.ops.snapshot import Snapshot, items
-from pgops.ops.snapshot_jobs import Queue, Worker
+from pgops.ops.judge.drain import Drain, drain_line
+from pgops.ops.judge.findings import Thresholds
+from pgops.ops.observe.snapshot import Snapshot, items
+from pgops.ops.observe.snapshot_jobs import Queue, Worker
 from pgops.services.models import FailedJob, WorkerState
 from pgops.services.queue import AsyncQueue
 

@@ -11,10 +11,10 @@ from test_findings import QUEUE, WELL
 from pgops import Pgops
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, UsageError
-from pgops.ops.actions import Action
+from pgops.ops.act.actions import Action
 from pgops.ops.collector import Collector, collect
-from pgops.ops.findings import judge
-from pgops.ops.snapshot import items
+from pgops.ops.judge.findings import judge
+from pgops.ops.observe.snapshot import items
 from pgops.services.error_rules import fingerprint
 from pgops.services.models import FailedJob, FailureGroup
 from pgops.services.queue import AsyncQueue

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pgops.ops.findings import Thresholds, judge
-from pgops.ops.snapshot import (
+from pgops.ops.judge.findings import Thresholds, judge
+from pgops.ops.observe.snapshot import (
     CachePart,
     Cost,
     Finding,
@@ -21,7 +21,7 @@ from pgops.ops.snapshot import (
     Unavailable,
     VectorIndexPart,
 )
-from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.ops.observe.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import CacheNamespace, ChannelListener, QueueHolder
 
 QUEUE = Queue(

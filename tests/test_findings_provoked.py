@@ -16,11 +16,11 @@ from test_relay import Memory, until
 
 from pgops.database import AsyncPool
 from pgops.errors import UnreachableError
-from pgops.ops import actions
-from pgops.ops.actions import Action
+from pgops.ops.act import actions
+from pgops.ops.act.actions import Action
 from pgops.ops.collector import Collector
-from pgops.ops.findings import Thresholds
-from pgops.ops.snapshot import Finding
+from pgops.ops.judge.findings import Thresholds
+from pgops.ops.observe.snapshot import Finding
 from pgops.runtime.registry import Registry
 from pgops.runtime.relay import Relay
 from pgops.runtime.worker import Worker

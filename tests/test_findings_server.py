@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from test_findings import WELL, Codes
 
-from pgops.ops.findings import judge
-from pgops.ops.minors import FLAWS, NEWEST
-from pgops.ops.snapshot import ServerPart, Snapshot, Unavailable
-from pgops.ops.snapshot_server import (
+from pgops.ops.judge.findings import judge
+from pgops.ops.judge.minors import FLAWS, NEWEST
+from pgops.ops.observe.snapshot import ServerPart, Snapshot, Unavailable
+from pgops.ops.observe.snapshot_server import (
     XIDS_END,
     IndexTrouble,
     Replay,

@@ -15,9 +15,9 @@ from test_statements import UTILITIES, VECTORS, _prepare, statements
 
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError
-from pgops.ops import grants as ops
-from pgops.ops.actions import Action, run
-from pgops.ops.grants import NOBODYS, OWN, REGISTERS, SUBSYSTEMS, grants
+from pgops.ops.act.actions import Action, run
+from pgops.ops.tell import grants as ops
+from pgops.ops.tell.grants import NOBODYS, OWN, REGISTERS, SUBSYSTEMS, grants
 from pgops.runtime.maintenance import Maintenance
 from pgops.runtime.relay import Relay
 from pgops.runtime.tidying import Tidying
@@ -62,7 +62,7 @@ async def test_every_table_and_sequence_has_its_room(db: AsyncPool) -> None:
     for name, _, _ in await db.all(ops.Q["relations"]):
         rooms = [room for room, own in OWN.items() if own.fullmatch(name)]
         apart = (name in REGISTERS) + bool(NOBODYS.fullmatch(name))
-        assert len(rooms) + apart == 1, f"{name}: {rooms}; who may write it stands in ops/grants.py"
+        assert len(rooms) + apart == 1, f"{name}: {rooms}; who may write it stands in ops/tell/grants.py"
 
 
 def test_each_may_be_run_again_whatever_the_name_and_none_before_the_other_is_needed(dsn: str, command: Run) -> None:
@@ -83,10 +83,10 @@ def test_each_may_be_run_again_whatever_the_name_and_none_before_the_other_is_ne
 # --- every statement ------------------------------------------------------------------------------------------------
 
 OWNERS = {"migrate.sql:record_migration"}
-SUPERUSERS = {"ops/table_acts.sql:reset_all_stats", "ops/table_acts.sql:reset_table_stats"}
+SUPERUSERS = {"ops/act/table_acts.sql:reset_all_stats", "ops/act/table_acts.sql:reset_table_stats"}
 OPERATORS = {
-    "ops/catalog.sql:record_act", "ops/catalog.sql:start_act", "ops/catalog.sql:finish_act",
-    "ops/catalog.sql:list_acts", "services/documents.sql:register_collection",
+    "ops/act/audit.sql:record_act", "ops/act/audit.sql:start_act", "ops/act/audit.sql:finish_act",
+    "ops/act/audit.sql:list_acts", "services/documents.sql:register_collection",
     "services/documents.sql:unregister_collection", "services/vectors.sql:forget_recall_before",
 }  # fmt: skip
 TRAIL = re.compile(rb"\b(from|join|into|update) pgops\.audit")

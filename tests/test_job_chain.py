@@ -21,13 +21,13 @@ from snapshots_literal import job as literal_job
 from test_findings import EXPIRED, QUEUE, TOO_LONG, WELL
 
 from pgops.database import AsyncPool
-from pgops.ops.actions import Action
-from pgops.ops.chain_words import chain_words, note
+from pgops.ops.act.actions import Action
 from pgops.ops.collector import collect
-from pgops.ops.findings import judge
-from pgops.ops.job_chain import chain_of, links
-from pgops.ops.snapshot import Finding, Snapshot, items
-from pgops.ops.snapshot_jobs import ChainLink, JobBackend, JobChain, StuckJob
+from pgops.ops.judge.findings import judge
+from pgops.ops.observe.chain_words import chain_words, note
+from pgops.ops.observe.job_chain import chain_of, links
+from pgops.ops.observe.snapshot import Finding, Snapshot, items
+from pgops.ops.observe.snapshot_jobs import ChainLink, JobBackend, JobChain, StuckJob
 from pgops.services.arguments import session_name
 from pgops.services.queue import AsyncQueue
 

@@ -7,8 +7,8 @@ from test_findings import INDEX, QUEUE, WELL, WORKER, Codes, cache, index, told
 
 from pgops.database import AsyncPool
 from pgops.ops.collector import Collector
-from pgops.ops.findings import Thresholds, judge
-from pgops.ops.snapshot import Finding, LimitsPart, Snapshot, Unavailable
+from pgops.ops.judge.findings import Thresholds, judge
+from pgops.ops.observe.snapshot import Finding, LimitsPart, Snapshot, Unavailable
 from pgops.services.cache import AsyncCache
 from pgops.services.models import LimitStats
 

@@ -11,9 +11,9 @@ from snapshots_literal import BUSY, LiteralSource
 
 from pgops import Pgops
 from pgops.database import AsyncPool
-from pgops.ops import rates
 from pgops.ops.collector import Collector
-from pgops.ops.snapshot import LimitsPart, Snapshot, Unavailable
+from pgops.ops.observe import rates
+from pgops.ops.observe.snapshot import LimitsPart, Snapshot, Unavailable
 from pgops.services import limit_counts
 from pgops.services.client import AsyncPgops
 from pgops.services.limit_counts import LimitCounts

@@ -25,11 +25,11 @@ from pgops.cli import output
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError
 from pgops.ops.collector import Collector
-from pgops.ops.exposition import Observer, serve, text
-from pgops.ops.meters import NOT_A_PART, families
-from pgops.ops.meters_parts import METERS
-from pgops.ops.snapshot import Snapshot, Unavailable
-from pgops.ops.snapshot_outgrow import OutgrowLine, OutgrowPart
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
+from pgops.ops.observe.snapshot_outgrow import OutgrowLine, OutgrowPart
+from pgops.ops.tell.exposition import Observer, serve, text
+from pgops.ops.tell.meters import NOT_A_PART, families
+from pgops.ops.tell.meters_parts import METERS
 from pgops.server import Server
 from pgops.services.client import AsyncPgops
 

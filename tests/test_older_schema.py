@@ -7,11 +7,11 @@ import pytest
 from pgops import migrate
 from pgops.database import AsyncPool
 from pgops.errors import SchemaError
-from pgops.ops import audit
-from pgops.ops.actions import Action, preview, run
+from pgops.ops.act import audit
+from pgops.ops.act.actions import Action, preview, run
 from pgops.ops.collector import collect
-from pgops.ops.pgmq import ABSENT
-from pgops.ops.snapshot import Unavailable
+from pgops.ops.observe.pgmq import ABSENT
+from pgops.ops.observe.snapshot import Unavailable
 from pgops.runtime.tidying import Tidying
 from pgops.services.limits import AsyncLimits
 from pgops.services.queue import AsyncQueue

@@ -13,10 +13,10 @@ from snapshots_literal import BUSY, LiteralSource
 
 from pgops.database import AsyncPool, Row
 from pgops.ops.collector import collect
-from pgops.ops.findings import judge
-from pgops.ops.outgrow import MEASURES, crossing, fit, ledger, reached, shares
-from pgops.ops.snapshot import Snapshot, Unavailable
-from pgops.ops.snapshot_outgrow import NO_LEDGER, OutgrowLine, OutgrowPart
+from pgops.ops.judge.findings import judge
+from pgops.ops.observe.outgrow import MEASURES, crossing, fit, ledger, reached, shares
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
+from pgops.ops.observe.snapshot_outgrow import NO_LEDGER, OutgrowLine, OutgrowPart
 from pgops.ops.thresholds import Thresholds
 from pgops.runtime.growth import note_growth
 from pgops.runtime.tidying import Tidying

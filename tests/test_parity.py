@@ -25,8 +25,8 @@ from test_cli import HALF_BUILT
 from textual.widgets import OptionList
 
 from pgops.config import Target
-from pgops.ops.actions import Action, ActionName, Preview, Result, run
-from pgops.ops.snapshot import Snapshot
+from pgops.ops.act.actions import Action, ActionName, Preview, Result, run
+from pgops.ops.observe.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
 from pgops.services.document_query import index_name
 from pgops.services.embedders import HashingEmbedder

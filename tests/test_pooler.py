@@ -17,10 +17,10 @@ from pgops import Registry, migrate
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, RefusedError, UnreachableError
 from pgops.migrate import Migration
-from pgops.ops import actions
-from pgops.ops.actions import Action
+from pgops.ops.act import actions
+from pgops.ops.act.actions import Action
 from pgops.ops.collector import collect
-from pgops.ops.snapshot import Unavailable
+from pgops.ops.observe.snapshot import Unavailable
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks.function import FunctionSink
 from pgops.runtime.worker import Worker

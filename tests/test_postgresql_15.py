@@ -19,8 +19,8 @@ from pgops.cli.app import run
 from pgops.config import Target
 from pgops.errors import UnavailableError
 from pgops.ops.collector import collect
-from pgops.ops.minors import behind, flaws
-from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.judge.minors import behind, flaws
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
 from pgops.server import Server, binaries
 from pgops.services.client import AsyncPgops
 from pgops.services.models import VectorRow

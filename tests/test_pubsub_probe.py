@@ -15,7 +15,7 @@ from test_roles import MONITOR, SCHEMA, TABLES, role
 
 from pgops.errors import UsageError
 from pgops.ops.collector import collect
-from pgops.ops.snapshot import PubsubPart
+from pgops.ops.observe.snapshot import PubsubPart
 from pgops.services.client import AsyncPgops
 from pgops.services.models import ChannelListener, PubsubProbe, QueueHolder, Trouble
 from pgops.services.probe_rules import of_queue

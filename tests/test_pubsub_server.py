@@ -13,8 +13,8 @@ from status_document import check, document_of
 from pgops import migrate
 from pgops.database import AsyncPool
 from pgops.errors import PgopsError, RefusedError
-from pgops.ops import actions
-from pgops.ops.actions import Action
+from pgops.ops.act import actions
+from pgops.ops.act.actions import Action
 from pgops.ops.collector import collect
 from pgops.server import Server
 from pgops.services.client import AsyncPgops

@@ -23,7 +23,7 @@ from psycopg import sql
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import NotFoundError, SchemaError, UnreachableError, UsageError
 from pgops.ops.collector import collect
-from pgops.ops.snapshot import OutboxSubscription, items
+from pgops.ops.observe.snapshot import OutboxSubscription, items
 from pgops.runtime.relay import Relay
 from pgops.runtime.sinks import DeliveryError, FunctionSink, SinkClosedError, StdoutSink, open_sink
 from pgops.services.events import AsyncEvents

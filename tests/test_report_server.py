@@ -8,7 +8,7 @@ from server_literal import STANDBY, suffering
 from test_findings import WELL
 
 from pgops.cli import output, report
-from pgops.ops.snapshot import Unavailable
+from pgops.ops.observe.snapshot import Unavailable
 
 
 def shown(capsys: pytest.CaptureFixture[str], snapshot: object) -> str:

@@ -17,12 +17,12 @@ from test_cli import COMMANDS, EXAMPLES, QUICK, Example, check_envelope, planted
 from pgops.config import Target
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError, SchemaError, UsageError
-from pgops.ops import actions, audit
-from pgops.ops.actions import Action
+from pgops.ops.act import actions, audit
+from pgops.ops.act.actions import Action
 from pgops.ops.collector import collect
-from pgops.ops.grants import grants
-from pgops.ops.pgmq import ABSENT
-from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.observe.pgmq import ABSENT
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
+from pgops.ops.tell.grants import grants
 from pgops.runtime.maintenance import Maintenance
 from pgops.services.client import AsyncPgops
 from pgops.services.models import FailedJob, VectorRow

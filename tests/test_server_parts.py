@@ -15,13 +15,13 @@ from test_roles import role
 from pgops import migrate
 from pgops.config import Target
 from pgops.database import AsyncPool
-from pgops.ops import actions
-from pgops.ops.actions import Action
+from pgops.ops.act import actions
+from pgops.ops.act.actions import Action
 from pgops.ops.collector import Collector
-from pgops.ops.findings import Thresholds
-from pgops.ops.server_parts import wal_rate
-from pgops.ops.snapshot import Finding, Snapshot, Unavailable, items
-from pgops.ops.snapshot_server import ReplicationPart, TablePart, WalPart, WraparoundPart
+from pgops.ops.judge.findings import Thresholds
+from pgops.ops.observe.server_parts import wal_rate
+from pgops.ops.observe.snapshot import Finding, Snapshot, Unavailable, items
+from pgops.ops.observe.snapshot_server import ReplicationPart, TablePart, WalPart, WraparoundPart
 from pgops.services.client import AsyncPgops
 from pgops.tui.app import PgopsApp
 from pgops.tui.live import LiveSource

@@ -14,7 +14,7 @@ from snapshots_literal import BUSY, CALM, EMPTY, HOSTILE, NO_SCHEMA, WITH_PGMQ
 from status_document import SCHEMA, VALIDATOR, check, document_of
 
 from pgops.cli import status_schema
-from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
 
 GONE = Unavailable("no such thing here", "install it")
 

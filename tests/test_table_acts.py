@@ -18,12 +18,12 @@ from test_roles import role
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, PgopsError, RefusedError, UsageError
-from pgops.ops import audit
-from pgops.ops.acting import Action, ActionName
-from pgops.ops.actions import preview, run
-from pgops.ops.backends import protected
+from pgops.ops.act import audit
+from pgops.ops.act.acting import Action, ActionName
+from pgops.ops.act.actions import preview, run
+from pgops.ops.act.backends import protected
 from pgops.ops.collector import collect
-from pgops.ops.snapshot import items
+from pgops.ops.observe.snapshot import items
 
 OLD = (
     b"create table notes (id bigint primary key, word text) with (autovacuum_enabled = off);"

@@ -8,8 +8,8 @@ from snapshots_literal import BUSY, CALM, EMPTY, FINDINGS, HOSTILE, JOBS, NO_SCH
 from textual.widgets import Input, Static
 
 from pgops.errors import RefusedError, UnreachableError
-from pgops.ops.actions import Action, ActionName
-from pgops.ops.snapshot import Finding
+from pgops.ops.act.actions import Action, ActionName
+from pgops.ops.observe.snapshot import Finding
 from pgops.services.models import DeadMatch
 from pgops.tui.app import PgopsApp
 from pgops.tui.keymap import GROUPS, KEYS

@@ -10,7 +10,7 @@ from test_undo import BOOKS, STATE
 from pgops.config import Target
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError
-from pgops.ops.actions import Action
+from pgops.ops.act.actions import Action
 from pgops.services.models import FailedJob
 from pgops.services.queue import AsyncQueue
 from pgops.tui.app import PgopsApp

@@ -10,8 +10,8 @@ from snapshots_literal import BUSY, CALM, LOCKS, NOW, SESSION_LIST, LiteralSourc
 from textual.widgets import Static
 
 from pgops.config import Target
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
 from pgops.tui.app import PgopsApp
 from pgops.tui.commands import act_command
 from pgops.tui.live import LiveSource

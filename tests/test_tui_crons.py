@@ -9,7 +9,7 @@ from test_tui_stores import do, live
 from textual.widgets import Footer
 
 from pgops.errors import SchemaError
-from pgops.ops.actions import Action
+from pgops.ops.act.actions import Action
 from pgops.services.client import AsyncPgops
 from pgops.tui.screens.ask import Question
 from pgops.tui.screens.jobs import JobsRoom

@@ -4,7 +4,7 @@ import pytest
 from snapshots_literal import BUSY
 
 from pgops.errors import UnreachableError
-from pgops.ops.actions import Action
+from pgops.ops.act.actions import Action
 from pgops.services.models import DeadMatch
 from pgops.tui import formats
 from pgops.tui.commands import act_command

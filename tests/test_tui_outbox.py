@@ -7,8 +7,8 @@ from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, screen, until
 from snapshots_literal import BUSY, SUBSCRIBED, LiteralSource
 
 from pgops.errors import NotFoundError
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import items
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.snapshot import items
 from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.editor import Editor
 from pgops.tui.screens.outbox import OutboxRoom

@@ -9,8 +9,8 @@ from snapshots_literal import EMPTY, WITH_PGMQ, LiteralSource
 from textual.command import CommandPalette
 
 from pgops.errors import UnreachableError
-from pgops.ops.actions import ActionName
-from pgops.ops.snapshot import items
+from pgops.ops.act.actions import ActionName
+from pgops.ops.observe.snapshot import items
 from pgops.tui.app import PgopsApp
 from pgops.tui.keymap import GROUPS, KEYS
 from pgops.tui.offers import OFFERS

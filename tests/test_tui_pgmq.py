@@ -11,9 +11,9 @@ from textual.widgets import Footer
 
 from pgops.config import Target
 from pgops.errors import RefusedError
-from pgops.ops.actions import Action
-from pgops.ops.pgmq import ABSENT
-from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.pgmq import ABSENT
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
 from pgops.services.client import AsyncPgops
 from pgops.tui.app import PgopsApp
 from pgops.tui.live import LiveSource

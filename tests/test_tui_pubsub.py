@@ -11,7 +11,7 @@ from textual.widgets import Footer
 
 from pgops.config import Target
 from pgops.errors import UnreachableError
-from pgops.ops.snapshot import PubsubPart
+from pgops.ops.observe.snapshot import PubsubPart
 from pgops.services.models import ChannelListener, QueueHolder
 from pgops.tui.app import PgopsApp
 from pgops.tui.keymap import KEYS

@@ -8,8 +8,8 @@ from dashboard_story import SMALL, USUAL, Story, dashboard, screen, until
 from server_literal import HOLDERS, STANDBY, suffering
 from snapshots_literal import BUSY, LiteralSource
 
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
 from pgops.tui.screens.ask import Question
 from pgops.tui.screens.session import SessionNote
 from pgops.tui.widgets.ledger import Ledger

@@ -10,8 +10,8 @@ from textual.widgets import Footer
 
 from pgops.config import Target
 from pgops.errors import NotFoundError
-from pgops.ops.actions import Action, ActionName
-from pgops.ops.snapshot import CachePart, OutboxSubscription, PubsubPart
+from pgops.ops.act.actions import Action, ActionName
+from pgops.ops.observe.snapshot import CachePart, OutboxSubscription, PubsubPart
 from pgops.services.client import AsyncPgops
 from pgops.services.models import VectorRow
 from pgops.tui.app import PgopsApp

@@ -7,8 +7,8 @@ from dashboard_story import SMALL, USUAL, Story, dashboard, screen, until
 from snapshots_literal import BUSY, LiteralSource, vector_index
 
 from pgops.config import Target
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import VectorIndexPart
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.snapshot import VectorIndexPart
 from pgops.services.client import AsyncPgops
 from pgops.services.models import TextRow
 from pgops.tui.app import PgopsApp

@@ -11,9 +11,9 @@ from test_roles import role
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, PgopsError, RefusedError, UsageError
-from pgops.ops import audit, keeping, undoing
-from pgops.ops.actions import Action, Result, preview, run
-from pgops.ops.acts_tuning import TUNED
+from pgops.ops.act import audit, keeping, undoing
+from pgops.ops.act.actions import Action, Result, preview, run
+from pgops.ops.act.acts_tuning import TUNED
 from pgops.runtime.tidying import Tidying
 from pgops.services.models import DeadMatch, FailedJob
 from pgops.services.queue import AsyncQueue

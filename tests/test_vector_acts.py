@@ -10,8 +10,8 @@ from embedding_server import Endpoint, endpoint, said
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, RefusedError, UsageError
-from pgops.ops import audit
-from pgops.ops.actions import Action, preview, run
+from pgops.ops.act import audit
+from pgops.ops.act.actions import Action, preview, run
 from pgops.services.embedders import HashingEmbedder
 from pgops.services.models import TextRow
 from pgops.services.vector_rules import parse_filter

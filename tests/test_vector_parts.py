@@ -8,8 +8,8 @@ from psycopg.conninfo import conninfo_to_dict
 from pgops import migrate
 from pgops.database import AsyncPool
 from pgops.ops.collector import Collector, collect
-from pgops.ops.findings import Thresholds, judge
-from pgops.ops.snapshot import Unavailable, VectorIndexPart, items
+from pgops.ops.judge.findings import Thresholds, judge
+from pgops.ops.observe.snapshot import Unavailable, VectorIndexPart, items
 from pgops.services.models import TextRow, VectorRow
 from pgops.services.vectors import AsyncVectors
 

@@ -17,7 +17,7 @@ from pgops.bench.measure import held_xmin, payload, quantile, seconds_of
 from pgops.bench.site import Q
 from pgops.database import AsyncPool
 from pgops.ops.collector import Collector
-from pgops.ops.snapshot import Snapshot
+from pgops.ops.observe.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
 from pgops.services.models import NewEvent
 

@@ -18,7 +18,7 @@ from pgops.errors import PgopsError, RefusedError
 
 if TYPE_CHECKING:
     from pgops.database import AsyncPool
-    from pgops.ops.actions import Action, Preview, Result
+    from pgops.ops.act.actions import Action, Preview, Result
 
     Progress = Callable[[AsyncPool], Awaitable[str]]
 
@@ -28,7 +28,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would
 
 async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool, progress: "Progress | None" = None) -> None:
     """Preview `action`, have it confirmed, run it and print what it did; on a terminal with its `progress`."""
-    from pgops.ops import actions
+    from pgops.ops.act import actions
 
     async with cli.database() as db:
         look = await actions.preview(db, action)

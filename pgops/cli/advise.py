@@ -13,8 +13,8 @@ def register(app: typer.Typer) -> None:
 
 async def advise(cli: Cli) -> None:
     """Markdown for a ticket: findings with evidence and remedy, then the state; exit 0 whatever is found."""
-    from pgops.ops import advice
     from pgops.ops.collector import collect
+    from pgops.ops.tell import advice
 
     lines = cli.thresholds()
     async with cli.database(schema=False) as db:

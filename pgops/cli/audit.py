@@ -11,7 +11,7 @@ from pgops.cli.command import command, group
 from pgops.cli.context import Cli
 
 if TYPE_CHECKING:
-    from pgops.ops.audit import AuditRow
+    from pgops.ops.act.audit import AuditRow
 
 app = group("audit", "Who did what through pgops, and undoing it.")
 HEADS = ("id", "started", "actor", "client", "action", "target", "status", "matched", "changed", "undo")
@@ -20,7 +20,7 @@ Id = Annotated[str, typer.Argument(help="Its number: pgops audit list.", metavar
 
 async def list_(cli: Cli, limit: Annotated[int, typer.Option("--limit", help="How many, at most.")] = 50) -> None:
     """The last acts, newest first; one whose owner is gone shows as interrupted."""
-    from pgops.ops import audit
+    from pgops.ops.act import audit
 
     async with cli.database() as db:
         found = await audit.list(db, limit)
@@ -41,7 +41,7 @@ command(app, "ls", example="pgops audit ls --json")(list_)
 @command(app, "show", example="pgops audit show 1 --json")
 async def show(cli: Cli, id: Id) -> None:
     """One act: what it hit, some of what it has kept, whether it can be undone and until when."""
-    from pgops.ops import undoing
+    from pgops.ops.act import undoing
 
     async with cli.database() as db:
         found = await undoing.show(db, id)
@@ -58,7 +58,7 @@ async def show(cli: Cli, id: Id) -> None:
 @command(app, "undo", example="pgops audit undo 1 --yes --json")
 async def undo(cli: Cli, id: Id, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Bring back what an act has changed, but for what was touched since, which is left alone and counted."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("undo", id), yes=yes, dry_run=dry_run)
 

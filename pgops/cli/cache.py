@@ -79,7 +79,7 @@ async def delete(
 @command(app, "purge", example="pgops cache purge --yes --json")
 async def purge(cli: Cli, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Remove what has expired or was invalidated, and what is above a cap; nothing else that lives is touched."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("purge_expired", ""), yes=yes, dry_run=dry_run)
 
@@ -92,7 +92,7 @@ async def invalidate(
     dry_run: DryRun = False,
 ) -> None:
     """Forget all of a namespace at once, however much it is."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("invalidate", namespace), yes=yes, dry_run=dry_run)
 

@@ -17,7 +17,7 @@ from pgops.config import Target, redact
 from pgops.errors import PgopsError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
-    from pgops.ops.snapshot import Snapshot
+    from pgops.ops.observe.snapshot import Snapshot
     from pgops.ops.thresholds import Thresholds
 
 

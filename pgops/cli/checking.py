@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from pgops.cli import checking_server, output
 from pgops.cli.inputs import chosen
-from pgops.ops.finding_codes import ASKED, CODES, NEEDS, SUBSYSTEMS
-from pgops.ops.snapshot import Finding, Snapshot, Unavailable, items
+from pgops.ops.judge.finding_codes import ASKED, CODES, NEEDS, SUBSYSTEMS
+from pgops.ops.observe.snapshot import Finding, Snapshot, Unavailable, items
 from pgops.ops.thresholds import Thresholds
 
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")

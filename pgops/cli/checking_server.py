@@ -1,6 +1,6 @@
 """The figures of `pgops check` about PostgreSQL itself: pure."""
 
-from pgops.ops.snapshot import Snapshot, Unavailable, items
+from pgops.ops.observe.snapshot import Snapshot, Unavailable, items
 from pgops.ops.thresholds import Thresholds
 
 

@@ -56,7 +56,7 @@ async def add(
     dry_run: DryRun = False,
 ) -> None:
     """Let a job recur; an entry of that name is replaced, and stays paused if it was. It asks nothing."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
     from pgops.services.cron_rules import new_cron
 
     entry = new_cron(
@@ -69,7 +69,7 @@ async def add(
 @command(app, "remove", example="pgops queue cron remove nightly --yes --json")
 async def remove(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Drop a recurring job; jobs that it has added stay."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("cron_remove", name), yes=yes, dry_run=dry_run)
 
@@ -77,7 +77,7 @@ async def remove(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False
 @command(app, "pause", example="pgops queue cron pause nightly --json")
 async def pause(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """No more ticks until it is resumed. It asks nothing."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("cron_pause", name), yes=True, dry_run=dry_run)
 
@@ -85,7 +85,7 @@ async def pause(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False)
 @command(app, "resume", example="pgops queue cron resume nightly --json")
 async def resume(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Go on with the next tick from now; what fell into the pause is not made up for. It asks nothing."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("cron_resume", name), yes=True, dry_run=dry_run)
 
@@ -93,7 +93,7 @@ async def resume(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False
 @command(app, "run", example="pgops queue cron run nightly --json")
 async def run(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Add its job now, beside the timetable. It asks nothing."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("cron_run", name), yes=True, dry_run=dry_run)
 

@@ -174,7 +174,7 @@ async def index(
     dry_run: DryRun = False,
 ) -> None:
     """Make an index without blocking writers; without PATH and --kind, list them."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     if drop is not None:
         await acts.act(cli, Action("drop_index", f"{collection}.{drop}"), yes=yes, dry_run=dry_run)
@@ -195,6 +195,6 @@ async def index(
 @command(app, "drop", example="pgops doc drop notes --yes --json")
 async def drop(cli: Cli, collection: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Drop a collection with its documents and its indexes."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("drop_documents", collection), yes=yes, dry_run=dry_run)

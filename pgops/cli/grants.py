@@ -42,7 +42,7 @@ async def grants(
     ] = None,
 ) -> None:
     """Print the SQL that lets a role look, act too, or work. Nothing is granted: pipe it to psql."""
-    from pgops.ops import grants as ops
+    from pgops.ops.tell import grants as ops
 
     meant = kind or (Kind.READER if cli.target.read_only else Kind.OPERATOR)
     if only is not None and meant is not Kind.APPLICATION:

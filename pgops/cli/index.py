@@ -20,8 +20,8 @@ Name = Annotated[str, typer.Argument(help="An index, also as schema.name.", meta
 @command(app, "reindex", example="pgops index reindex pgops.job_dead_died_at --yes --json")
 async def reindex(cli: Cli, index: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Build an index anew while reads and writes go on. What an interrupted build has left is dropped."""
-    from pgops.ops.actions import Action
-    from pgops.ops.acts_indexes import progress
+    from pgops.ops.act.actions import Action
+    from pgops.ops.act.acts_indexes import progress
 
     async def how_far(db: "AsyncPool") -> str:
         return await progress(db, index)
@@ -32,6 +32,6 @@ async def reindex(cli: Cli, index: Name, yes: Yes = False, dry_run: DryRun = Fal
 @command(app, "drop-invalid", example="pgops index drop-invalid half_built --yes --json")
 async def drop_invalid(cli: Cli, index: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Drop an index that no query uses since its build failed; no other."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("drop_invalid_index", index), yes=yes, dry_run=dry_run)

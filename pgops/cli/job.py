@@ -8,7 +8,7 @@ import typer
 from pgops.cli.context import Cli
 
 if TYPE_CHECKING:
-    from pgops.ops.snapshot_jobs import JobChain
+    from pgops.ops.observe.snapshot_jobs import JobChain
     from pgops.services.models import JobRow
 
 Fact = tuple[str, object]
@@ -24,7 +24,7 @@ async def show(
     async with cli.connect() as pg:
         found, chain = await pg.queue.job(queue, job), None
         if found.state == "running":
-            from pgops.ops.job_chain import chain_of
+            from pgops.ops.observe.job_chain import chain_of
 
             chain = await chain_of(pg.db, queue, job)
     attempt = str(found.attempt) if found.max_attempts is None else f"{found.attempt}/{found.max_attempts}"
@@ -42,7 +42,7 @@ async def show(
 
 def _chain(job: "JobRow", chain: "JobChain") -> list[Fact]:
     """The chain as facts, from the worker to the root, each with its act."""
-    from pgops.ops.chain_words import chain_words, xmin_words
+    from pgops.ops.observe.chain_words import chain_words, xmin_words
 
     living = "alive" if chain.alive else "gone"
     requeue = f"pgops queue requeue {quote(job.queue)} {job.id} --stuck"

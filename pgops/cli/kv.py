@@ -156,7 +156,7 @@ async def scan(
 @command(app, "purge", example="pgops kv purge --yes --json")
 async def purge(cli: Cli, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Remove what has expired from both stores; what lives is never touched."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("purge_kv", ""), yes=yes, dry_run=dry_run)
 

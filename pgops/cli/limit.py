@@ -66,7 +66,7 @@ def _share(one: LimitStats) -> str:
 @command(app, "purge", example="pgops limit purge --yes --json")
 async def purge(cli: Cli, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Remove keys that say nothing any more; no decision changes by it."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("purge_limits", ""), yes=yes, dry_run=dry_run)
 

@@ -9,7 +9,7 @@ from pgops.errors import UsageError
 
 if TYPE_CHECKING:
     from pgops.ops.collector import Collector
-    from pgops.ops.snapshot import Snapshot
+    from pgops.ops.observe.snapshot import Snapshot
 
 MOST_S = 600.0
 Over = Annotated[

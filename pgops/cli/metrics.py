@@ -58,9 +58,9 @@ async def metrics(
 
 
 async def _once(cli: Cli, timeout_s: float) -> None:
-    from pgops.ops.exposition import text
-    from pgops.ops.meters import families
-    from pgops.ops.meters_parts import METERS
+    from pgops.ops.tell.exposition import text
+    from pgops.ops.tell.meters import families
+    from pgops.ops.tell.meters_parts import METERS
 
     away: PgopsError | None = None
     snapshot = None
@@ -81,7 +81,7 @@ async def _once(cli: Cli, timeout_s: float) -> None:
 
 
 async def _serve(cli: Cli, port: int, address: str, fresh_s: float, timeout_s: float) -> None:
-    from pgops.ops.exposition import Observer, serve
+    from pgops.ops.tell.exposition import Observer, serve
 
     stopping = asyncio.Event()
     observer = Observer(lambda: _opened(cli), fresh_s=fresh_s, timeout_s=timeout_s, told=output.talk)

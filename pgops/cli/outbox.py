@@ -125,7 +125,7 @@ async def unsubscribe(
     dry_run: DryRun = False,
 ) -> None:
     """Drop a subscription with its cursor and its parked events."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("unsubscribe", name), yes=yes, dry_run=dry_run)
 

@@ -25,14 +25,14 @@ def register(app: typer.Typer) -> None:
 
 async def pause(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Deliver nothing for a while; events wait in the log."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("outbox_pause", name), yes=yes, dry_run=dry_run)
 
 
 async def resume(cli: Cli, name: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Deliver again."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("outbox_resume", name), yes=yes, dry_run=dry_run)
 
@@ -48,7 +48,7 @@ async def replay(
     dry_run: DryRun = False,
 ) -> None:
     """Deliver again what was made since then, flagged as replayed."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("outbox_replay", name, since=inputs.moment(since)), yes=yes, dry_run=dry_run)
 
@@ -62,7 +62,7 @@ async def park(
     dry_run: DryRun = False,
 ) -> None:
     """Hold a key back: its events are put aside as they come, in their order."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("outbox_park", name, key=key, given=reason), yes=yes, dry_run=dry_run)
 
@@ -75,7 +75,7 @@ async def unpark(
     dry_run: DryRun = False,
 ) -> None:
     """Try parked events again, and those behind them."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("outbox_unpark", name, key=key), yes=yes, dry_run=dry_run)
 
@@ -90,7 +90,7 @@ async def discard(
     dry_run: DryRun = False,
 ) -> None:
     """Give parked events up: they are never delivered, and what waits behind them goes on."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("outbox_discard", name, tuple(ids)), yes=yes, dry_run=dry_run)
 
@@ -104,7 +104,7 @@ async def keep(
     dry_run: DryRun = False,
 ) -> None:
     """How long events are kept, and the marks of consumers; or change it."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     if times is not None:
         await acts.act(cli, Action("outbox_keep", "", given=times), yes=yes, dry_run=dry_run)
@@ -116,13 +116,13 @@ async def keep(
 
 async def purge(cli: Cli, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Let go of events that are older than they are kept. Workers and relays do it by themselves."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("outbox_purge", ""), yes=yes, dry_run=dry_run)
 
 
 async def rebase(cli: Cli, yes: Yes = False, dry_run: DryRun = False) -> None:
     """After a restore or copy: make the log this database's own, so that relays go on where they were."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("outbox_rebase", ""), yes=yes, dry_run=dry_run)

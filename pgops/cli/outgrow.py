@@ -9,7 +9,7 @@ from pgops.cli.context import Cli
 from pgops.errors import RefusedError
 
 if TYPE_CHECKING:
-    from pgops.ops.snapshot_outgrow import OutgrowLine, OutgrowPart
+    from pgops.ops.observe.snapshot_outgrow import OutgrowLine, OutgrowPart
 
 HEADS = ("line", "today", "does until", "share", "a day", "reached", "what it counts")
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 async def outgrow(cli: Cli) -> None:
     """Lines up to which one PostgreSQL does, with the trend and the day each is reached; config.toml moves them."""
     from pgops.ops.collector import collect
-    from pgops.ops.snapshot import Unavailable
+    from pgops.ops.observe.snapshot import Unavailable
 
     lines = cli.thresholds()
     async with cli.database(schema=False) as db:
@@ -37,7 +37,7 @@ async def outgrow(cli: Cli) -> None:
 def _show(part: "OutgrowPart") -> None:
     from pgops.cli.output import say
     from pgops.cli.tables import table
-    from pgops.ops.outgrow import NEAR_AT_LEAST, age_words, shares
+    from pgops.ops.observe.outgrow import NEAR_AT_LEAST, age_words, shares
 
     table(HEADS, [_row(one) for one in part.lines])
     say(age_words(part))
@@ -49,7 +49,7 @@ def _show(part: "OutgrowPart") -> None:
 
 
 def _row(one: "OutgrowLine") -> tuple[object, ...]:
-    from pgops.ops.outgrow import pace, reached
+    from pgops.ops.observe.outgrow import pace, reached
     from pgops.ops.wording import figure
 
     about = "~" if one.exact.get("value") is False and one.value is not None else ""

@@ -173,7 +173,7 @@ async def dead(
     dry_run: DryRun = False,
 ) -> None:
     """Move messages that were read too often, or the one that is named, to the queue QUEUE_dlq."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
     from pgops.services.pgmq import AsyncPgmq
 
     if msg_id is None:
@@ -192,7 +192,7 @@ async def dead(
 @command(app, "redrive", example="pgops queue pgmq redrive orders --yes --json")
 async def redrive(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Let the dead letters of a queue start over in it, as new messages."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("pgmq_redrive", queue), yes=yes, dry_run=dry_run)
 
@@ -200,7 +200,7 @@ async def redrive(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = Fal
 @command(app, "purge", example="pgops queue pgmq purge orders --yes --json")
 async def purge(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Delete all messages of a queue; there is no way back."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("pgmq_purge", queue), yes=yes, dry_run=dry_run)
 

@@ -45,8 +45,8 @@ async def list_(cli: Cli, over: Over = None) -> None:
     from pgops import migrate
     from pgops.cli.report import QUEUE_HEADS, pgmq_as_queue_row, queue_row
     from pgops.ops.collector import Collector
-    from pgops.ops.pgmq import ABSENT
-    from pgops.ops.snapshot import Unavailable, items
+    from pgops.ops.observe.pgmq import ABSENT
+    from pgops.ops.observe.snapshot import Unavailable, items
 
     async with cli.database(schema=False) as db:
         snapshot = await look(Collector(db), over)
@@ -133,7 +133,7 @@ async def requeue(
     dry_run: DryRun = False,
 ) -> None:
     """Make stuck or dead jobs available again: all of the queue, those named, or of the dead those that match."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     if stuck == dead:
         raise UsageError("say which jobs: --stuck or --dead", "for example: pgops queue requeue email --dead")
@@ -153,7 +153,7 @@ async def cancel(
     dry_run: DryRun = False,
 ) -> None:
     """End jobs: what has not started is gone, and the worker of what runs is told."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("cancel_jobs", queue, ids=tuple(ids)), yes=yes, dry_run=dry_run)
 
@@ -171,7 +171,7 @@ async def discard(
     dry_run: DryRun = False,
 ) -> None:
     """Give dead letters up: all of the queue, those named, or those that match. The history keeps them."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     action = Action("discard_dead", queue, ids=tuple(ids or ()), match=_match(ids, kind, error, words, payload))
     await acts.act(cli, action, yes=yes, dry_run=dry_run)
@@ -199,7 +199,7 @@ async def edit(
     dry_run: DryRun = False,
 ) -> None:
     """Give a job that does not run another payload."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     given = json.dumps(inputs.payload(payload), ensure_ascii=False)
     await acts.act(cli, Action("edit_job", queue, ids=(job,), given=given), yes=yes, dry_run=dry_run)
@@ -218,12 +218,12 @@ async def set_(
     server may lose the last second), and the limits max_running, rate_per_s and burst, for all workers together. null
     takes a limit away."""
     if not settings:
-        from pgops.ops.previews_jobs import settings as settings_now
+        from pgops.ops.act.previews_jobs import settings as settings_now
 
         async with cli.database() as db:
             cli.facts(asdict(await settings_now(db, queue)))
         return
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     given = json.dumps(inputs.payload(settings), ensure_ascii=False)
     await acts.act(cli, Action("set_queue", queue, given=given), yes=yes, dry_run=dry_run)
@@ -243,7 +243,7 @@ async def history(
 @command(app, "pause", example="pgops queue pause email --json")
 async def pause(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Let no worker claim from a queue; jobs that run go on. It asks nothing."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("pause", queue), yes=True, dry_run=dry_run)
 
@@ -251,7 +251,7 @@ async def pause(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False
 @command(app, "resume", example="pgops queue resume email --json")
 async def resume(cli: Cli, queue: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Let workers claim from a queue again. It asks nothing."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("resume", queue), yes=True, dry_run=dry_run)
 

@@ -6,9 +6,9 @@ from typing import TypeVar
 from pgops.cli import report_server
 from pgops.cli.output import say, talk
 from pgops.cli.tables import cell, duration, size, table
-from pgops.ops.drain import drain_words
-from pgops.ops.pgmq import ABSENT
-from pgops.ops.snapshot import (
+from pgops.ops.judge.drain import drain_words
+from pgops.ops.observe.pgmq import ABSENT
+from pgops.ops.observe.snapshot import (
     CachePart,
     DocumentsPart,
     KvPart,
@@ -22,7 +22,7 @@ from pgops.ops.snapshot import (
     Unavailable,
     VectorIndexPart,
 )
-from pgops.ops.snapshot_jobs import Queue, Worker
+from pgops.ops.observe.snapshot_jobs import Queue, Worker
 from pgops.services.models import PgmqQueue
 
 T = TypeVar("T")

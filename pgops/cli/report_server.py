@@ -1,7 +1,7 @@
 """What of a snapshot is PostgreSQL's own, as a person reads it: lines and rows under report.py."""
 
 from pgops.cli.tables import duration, size
-from pgops.ops.snapshot_server import (
+from pgops.ops.observe.snapshot_server import (
     IndexTrouble,
     ReplicationPart,
     Slot,

@@ -12,8 +12,8 @@ from pgops.config import Target
 from pgops.errors import PgopsError, RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from pgops.ops.embedded import Holdings
-    from pgops.ops.snapshot import Unavailable
+    from pgops.ops.act.embedded import Holdings
+    from pgops.ops.observe.snapshot import Unavailable
     from pgops.server import ServerStatus
 
 app = group("server", "The embedded PostgreSQL server.")
@@ -105,8 +105,8 @@ async def reset(cli: Cli, force: Force = False, yes: Yes = False, dry_run: DryRu
 
 async def _holdings(cli: Cli) -> "Holdings | Unavailable":
     """What is there. The server is started for it; where it does not start, why not."""
-    from pgops.ops.embedded import holdings
-    from pgops.ops.snapshot import Unavailable
+    from pgops.ops.act.embedded import holdings
+    from pgops.ops.observe.snapshot import Unavailable
 
     try:
         async with cli.database(schema=False, max_size=1) as db:
@@ -117,7 +117,7 @@ async def _holdings(cli: Cli) -> "Holdings | Unavailable":
 
 def _tell(title: str, found: "Holdings | Unavailable", users: int | None) -> None:
     """What a person reads before he is asked."""
-    from pgops.ops.embedded import Holdings
+    from pgops.ops.act.embedded import Holdings
 
     output.talk(title)
     if isinstance(found, Holdings):

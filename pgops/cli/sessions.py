@@ -11,7 +11,7 @@ from pgops.cli.context import Cli
 from pgops.errors import RefusedError
 
 if TYPE_CHECKING:
-    from pgops.ops.snapshot import LockBackend, SessionRow, Snapshot, Unavailable
+    from pgops.ops.observe.snapshot import LockBackend, SessionRow, Snapshot, Unavailable
 
 app = group("sessions", "Connections: who does what, and ending one.")
 locks_app = group("locks", "Who waits for whom.")
@@ -37,7 +37,7 @@ async def list_(cli: Cli) -> None:
 @command(app, "cancel", example="pgops sessions cancel 4711 --yes")
 async def cancel(cli: Cli, pid: Pid, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Cancel the statement that a session runs; the session goes on."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("cancel_backend", pid), yes=yes, dry_run=dry_run)
 
@@ -45,7 +45,7 @@ async def cancel(cli: Cli, pid: Pid, yes: Yes = False, dry_run: DryRun = False) 
 @command(app, "terminate", example="pgops sessions terminate 4711 --yes")
 async def terminate(cli: Cli, pid: Pid, yes: Yes = False, dry_run: DryRun = False) -> None:
     """End a session; its transaction is rolled back."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("terminate_backend", pid), yes=yes, dry_run=dry_run)
 

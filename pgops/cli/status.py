@@ -15,7 +15,7 @@ from pgops.cli.looking import Over, look
 from pgops.errors import UsageError
 
 if TYPE_CHECKING:
-    from pgops.ops.snapshot import Snapshot
+    from pgops.ops.observe.snapshot import Snapshot
 
 
 CLEAR = "\x1b[H\x1b[2J"
@@ -36,7 +36,7 @@ async def status(
     if not 0.1 <= seconds <= 3600:
         raise UsageError(f"an interval is 0.1 to 3,600 seconds, not {seconds:g}", "leave it out for 2")
     if schema:
-        output.say(files("pgops.ops").joinpath("status.schema.json").read_text("utf-8").rstrip())
+        output.say(files("pgops.ops.tell").joinpath("status.schema.json").read_text("utf-8").rstrip())
     elif watch:
         await _watch(cli, seconds)
     else:

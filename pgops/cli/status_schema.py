@@ -18,10 +18,10 @@ from types import NoneType, UnionType
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 from pgops.cli.output import SCHEMA_VERSION
-from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
 from pgops.services.models import JsonValue
 
-FILE = Path(__file__).resolve().parent.parent / "ops" / "status.schema.json"
+FILE = Path(__file__).resolve().parent.parent / "ops" / "tell" / "status.schema.json"
 Schema = dict[str, JsonValue]
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 _TIME: Schema = {"type": "string", "format": "date-time"}

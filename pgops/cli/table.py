@@ -29,8 +29,8 @@ async def vacuum(
     dry_run: DryRun = False,
 ) -> None:
     """Remove a table's dead rows and see what is in it, while reads and writes go on; who keeps dead rows is named."""
-    from pgops.ops.actions import Action
-    from pgops.ops.acts_tables import progress
+    from pgops.ops.act.actions import Action
+    from pgops.ops.act.acts_tables import progress
 
     async def how_far(db: "AsyncPool") -> str:
         return await progress(db, table)
@@ -42,7 +42,7 @@ async def vacuum(
 @command(app, "tune", example="pgops table tune --yes --json")
 async def tune(cli: Cli, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Have tables of pgops that change all the time vacuumed and filled as they need it, where that was changed."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("tune_queue_tables", ""), yes=yes, dry_run=dry_run)
 
@@ -57,7 +57,7 @@ async def reset_stats(
     dry_run: DryRun = False,
 ) -> None:
     """Begin anew to count what is read and written. What was counted is gone."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     if table == "":
         raise UsageError("a table's name is not empty", "leave it out for all of the database")

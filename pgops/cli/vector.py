@@ -163,7 +163,7 @@ async def search(
     yes: Yes = False,
 ) -> None:
     """The rows nearest to a text or a vector, nearest first. It changes nothing and asks nothing."""
-    from pgops.ops import actions
+    from pgops.ops.act import actions
     from pgops.services.vector_rules import parse_filter
 
     wanted = tuple(parse_filter(one) for one in filter or ())
@@ -186,7 +186,7 @@ async def search(
 @command(app, "drop", example="pgops vector drop docs --yes --json")
 async def drop(cli: Cli, collection: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Drop a collection with its rows and its index."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("drop_collection", collection), yes=yes, dry_run=dry_run)
 

@@ -58,7 +58,7 @@ async def build(
     dry_run: DryRun = False,
 ) -> None:
     """Build the index of a collection that has none, without blocking readers or writers. It asks nothing."""
-    from pgops.ops import actions
+    from pgops.ops.act import actions
     from pgops.services.vectors import AsyncVectors
 
     action = actions.Action("build_index", collection, method=method, lists=lists, m=m, ef_construction=ef_construction)
@@ -87,7 +87,7 @@ async def rebuild(
     dry_run: DryRun = False,
 ) -> None:
     """Build a collection's index anew, without blocking readers or writers."""
-    from pgops.ops.actions import Action
+    from pgops.ops.act.actions import Action
 
     action = Action("rebuild_index", collection, method=method, lists=lists, m=m, ef_construction=ef_construction)
     await acts.act(cli, action, yes=yes, dry_run=dry_run)

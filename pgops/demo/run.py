@@ -10,7 +10,7 @@ from pgops.demo.process import child
 from pgops.demo.site import Site, open_site, prepare
 from pgops.demo.traffic import Traffic
 from pgops.ops.collector import collect
-from pgops.ops.snapshot import Snapshot
+from pgops.ops.observe.snapshot import Snapshot
 from pgops.services.client import AsyncPgops
 
 log = logging.getLogger("pgops.demo")

@@ -9,7 +9,9 @@ from time import perf_counter
 from typing import Any
 
 from pgops.database import AsyncPool
-from pgops.ops import (
+from pgops.ops.judge.drain import Drain
+from pgops.ops.judge.findings import Thresholds, judge
+from pgops.ops.observe import (
     connections,
     failure_parts,
     job_chain,
@@ -20,12 +22,10 @@ from pgops.ops import (
     server_parts,
     vector_parts,
 )
-from pgops.ops.drain import Drain
-from pgops.ops.findings import Thresholds, judge
-from pgops.ops.part import LONGEST_S, Part, needs_schema, needs_stats
-from pgops.ops.parts import Look, Session, StuckSeen
-from pgops.ops.snapshot import Cost, Snapshot, Unavailable, items
-from pgops.ops.snapshot_outgrow import OutgrowPart
+from pgops.ops.observe.part import LONGEST_S, Part, needs_schema, needs_stats
+from pgops.ops.observe.parts import Look, Session, StuckSeen
+from pgops.ops.observe.snapshot import Cost, Snapshot, Unavailable, items
+from pgops.ops.observe.snapshot_outgrow import OutgrowPart
 from pgops.services.models import FailureGroup
 
 SLOW_EVERY_S = 10.0

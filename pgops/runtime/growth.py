@@ -1,6 +1,6 @@
 """How the load grows, an hour a row in pgops.growth: one look a minute, by whichever worker or relay has the turn.
 
-ops/outgrow.py tells from it when one PostgreSQL will no longer do.
+ops/observe/outgrow.py tells from it when one PostgreSQL will no longer do.
 """
 
 from pgops.database import AsyncPool

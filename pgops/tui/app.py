@@ -11,7 +11,7 @@ from time import monotonic
 from textual.app import App
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action
+from pgops.ops.act.actions import Action
 from pgops.tui import formats
 from pgops.tui.feed import Feed, View
 from pgops.tui.keymap import EVERYWHERE, keys

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from pgops.ops.actions import Action
+from pgops.ops.act.actions import Action
 from pgops.services.models import DeadMatch, JsonValue
 from pgops.services.vector_rules import parse_filter
 

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from pgops.errors import PgopsError
-from pgops.ops.snapshot import Snapshot
+from pgops.ops.observe.snapshot import Snapshot
 
 HISTORY = 120
 SPEEDS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)

@@ -9,16 +9,16 @@ from dataclasses import replace
 
 from pgops.config import Target
 from pgops.errors import PgopsError, UnreachableError
-from pgops.ops import actions, audit, undoing
-from pgops.ops.actions import Action, Preview, Result
-from pgops.ops.audit import AuditRow
+from pgops.ops.act import actions, audit, undoing
+from pgops.ops.act.actions import Action, Preview, Result
+from pgops.ops.act.audit import AuditRow
+from pgops.ops.act.previews import given
+from pgops.ops.act.undoing import Trail
 from pgops.ops.collector import Collector
-from pgops.ops.job_chain import chain_of
-from pgops.ops.previews import given
-from pgops.ops.snapshot import Snapshot
-from pgops.ops.snapshot_jobs import JobChain
+from pgops.ops.observe.job_chain import chain_of
+from pgops.ops.observe.snapshot import Snapshot
+from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.ops.thresholds import Thresholds
-from pgops.ops.undoing import Trail
 from pgops.services.client import AsyncPgops
 from pgops.services.models import CronEntry, DocumentIndex, FailureGroup, JobRow, JobState, PgmqMessage, PubsubProbe
 from pgops.tui.source import SubscriptionView

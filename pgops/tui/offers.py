@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pgops.ops.actions import Action, ActionName
-from pgops.ops.snapshot import SessionRow, Snapshot, items
+from pgops.ops.act.actions import Action, ActionName
+from pgops.ops.observe.snapshot import SessionRow, Snapshot, items
 from pgops.tui import formats
 from pgops.tui.screens.base import Choice, requeue_choices
 from pgops.tui.screens.pgmq import dead_choices, empty_choices

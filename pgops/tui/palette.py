@@ -5,8 +5,8 @@ from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from pgops.ops.advice import advise
-from pgops.ops.snapshot import items
+from pgops.ops.observe.snapshot import items
+from pgops.ops.tell.advice import advise
 from pgops.tui import formats
 from pgops.tui.keymap import KEYS
 from pgops.tui.offers import OFFERS

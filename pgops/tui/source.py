@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pgops.ops.actions import Action, Preview, Result
-from pgops.ops.audit import AuditRow
-from pgops.ops.snapshot import Snapshot
-from pgops.ops.snapshot_jobs import JobChain
-from pgops.ops.undoing import Trail
+from pgops.ops.act.actions import Action, Preview, Result
+from pgops.ops.act.audit import AuditRow
+from pgops.ops.act.undoing import Trail
+from pgops.ops.observe.snapshot import Snapshot
+from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.services.models import (
     CronEntry,
     DocumentIndex,

@@ -9,7 +9,7 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action, Preview
+from pgops.ops.act.actions import Action, Preview
 from pgops.tui import formats
 from pgops.tui.commands import act_command
 from pgops.tui.keymap import keys

@@ -9,9 +9,9 @@ from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Static
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action
-from pgops.ops.audit import AuditRow
-from pgops.ops.undoing import Trail
+from pgops.ops.act.actions import Action
+from pgops.ops.act.audit import AuditRow
+from pgops.ops.act.undoing import Trail
 from pgops.tui import formats
 from pgops.tui.commands import trail_command
 from pgops.tui.keymap import keys

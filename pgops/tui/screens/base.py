@@ -9,8 +9,8 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Footer, Input
 
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import Snapshot, items
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.snapshot import Snapshot, items
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys

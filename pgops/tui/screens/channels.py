@@ -4,7 +4,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.ops.snapshot import Snapshot, Unavailable
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
 from pgops.services.models import ChannelListener
 from pgops.tui import formats
 from pgops.tui.commands import channels_command

@@ -5,7 +5,7 @@ from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
 from pgops.errors import NotFoundError, PgopsError
-from pgops.ops.actions import Action
+from pgops.ops.act.actions import Action
 from pgops.services.models import DocumentIndex
 from pgops.tui import formats
 from pgops.tui.commands import find_command

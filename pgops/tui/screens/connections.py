@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.ops.actions import Action, ActionName
-from pgops.ops.snapshot import LockBackend, SessionRow, Sessions, Snapshot, Unavailable, items
+from pgops.ops.act.actions import Action, ActionName
+from pgops.ops.observe.snapshot import LockBackend, SessionRow, Sessions, Snapshot, Unavailable, items
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys

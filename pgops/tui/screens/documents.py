@@ -6,7 +6,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.ops.snapshot import DocumentsPart, Snapshot, items
+from pgops.ops.observe.snapshot import DocumentsPart, Snapshot, items
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys

@@ -7,7 +7,7 @@ from textual.containers import Horizontal
 from textual.widgets import Button, Static, TextArea
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action
+from pgops.ops.act.actions import Action
 from pgops.tui import formats
 from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure

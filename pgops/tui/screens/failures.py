@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action, ActionName
+from pgops.ops.act.actions import Action, ActionName
 from pgops.services.models import FailureGroup
 from pgops.tui import formats
 from pgops.tui.commands import failures_command, requeue_command

@@ -7,8 +7,8 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Button, Static
 
-from pgops.ops.actions import Action, ActionName
-from pgops.ops.snapshot import Finding
+from pgops.ops.act.actions import Action, ActionName
+from pgops.ops.observe.snapshot import Finding
 from pgops.tui import formats
 from pgops.tui.keymap import keys
 from pgops.tui.screens.modal import Note

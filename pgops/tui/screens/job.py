@@ -10,8 +10,8 @@ from textual.widgets import DataTable, Static, Tree
 from textual.widgets.tree import TreeNode
 
 from pgops.errors import NotFoundError, PgopsError
-from pgops.ops.actions import Action, ActionName
-from pgops.ops.snapshot_jobs import JobChain
+from pgops.ops.act.actions import Action, ActionName
+from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.services.models import JobRow, JobState, JsonValue
 from pgops.tui import formats
 from pgops.tui.commands import job_command

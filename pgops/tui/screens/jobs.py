@@ -9,10 +9,10 @@ from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action, ActionName
-from pgops.ops.drain import drain_line
-from pgops.ops.snapshot import Snapshot, items
-from pgops.ops.snapshot_jobs import Queue
+from pgops.ops.act.actions import Action, ActionName
+from pgops.ops.judge.drain import drain_line
+from pgops.ops.observe.snapshot import Snapshot, items
+from pgops.ops.observe.snapshot_jobs import Queue
 from pgops.services.models import DeadMatch, JobRow, JobState
 from pgops.tui import formats
 from pgops.tui.commands import jobs_command

@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import DataTable, Static
 
-from pgops.ops.snapshot import OutboxSubscription, Snapshot, items
+from pgops.ops.observe.snapshot import OutboxSubscription, Snapshot, items
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys

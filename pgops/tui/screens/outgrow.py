@@ -4,9 +4,9 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.ops.outgrow import age_words, pace, reached, shares
-from pgops.ops.snapshot import Snapshot, Unavailable
-from pgops.ops.snapshot_outgrow import OutgrowLine, OutgrowPart
+from pgops.ops.observe.outgrow import age_words, pace, reached, shares
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
+from pgops.ops.observe.snapshot_outgrow import OutgrowLine, OutgrowPart
 from pgops.ops.wording import figure
 from pgops.tui import formats
 from pgops.tui.feed import View

@@ -4,8 +4,8 @@ from textual.app import ComposeResult
 from textual.containers import Grid
 from textual.widgets import DataTable
 
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import Finding, OutboxSubscription, Snapshot, Unavailable, items
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.snapshot import Finding, OutboxSubscription, Snapshot, Unavailable, items
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys

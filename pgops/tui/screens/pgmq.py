@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from pgops.ops.actions import Action
-from pgops.ops.pgmq import ABSENT
-from pgops.ops.snapshot import Snapshot, Unavailable, items
-from pgops.ops.snapshot_jobs import Queue
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.pgmq import ABSENT
+from pgops.ops.observe.snapshot import Snapshot, Unavailable, items
+from pgops.ops.observe.snapshot_jobs import Queue
 from pgops.services.models import PgmqQueue
 from pgops.services.pgmq_rules import DEAD
 from pgops.tui import formats

@@ -7,9 +7,9 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import DataTable, Static
 
-from pgops.ops.drain import NEVER_S
-from pgops.ops.snapshot import Snapshot, Unavailable, items
-from pgops.ops.snapshot_jobs import Queue, StuckJob, Worker
+from pgops.ops.judge.drain import NEVER_S
+from pgops.ops.observe.snapshot import Snapshot, Unavailable, items
+from pgops.ops.observe.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import PgmqQueue
 from pgops.tui import formats
 from pgops.tui.commands import jobs_command, peek_command

@@ -3,9 +3,9 @@
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import Snapshot, Unavailable, items
-from pgops.ops.snapshot_server import IndexTrouble, TablePart, XminHolder
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.snapshot import Snapshot, Unavailable, items
+from pgops.ops.observe.snapshot_server import IndexTrouble, TablePart, XminHolder
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys

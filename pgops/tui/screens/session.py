@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from pgops.ops.snapshot import LockBackend, SessionRow
+from pgops.ops.observe.snapshot import LockBackend, SessionRow
 from pgops.tui import formats
 from pgops.tui.keymap import keys
 from pgops.tui.screens.modal import Note

@@ -4,8 +4,8 @@ namespaces."""
 from textual.app import ComposeResult
 from textual.containers import Grid
 
-from pgops.ops.actions import Action
-from pgops.ops.snapshot import Snapshot, Unavailable, items
+from pgops.ops.act.actions import Action
+from pgops.ops.observe.snapshot import Snapshot, Unavailable, items
 from pgops.services.models import CacheNamespace
 from pgops.tui import formats
 from pgops.tui.feed import View

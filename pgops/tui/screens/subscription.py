@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Static
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action
+from pgops.ops.act.actions import Action
 from pgops.services.models import ParkedEvent, ParkedKey
 from pgops.tui import formats
 from pgops.tui.commands import subscription_command

@@ -6,8 +6,8 @@ from textual.app import ComposeResult
 from textual.widgets import DataTable, Input, Static
 
 from pgops.errors import PgopsError
-from pgops.ops.actions import Action, ActionName
-from pgops.ops.snapshot import Snapshot, VectorIndexPart, items
+from pgops.ops.act.actions import Action, ActionName
+from pgops.ops.observe.snapshot import Snapshot, VectorIndexPart, items
 from pgops.services.models import IndexMethod, JsonValue
 from pgops.services.vector_rules import MAX_INDEXED, MIN_ROWS_A_LIST, lists_for, parse_filter
 from pgops.tui import formats

@@ -3,7 +3,7 @@
 from rich.text import Text
 from textual.widgets import Static
 
-from pgops.ops.snapshot import Unavailable
+from pgops.ops.observe.snapshot import Unavailable
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.theme import BAD, INK, QUIET, WARN

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from pgops.ops.chain_words import xmin_words
-from pgops.ops.snapshot_jobs import JobChain
+from pgops.ops.observe.chain_words import xmin_words
+from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.services.models import JobRow
 from pgops.tui import formats
 from pgops.tui.theme import Tone

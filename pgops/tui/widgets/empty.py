@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from pgops.ops.snapshot import Unavailable
+from pgops.ops.observe.snapshot import Unavailable
 from pgops.tui import formats
 from pgops.tui.theme import ACCENT, INK, QUIET
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from rich.text import Text
 
-from pgops.ops.snapshot import (
+from pgops.ops.observe.snapshot import (
     CachePart,
     OutboxSubscription,
     Sessions,
@@ -14,7 +14,7 @@ from pgops.ops.snapshot import (
     VectorIndexPart,
     items,
 )
-from pgops.ops.snapshot_jobs import Queue
+from pgops.ops.observe.snapshot_jobs import Queue
 from pgops.services.models import PgmqQueue
 from pgops.services.pgmq_rules import DEAD
 from pgops.tui import formats

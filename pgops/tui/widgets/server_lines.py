@@ -2,8 +2,8 @@
 
 from rich.text import Text
 
-from pgops.ops.snapshot import Snapshot, Unavailable
-from pgops.ops.snapshot_server import ReplicationPart, Slot, Standby, WalPart, WraparoundPart
+from pgops.ops.observe.snapshot import Snapshot, Unavailable
+from pgops.ops.observe.snapshot_server import ReplicationPart, Slot, Standby, WalPart, WraparoundPart
 from pgops.tui import formats
 from pgops.tui.theme import Tone
 from pgops.tui.widgets.ink import Piece, ink

@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from pgops.ops.snapshot import ServerPart
+from pgops.ops.observe.snapshot import ServerPart
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import KEYS

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from pgops.ops.snapshot import CachePart, KvPart, LimitsPart, PubsubPart, Snapshot, Unavailable
+from pgops.ops.observe.snapshot import CachePart, KvPart, LimitsPart, PubsubPart, Snapshot, Unavailable
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.theme import Tone

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from pgops.ops.snapshot import VectorIndexPart
+from pgops.ops.observe.snapshot import VectorIndexPart
 from pgops.tui import formats
 from pgops.tui.theme import Tone
 from pgops.tui.widgets.ink import Piece, ink, number
