@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pgops.errors import PgopsError
 from pgops.ops.observe.snapshot import Snapshot
+from pgops.tui.works import Work
 
 HISTORY = 120
 SPEEDS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -45,7 +46,7 @@ class Feed:
     def __init__(self, target: str) -> None:
         self.target = target
         self.paused = False
-        self.busy: list[str] = []
+        self.busy: list[Work] = []
         self.doing = ""
         self._speed = SPEEDS_S.index(1.0)
         self._history: deque[Snapshot] = deque(maxlen=HISTORY)
@@ -105,6 +106,7 @@ class Feed:
             wait = None if self._looking else max(self._next_at - now, 0.0)
             lost = Lost(str(self._error), self._error.hint, now - self._lost_at, wait)
         return View(
-            self.target, history[-1] if history else None, history, lost, self.paused, self.every_s, tuple(self.busy),
+            self.target, history[-1] if history else None, history, lost, self.paused, self.every_s,
+            tuple(work.words(now) for work in self.busy),
             self.doing,
         )  # fmt: skip

@@ -53,6 +53,12 @@ class Source(Protocol):
     async def run(self, action: Action) -> Result:
         """Do it."""
 
+    async def how_far(self, action: Action) -> str:
+        """How far an act is that is done now; "" where nobody knows."""
+
+    async def left_of(self, action: Action) -> str:
+        """What is left of an act that was stopped, and what to do about it."""
+
     async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
         """The first jobs of a queue."""
 
