@@ -487,6 +487,7 @@ class LiteralSource:
         self.exact = True
         self.held: asyncio.Event | None = None
         self.left = "nothing was changed"
+        self.refuses: PgopsError | None = None
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
         self.failures_held = FAILURES
@@ -508,6 +509,8 @@ class LiteralSource:
         return replace(step)
 
     async def preview(self, action: Action) -> Preview:
+        if self.refuses is not None:
+            raise self.refuses
         self.previewed.append(action)
         samples = tuple(f"{90_100 + at}  welcome  SMTPServerDisconnected: connection closed" for at in range(5))
         title = f"{action.name.replace('_', ' ')} {action.target}".strip()

@@ -17,6 +17,21 @@ select key, extract(epoch from statement_timestamp())::float8 - ends / 1000000.0
   limit %(shown)s
 ) as expired
 
+-- name: pretty_payload
+-- Of a job that does not run, wherever it stands, with every digit of its numbers.
+select jsonb_pretty(payload) from (
+  select payload from pgops.job_available
+  where queue = %(queue)s and priority = any('{1,2,3,4}') and seq = %(job)s and id is null
+  union all
+  select payload from pgops.job_available where queue = %(queue)s and id = %(job)s
+  union all
+  select payload from pgops.job_scheduled where queue = %(queue)s and id = %(job)s
+  union all
+  select payload from pgops.job_waiting where queue = %(queue)s and id = %(job)s
+  union all
+  select payload from pgops.job_dead where queue = %(queue)s and id = %(job)s
+) as job limit 1
+
 -- name: preview_stuck
 -- What requeue_stuck would take back; one more than the cap means "at least".
 select count(*) over (), id, kind, expired, age_s, owner from (
