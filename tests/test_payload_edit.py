@@ -129,7 +129,7 @@ async def test_live_a_job_that_was_claimed_meanwhile_is_told(dsn: str) -> None:
             await until(pilot, lambda: isinstance(app.screen, Question) and app.screen.ready)
             await pg.queue.claim("email", owner=1, token=5, limit=1)
             await pilot.press("y")
-            await until(pilot, lambda: "a running job keeps its payload" in screen(pilot))
+            await until(pilot, lambda: "✕ Not done" in screen(pilot))
             app.act(Action("edit_job", "email", (id,)))
             await until(pilot, lambda: isinstance(app.screen, Editor) and "could be edited" in screen(pilot))
         with pytest.raises(NotFoundError):
