@@ -15,7 +15,9 @@ from textual.app import App
 from pgops.errors import PgopsError
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.danger import meanwhile
+from pgops.ops.observe.snapshot import Finding
 from pgops.tui import formats
+from pgops.tui.causes import cause_of, sought
 from pgops.tui.feed import Feed, View
 from pgops.tui.keymap import EVERYWHERE, keys
 from pgops.tui.messages import Observed
@@ -202,6 +204,19 @@ class PgopsApp(App[int]):
             with suppress(PgopsError):
                 work.said = await self.source.how_far(work.action)
             self._spread()
+
+    # --- ways ------------------------------------------------------------------------------------------------
+
+    def look_into(self, finding: Finding) -> None:
+        self.run_worker(self._look_into(finding), group="ways", exit_on_error=False)
+
+    async def _look_into(self, finding: Finding) -> None:
+        cause = cause_of(finding.code)
+        await self.switch_mode(cause.room)
+        while len(self.screen_stack) > 1:
+            await self.pop_screen()
+        if isinstance(self.screen, Room):
+            self.screen.land(cause.ledger, sought(finding))
 
     # --- keys ------------------------------------------------------------------------------------------------
 

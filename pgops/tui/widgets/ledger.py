@@ -84,6 +84,7 @@ class Ledger(DataTable[Text]):
         self._shown: tuple[Column, ...] = ()
         self._laid_out_for = 0
         self._cells: dict[str, tuple[Text, ...]] = {}
+        self._sought = ""
         self.border_subtitle = empty
 
     # --- what it shows ---------------------------------------------------------------------------------------
@@ -119,6 +120,24 @@ class Ledger(DataTable[Text]):
             self.sort(self._shown[0].key, key=lambda cell: cell.place)
         if at is not None and at in self._cells and self.current != at:
             self.move_cursor(row=self.get_row_index(at), animate=False, scroll=True)
+        self._seek()
+
+    def go_to(self, words: str) -> None:
+        """Put the cursor on the line with this key or value, as soon as it is shown; a filter that hides it ends."""
+        self._sought = words
+        self._redraw()
+
+    def _seek(self) -> None:
+        """Once there are lines: what is not among them is not waited for."""
+        if not self._sought or not self._lines:
+            return
+        sought, self._sought = self._sought, ""
+        key = next((one.key for one in self._lines if sought in (one.key, one.value, one.cells[0].plain)), None)
+        if key is None:
+            return
+        if key not in self._cells:
+            self.set_query("")
+        self.move_cursor(row=self.get_row_index(key), animate=False, scroll=True)
 
     def _arranged(self) -> list[Line]:
         kept = [line for line in self._lines if matches(self.query_words, _fields(line, self._names))]
