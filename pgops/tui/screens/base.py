@@ -7,7 +7,7 @@ from typing import Protocol
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import Screen
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 
 from pgops.ops.act.actions import Action
 from pgops.ops.observe.snapshot import Snapshot, items
@@ -18,6 +18,7 @@ from pgops.tui.messages import Observed
 from pgops.tui.source import Source
 from pgops.tui.widgets.banner import Banner
 from pgops.tui.widgets.filter import Filter
+from pgops.tui.widgets.foot import Foot
 from pgops.tui.widgets.ledger import Ledger
 from pgops.tui.widgets.status_line import StatusLine
 
@@ -87,7 +88,7 @@ class Room(Screen[None]):
         yield Banner()
         with Vertical(id="body"):
             yield from self.furniture()
-        yield Footer(show_command_palette=False, compact=True)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.draw(self.helm.now_view)
