@@ -107,15 +107,17 @@ def _bare(cell: str) -> str:
     return rest if rest and not any(letter.isalnum() for letter in glyph) else cell
 
 
-def trouble(terms: Sequence[Term], columns: Collection[str], numbers: Collection[str]) -> str:
+def trouble(
+    terms: Sequence[Term], columns: Collection[str], numbers: Collection[str], also: Collection[str] = ()
+) -> str:
     """What of a filter cannot be meant here, in one line; empty where all is well. `numbers` are those of the columns
-    that compare."""
+    that compare, `also` what is known beside their names."""
     for term in terms:
         if not term.key:
             continue
-        if term.key not in columns:
+        if term.key not in columns and term.key not in also:
             names = ", ".join(columns)
-            return f"no column {term.key} here, so {term.written} is looked for as it stands; there are {names}"
+            return f"no column {term.key}, so “{term.written}” is looked for; there are {names}"
         if term.compares and term.key not in numbers:
             return f"{term.key} is no number to compare with; {term.key}:{term.text} looks in its words"
         if term.compares and term.amount is None:

@@ -190,8 +190,9 @@ class SubscriptionRoom(Room):
         self.helm.choose("Try again", choices, "Nothing is put aside.")
 
     def action_discard_parked(self) -> None:
-        one = self._event
-        act = [Choice("discard", Action("outbox_discard", self._of, (one.event.id,)))] if one is not None else []
+        """The marked events, or the one under the cursor."""
+        ids = tuple(sorted(int(line.key) for line in self.filtered.meant if line.key.isdigit()))
+        act = [Choice("discard", Action("outbox_discard", self._of, ids))] if ids else []
         self.helm.choose("Give up", act, "There is no event under the cursor.")
 
     def action_hold_key(self) -> None:
