@@ -1,17 +1,23 @@
 """What hands do in every room: filter, mark, act on what is marked, export, steer by keys of one's own and by mouse."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from dashboard_story import USUAL, Story, dashboard, screen, until
-from snapshots_literal import BUSY, FAILURES, SUBSCRIBED, LiteralSource, job
+from rich.text import Text
+from snapshots_literal import BUSY, FAILURES, NOW, SUBSCRIBED, LiteralSource, job
 from textual.widgets import Input
 
+from pgops.errors import UsageError
 from pgops.ops.act.actions import Action
 from pgops.tui.app import PgopsApp
+from pgops.tui.export import as_csv, as_json, file_name, rows_of, write
 from pgops.tui.screens.base import Room
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.queues import QueuesRoom
-from pgops.tui.widgets.ledger import Ledger
+from pgops.tui.widgets.ledger import Column, Ledger, Line
 
 
 def app_of(pilot: Story) -> PgopsApp:
@@ -161,3 +167,89 @@ async def test_of_several_marked_sessions_one_is_chosen() -> None:
 def shown_of(pilot: Story, id: str) -> list[str]:
     rows = pilot.app.screen_stack[0].query_one(f"#{id}", Ledger).ordered_rows
     return [str(row.key.value) for row in rows]
+
+
+# --- the export ------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_what_is_shown_goes_into_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.csv").write_text("mine")
+    async with dashboard(jobs_source()) as pilot:
+        await at_jobs(pilot)
+        await pilot.press("slash", *"kind:mail id>6", "enter", "s", "r", "e")
+        await until(pilot, lambda: "export 3 lines" in screen(pilot) and "kind:mail id>6" in screen(pilot))
+        box = pilot.app.screen.query_one("#path", Input)
+        assert Path(box.value).parent == tmp_path
+        assert Path(box.value).name.startswith("pgops-jobs-")
+        box.value = str(tmp_path / "taken.csv")
+        await pilot.press("enter")
+        await until(pilot, lambda: "is there already" in screen(pilot))
+        await pilot.click("#json")
+        await until(pilot, lambda: "✓ Exported" in screen(pilot))
+        rows = json.loads(read(tmp_path / "taken.json"))
+        assert read(tmp_path / "taken.csv") == "mine"
+    assert written(tmp_path) == ["taken.csv", "taken.json"]
+    assert [row["id"] for row in rows] == [11, 9, 7], "in the order of the screen"
+    assert [*rows[0]] == ["id", "state", "kind", "try", "age", "payload", "error"]
+    assert (rows[0]["state"], rows[0]["try"], rows[0]["age"]) == ("dead", 3, 311.0)
+    assert rows[0]["payload"]["to"] == "user11@example.org", "whole, though it is cut on screen"
+
+
+def test_a_file_is_written_once_and_says_why_it_cannot_be(tmp_path: Path) -> None:
+    rows = [{"name": "a"}]
+    write(tmp_path / "a.csv", rows)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "elsewhere")
+    for name, said in (
+        ("a.csv", "is there already"), ("link.csv", "is there already"), ("a.txt", "neither in .csv nor in .json"),
+        ("none/a.csv", "cannot be written"), ("", "neither"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=said):
+            write(tmp_path / name, rows)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+COLUMNS = (Column("name", "name", 0), Column("age", "age", 7), Column("rank", "rank", 7, ranked=True))
+
+
+def line(name: str, age: float, shown: str = "5m", rank: str = "▲ bad") -> Line:
+    return Line(name, (Text(name), Text(shown), Text(rank)), (name, age, 0.0), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("plain", "plain"), ("=1+1", "'=1+1"), ("+1", "'+1"), ("-1", "'-1"), ("@SUM(A1)", "'@SUM(A1)"),
+        ("  =1", "'  =1"), ("\t=1", "␉=1"), ("\r=1", "␍=1"), ("a,b", '"a,b"'), ('"', '""""'), ("\x1b[2J", "␛[2J"),
+        ("\x9b2J", "�2J"), ("a\nb", "a␊b"), ("–x", "–x"),
+    ],
+)  # fmt: skip
+def test_csv_is_text_for_a_spreadsheet_and_a_terminal(name: str, cell: str) -> None:
+    assert as_csv(rows_of(COLUMNS, [line(name, 300.5)])) == f"name,age,rank\r\n{cell},300.5,bad\r\n"
+
+
+def test_json_is_exact_and_unknown_is_null() -> None:
+    hostile = "=\x1b[2J\x9b\u202eé"
+    whole = Line("k", (Text("k"), Text("–"), Text("bad")), ("k", -1.0, 0.0), raw={"name": {"to": [hostile]}})
+    text = as_json(rows_of(COLUMNS, [whole, line("-5", -5.0)]))
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert json.loads(text) == [
+        {"name": {"to": [hostile]}, "age": None, "rank": "bad"},
+        {"name": "-5", "age": -5.0, "rank": "bad"},
+    ]
+    assert as_csv(rows_of(COLUMNS, [line("-5", -5.0)])).endswith("'-5,-5.0,bad\r\n"), "a number is no formula"
+    assert json.loads(as_json([])) == []
+    assert as_csv([]) == ""
+
+
+def test_a_file_is_named_after_what_it_holds_and_when() -> None:
+    assert file_name("jobs ../x", NOW) == "pgops-jobs----x-20260301T031245Z.csv"

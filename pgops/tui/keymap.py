@@ -63,6 +63,7 @@ GROUPS = (
             _key("read_back", "up,pageup", "read(-1)", "Read back", "In a note: back up", "↑"),
             _key("write_out", "ctrl+s", "write_out", "Go on", "In an editor: go on to the question", "ctrl+s"),
             _key("copy", "y", "copy", "Copy", "Copy the value here, or those marked", "y"),
+            _key("export", "e", "export", "Export", "What is shown as a file: CSV or JSON", "e"),
             _key("command", "c", "copy_command", "As command", "Copy the same as a command line", "c"),
         ),
     ),

@@ -53,7 +53,7 @@ class Helm(Protocol):
 class Room(Hands):
     """A screen of the house. Subclasses furnish it and draw a View; `room` names the tab it stands under."""
 
-    BINDINGS = keys("back", "command")
+    BINDINGS = keys("back", "export", "command")
     room = "overview"
 
     def __init__(self, helm: Helm, trail: str = "") -> None:

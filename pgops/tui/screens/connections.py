@@ -66,7 +66,11 @@ def session_line(one: SessionRow) -> Line:
     order = (
         one.pid, words, user, database, app, one.client, _last(one.transaction_s), _last(one.query_s), wait, query,
     )  # fmt: skip
-    return Line(str(one.pid), cells, order, str(one.pid))
+    raw = {
+        "state": one.state, "user": one.user, "database": one.database, "app": one.application, "wait": one.wait,
+        "query": one.query,
+    }  # fmt: skip
+    return Line(str(one.pid), cells, order, str(one.pid), raw=raw)
 
 
 def _state(one: SessionRow) -> tuple[str, Tone]:
@@ -117,7 +121,13 @@ def blocking_line(place: int, depth: int, one: LockBackend) -> Line:
         ink((indent, "quiet"), (pid, tone)), number(waited, "warn"), ink(doing), ink((one.lock_mode or "", "quiet")),
         ink(user), ink(app), ink((query, "quiet")),
     )  # fmt: skip
-    return Line(pid, cells, (place, _last(one.waited_s), on, one.lock_mode or "", user, app, query), pid)
+    return Line(
+        pid,
+        cells,
+        (place, _last(one.waited_s), on, one.lock_mode or "", user, app, query),
+        pid,
+        raw={"query": one.query},
+    )
 
 
 class ConnectionsRoom(Room):

@@ -47,7 +47,9 @@ def group_line(one: FailureGroup, now: datetime) -> Line:
         number(formats.roughly(one.jobs, one.exact, "jobs"), "warn"), ink(queue), ink((kind, "quiet")),
         number(formats.duration(last)), number(since), ink((error, "warn")),
     )  # fmt: skip
-    return Line(key_of(one), cells, (one.jobs, queue, kind, last, first, error), formats.clean(one.sample, 500))
+    order = (one.jobs, queue, kind, last, first, error)
+    raw = {"queue": one.queue, "kind": one.kind, "error": one.fingerprint}
+    return Line(key_of(one), cells, order, formats.clean(one.sample, 500), raw=raw)
 
 
 def group_choices(groups: Sequence[FailureGroup], act: ActionName) -> list[Choice]:

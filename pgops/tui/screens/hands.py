@@ -1,8 +1,14 @@
-"""What hands do in every room: filter its tables, and let filters and marks go again."""
+"""What hands do in every room: filter its tables, export them, and let filters and marks go again."""
+
+from datetime import UTC, datetime
+from pathlib import Path
 
 from textual.screen import Screen
 from textual.widgets import Input
 
+from pgops.tui.export import file_name, rows_of
+from pgops.tui.formats import clean
+from pgops.tui.screens.export import ExportNote
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ledger import Ledger
 
@@ -47,6 +53,26 @@ class Hands(Screen[None]):
         if isinstance(event.input, Filter) and self.aimed is not None:
             self.aimed.focus()
             event.input.set_class(not event.value, "-hidden")
+
+    # --- the export ------------------------------------------------------------------------------------------
+
+    def action_export(self) -> None:
+        """What the table shows, by its filter and its order, into a file."""
+        table = self.aimed
+        lines = table.shown_lines if table is not None and table.display else []
+        if table is None or not lines:
+            self.notify("There is no line here that could be exported.", markup=False, timeout=4)
+            return
+        path = Path.cwd() / file_name(self._called(table), datetime.now(UTC))
+        note = ExportNote(path, rows_of(table.all_columns, lines), table.query_words.strip())
+        self.app.push_screen(note, self._exported)
+
+    def _called(self, table: Ledger) -> str:
+        return table.id or "lines"
+
+    def _exported(self, path: Path | None) -> None:
+        if path is not None:
+            self.notify(clean(path), title="✓ Exported", markup=False, timeout=8)
 
     # --- letting go ------------------------------------------------------------------------------------------
 

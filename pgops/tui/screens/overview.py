@@ -57,7 +57,8 @@ def finding_line(key: str, finding: Finding) -> Line:
         ink((remedy, "accent")),
     )  # fmt: skip
     order = (_RANK[finding.severity], title, evidence, remedy)
-    return Line(key, cells, order, f"{title}: {evidence}")
+    raw = {"severity": finding.severity, "finding": finding.title, "evidence": finding.evidence}
+    return Line(key, cells, order, f"{title}: {evidence}", raw=raw)
 
 
 def outbox_line(one: OutboxSubscription) -> Line:

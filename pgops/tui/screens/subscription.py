@@ -47,9 +47,9 @@ def event_line(one: ParkedEvent, age_s: float, held: bool) -> Line:
         number(str(event.id)), ink(state), ink(key), ink((type, "quiet")), ink((topic, "quiet")),
         number(f"{one.attempts:,}"), number(formats.duration(age_s)), ink((why, "quiet")),
     )  # fmt: skip
-    return Line(
-        str(event.id), cells, (event.id, str(state[0]), key, type, topic, one.attempts, age_s, why), str(event.id)
-    )
+    raw = {"key": event.key, "type": event.type, "topic": event.topic, "error": one.error}
+    order = (event.id, str(state[0]), key, type, topic, one.attempts, age_s, why)
+    return Line(str(event.id), cells, order, str(event.id), raw=raw)
 
 
 def key_line(one: ParkedKey, age_s: float) -> Line:

@@ -162,6 +162,11 @@ class Ledger(DataTable[Text]):
         return next((line for line in self._lines if line.key == key), None)
 
     @property
+    def shown_lines(self) -> list[Line]:
+        """Those that the filter leaves, as they stand."""
+        return self._arranged(self._terms)
+
+    @property
     def marked_lines(self) -> list[Line]:
         """The marked ones, as they stand, also those that the filter hides."""
         return [line for line in self._lines if line.key in self.marks]

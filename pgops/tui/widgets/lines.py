@@ -1,7 +1,7 @@
 """Rows and columns of a table, and what the filter sees of them. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from rich.text import Text
@@ -34,13 +34,15 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class Line:
     """One row: what is shown, by what it is sorted, and what `y` copies. `tags` follow the first cell: the first of
-    them however narrow the column is, the others where there is room."""
+    them however narrow the column is, the others where there is room. `raw`: by key of its column, what an export
+    writes where the order is less than what is known."""
 
     key: str
     cells: tuple[Text, ...]
     order: tuple[SortKey, ...]
     value: str = ""
     tags: tuple[str, ...] = ()
+    raw: Mapping[str, object] = field(default_factory=dict)
 
     def words(self, columns: Sequence[Column]) -> dict[str, str]:
         """What stands in it by key and by name of the column, in lower case; the tags stand with the first."""

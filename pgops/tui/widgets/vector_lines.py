@@ -119,4 +119,4 @@ def match_line(place: int, id: int, score: float, content: str) -> Line:
     filled, rest = formats.bar(score, BAR)
     text = formats.clean(" ".join(content.split()), 400)
     cells = (ink((filled, "accent"), (rest, "quiet"), f" {score:.3f}"), number(str(id)), ink(text))
-    return Line(str(id), cells, (score, id, text), content)
+    return Line(str(id), cells, (score, id, text), content, raw={"content": content})
