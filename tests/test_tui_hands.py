@@ -8,13 +8,14 @@ import pytest
 from dashboard_story import USUAL, Story, dashboard, screen, until
 from rich.text import Text
 from snapshots_literal import BUSY, FAILURES, NOW, SUBSCRIBED, LiteralSource, job
-from textual.widgets import Input
+from textual.widgets import Input, Tree
 
 from pgops.errors import UsageError
 from pgops.ops.act.actions import Action
 from pgops.tui.app import PgopsApp
 from pgops.tui.export import as_csv, as_json, file_name, rows_of, write
 from pgops.tui.screens.base import Room
+from pgops.tui.screens.help import Help
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.queues import QueuesRoom
 from pgops.tui.widgets.ledger import Column, Ledger, Line
@@ -167,6 +168,39 @@ async def test_of_several_marked_sessions_one_is_chosen() -> None:
 def shown_of(pilot: Story, id: str) -> list[str]:
     rows = pilot.app.screen_stack[0].query_one(f"#{id}", Ledger).ordered_rows
     return [str(row.key.value) for row in rows]
+
+
+# --- letters that move -----------------------------------------------------------------------------------------
+
+
+async def test_letters_move_in_tables_trees_lists_and_notes() -> None:
+    async with dashboard(jobs_source(60)) as pilot:
+        await at_jobs(pilot)
+        held = table(pilot, "jobs")
+        for keys, row in (("jjj", 3), ("k", 2), ("G", 59), ("g", 0)):
+            await pilot.press(*keys)
+            assert held.cursor_row == row, keys
+        await pilot.press("ctrl+f")
+        half = held.cursor_row
+        assert 5 <= half <= 15
+        await pilot.press("ctrl+f", "ctrl+u")
+        assert held.cursor_row == half
+        await pilot.press("l")
+        await until(pilot, lambda: "▸ available" in screen(pilot))
+        await pilot.press("h", "enter")
+        await until(pilot, lambda: bool(pilot.app.screen.query("#payload")))
+        tree: Tree[None] = pilot.app.screen.query_one("#payload", Tree)
+        tree.focus()
+        await until(pilot, lambda: tree.last_line > 3)
+        await pilot.press("G")
+        assert tree.cursor_line == tree.last_line
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Help))
+        words = pilot.app.screen.query_one(".words")
+        await pilot.press("G")
+        await until(pilot, lambda: words.scroll_y == words.max_scroll_y > 0)
+        await pilot.press("ctrl+u", "g", "j", "j")
+        await until(pilot, lambda: words.scroll_y == 2)
 
 
 # --- the export ------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pgops.ops.act.actions import Action
 from pgops.ops.observe.snapshot import Snapshot, items
 from pgops.tui import formats
 from pgops.tui.feed import View
-from pgops.tui.keymap import keys
+from pgops.tui.keymap import MOVES, keys
 from pgops.tui.messages import Observed
 from pgops.tui.screens.hands import Hands
 from pgops.tui.source import Source
@@ -53,7 +53,7 @@ class Helm(Protocol):
 class Room(Hands):
     """A screen of the house. Subclasses furnish it and draw a View; `room` names the tab it stands under."""
 
-    BINDINGS = keys("back", "export", "command")
+    BINDINGS = keys("back", "export", "command", *MOVES)
     room = "overview"
 
     def __init__(self, helm: Helm, trail: str = "") -> None:

@@ -8,6 +8,7 @@ from textual.widgets import Input
 
 from pgops.tui.export import file_name, rows_of
 from pgops.tui.formats import clean
+from pgops.tui.moving import Way, move
 from pgops.tui.screens.export import ExportNote
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ledger import Ledger
@@ -35,6 +36,9 @@ class Hands(Screen[None]):
     @property
     def _box(self) -> Filter | None:
         return self.query(Filter).first() if self.query(Filter) else None
+
+    def action_move(self, way: Way) -> None:
+        move(self.focused, way)
 
     # --- the filter ------------------------------------------------------------------------------------------
 
