@@ -3,9 +3,11 @@
 The rule: upper case letters act on data and always ask; everything else looks. G alone only goes to the last line.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
+from textual.keys import format_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,24 @@ GROUPS = (
 )  # fmt: skip
 
 KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not None}
+ACTS = tuple(key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys if key.id is not None)
 MOVES = ("down", "up", "top", "bottom", "half_down", "half_up")
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
     "audit", "undo", "palette", "pause", "now", "faster", "slower", "help", "quit",
 )  # fmt: skip
+
+
+def shown(id: str, given: Mapping[str, str]) -> str:
+    """How the key of this id is written, which may be one of `given`."""
+    return written(given[id].split(",")[0]) if id in given else KEYS[id].key_display or KEYS[id].key
+
+
+def written(key: str) -> str:
+    """A key as one reads it: ctrl+y, ?, f5."""
+    *modifiers, last = key.split("+") if len(key) > 1 else [key]
+    return "+".join([*modifiers, format_key(last)])
 
 
 def keys(*names: str) -> list[BindingType]:

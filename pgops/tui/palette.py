@@ -66,7 +66,7 @@ class Palette(Provider):
                 and binding.id not in found
                 and active.enabled
             ):
-                told = f"{binding.tooltip}  ({binding.key_display})"
+                told = f"{binding.tooltip}  ({self.app.get_key_display(binding)})"
                 run = partial(self.app.run_action, binding.action, active.node)
                 found[binding.id] = (binding.description, told, run)
         return found

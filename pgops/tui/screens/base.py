@@ -1,6 +1,6 @@
 """What every room has: the status line, the banner, a body, the foot of keys; and how it gets and draws a View."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,7 @@ class Helm(Protocol):
     """What a room asks of the app."""
 
     source: Source
+    given: Mapping[str, str]
 
     @property
     def now_view(self) -> View:
@@ -81,7 +82,7 @@ class Room(Hands):
     # --- the frame -------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        yield StatusLine(self.room, self.trail)
+        yield StatusLine(self.room, self.trail, self.helm.given)
         yield Banner()
         with Vertical(id="body"):
             yield from self.furniture()
