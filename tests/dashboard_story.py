@@ -8,6 +8,7 @@ from snapshots_literal import LiteralSource
 from textual.pilot import Pilot
 
 from pgops.tui.app import PgopsApp
+from pgops.tui.rebinding import Settings
 from pgops.tui.widgets.foot import Foot
 
 Story = Pilot[int]
@@ -15,9 +16,11 @@ SMALL, USUAL, LARGE = (80, 24), (120, 40), (200, 50)
 
 
 @asynccontextmanager
-async def dashboard(source: LiteralSource, size: tuple[int, int] = SMALL) -> AsyncIterator[Story]:
+async def dashboard(
+    source: LiteralSource, size: tuple[int, int] = SMALL, *, settings: Settings | None = None
+) -> AsyncIterator[Story]:
     """The app, after its first look."""
-    app = PgopsApp(source)
+    app = PgopsApp(source, settings)
     async with app.run_test(size=size, notifications=True) as pilot:
         await until(pilot, lambda: source.snapshots > 0 and not app.feed.looking)
         yield pilot

@@ -17,6 +17,7 @@ from pgops.services.models import DeadMatch, JobRow, JobState
 from pgops.tui import formats
 from pgops.tui.commands import jobs_command
 from pgops.tui.feed import View
+from pgops.tui.filtering import parse
 from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Helm, Room, requeue_choices
@@ -63,7 +64,9 @@ def job_line(job: JobRow, now: datetime) -> Line:
         number(str(job.id)), ink((f"{glyph} {job.state}", tone)), ink(kind), number(attempt),
         number(formats.duration(age)), ink((payload, "quiet")), ink((error, "warn")),
     )  # fmt: skip
-    return Line(str(job.id), cells, (job.id, job.state, kind, job.attempt, age, payload, error), str(job.id))
+    order = (job.id, job.state, kind, job.attempt, age, payload, error)
+    raw = {"kind": job.kind, "payload": job.payload, "error": job.errors[-1].get("error") if job.errors else None}
+    return Line(str(job.id), cells, order, str(job.id), raw=raw)
 
 
 def strip(queue: Queue | None, state: JobState | None) -> Text:
@@ -83,7 +86,7 @@ def strip(queue: Queue | None, state: JobState | None) -> Text:
 class JobsRoom(Room):
     """Fetches the jobs after each snapshot; a fetch that is still under way is not doubled."""
 
-    BINDINGS = keys("filter", "state", "state_back", "mark", "requeue", "cancel_jobs", "discard", "failures")
+    BINDINGS = keys("filter", "state", "state_back", "requeue", "cancel_jobs", "discard", "failures")
     room = "queues"
 
     def __init__(self, helm: Helm, queue: str) -> None:
@@ -153,9 +156,6 @@ class JobsRoom(Room):
     def on_ledger_sideways(self, message: Ledger.Sideways) -> None:
         self.action_state(message.step)
 
-    def action_mark(self) -> None:
-        self.query_one("#jobs", Ledger).toggle_mark()
-
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         self.app.push_screen(JobRoom(self.helm, self._queue, int(str(event.row_key.value))))
 
@@ -219,14 +219,13 @@ def dead_match(query: str) -> DeadMatch | None:
     """What a filter asks of dead letters, where it can be asked of those too that are not on screen."""
     asked: dict[str, str] = {}
     words = []
-    for word in query.split():
-        key, colon, value = word.partition(":")
-        if word.startswith("!") or (colon and (key not in ("kind", "error") or key in asked)):
+    for term in parse(query):
+        if term.negated or term.sign != ":" or (term.key and (term.key not in ("kind", "error") or term.key in asked)):
             return None
-        if colon:
-            asked[key] = value
+        if term.key:
+            asked[term.key] = term.text
         else:
-            words.append(word)
+            words.append(term.text)
     return DeadMatch(asked.get("kind"), asked.get("error"), words=tuple(words)) if asked or words else None
 
 
