@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pgops.errors import PgopsError
 from pgops.ops.observe.snapshot import Snapshot
+from pgops.tui.standing import OPEN, Standing
 
 HISTORY = 120
 SPEEDS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -37,6 +38,7 @@ class View:
     every_s: float
     busy: tuple[str, ...]
     doing: str = ""
+    standing: Standing = OPEN
 
 
 class Feed:
@@ -47,6 +49,7 @@ class Feed:
         self.paused = False
         self.busy: list[str] = []
         self.doing = ""
+        self.standing = OPEN
         self._speed = SPEEDS_S.index(1.0)
         self._history: deque[Snapshot] = deque(maxlen=HISTORY)
         self._error: PgopsError | None = None
@@ -106,5 +109,5 @@ class Feed:
             lost = Lost(str(self._error), self._error.hint, now - self._lost_at, wait)
         return View(
             self.target, history[-1] if history else None, history, lost, self.paused, self.every_s, tuple(self.busy),
-            self.doing,
+            self.doing, self.standing,
         )  # fmt: skip

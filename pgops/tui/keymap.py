@@ -72,6 +72,12 @@ GROUPS = (
         ),
     ),
     Group(
+        "Guard",
+        (
+            _key("unlock", "ctrl+u", "unlock", "Unlock for 10 minutes…", "Let acts run here, or lock it", "ctrl+u"),
+        ),
+    ),
+    Group(
         "Act (always asks)",
         (
             _key("requeue", "R", "requeue", "Requeue", "Make stuck or dead jobs available again", "R", footer=True),
@@ -114,7 +120,7 @@ KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not N
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
-    "audit", "undo", "palette", "pause", "now", "faster", "slower", "help", "quit",
+    "audit", "undo", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
 from pgops.ops.act.undoing import Trail
+from pgops.ops.act.unlocking import Unlocked
 from pgops.ops.observe.snapshot import Snapshot
 from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.services.models import (
@@ -22,6 +23,7 @@ from pgops.services.models import (
     PubsubProbe,
     Subscription,
 )
+from pgops.tui.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,16 @@ class Source(Protocol):
 
     target: str
     doing: str
+
+    @property
+    def standing(self) -> Standing:
+        """What may be changed here now."""
+
+    async def unlock(self, reason: str) -> Unlocked:
+        """Let acts run for a while. Raises RefusedError where nothing is guarded."""
+
+    async def lock(self) -> None:
+        """Let no act begin."""
 
     async def snapshot(self) -> Snapshot:
         """Observe now. Raises UnreachableError."""
