@@ -7,6 +7,7 @@ from math import cos, sin
 from uuid import UUID
 
 from pgops.errors import NotFoundError, PgopsError, UsageError
+from pgops.migrate import Step
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
 from pgops.ops.act.undoing import Kept, Trail
@@ -48,6 +49,7 @@ from pgops.services.models import (
     Subscription,
     Trouble,
 )
+from pgops.tui.news import SchemaSeen, schema_seen
 from pgops.tui.source import SubscriptionView
 from pgops.tui.standing import Standing
 
@@ -497,7 +499,21 @@ class LiteralSource:
         self.probed: list[str | None] = []
         self.probe_gives = PROBED
         self.stands = Standing()
+        self.steps_held: tuple[Step, ...] = (Step("0001_base", "applied"), Step("0002_queue", "applied"))
         self.reasons: list[str] = []
+
+    @property
+    def schema(self) -> SchemaSeen | None:
+        return schema_seen(self.steps_held)
+
+    async def migrations(self) -> Sequence[Step]:
+        return self.steps_held
+
+    async def migrate(self) -> Sequence[Step]:
+        if self.fails is not None:
+            raise self.fails
+        self.steps_held = tuple(replace(one, state="applied") for one in self.steps_held)
+        return self.steps_held
 
     @property
     def standing(self) -> Standing:

@@ -11,7 +11,7 @@ from typing import get_args
 
 from textual.app import App
 
-from pgops.errors import PgopsError
+from pgops.errors import PgopsError, UnreachableError
 from pgops.ops.act.actions import Action
 from pgops.profiles import Color
 from pgops.tui import formats
@@ -110,6 +110,7 @@ class PgopsApp(App[int]):
     async def _observe(self) -> None:
         try:
             self.feed.took(await self.source.snapshot())
+            self.feed.schema = self.source.schema
         except PgopsError as error:
             self.feed.failed(error, monotonic())
         except Exception as error:
@@ -183,6 +184,8 @@ class PgopsApp(App[int]):
             self.notify(formats.clean(result.message) + trail, title="✓ Done", markup=False, timeout=6)
         except PgopsError as error:
             words = formats.clean(f"{error}. {error.hint}" if error.hint else error)
+            if isinstance(error, UnreachableError):
+                words += ". Whether it was done, the trail tells: u"
             self.notify(words, title="✕ Not done", severity="error", markup=False, timeout=10)
         finally:
             self.feed.busy.remove(name)

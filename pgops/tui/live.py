@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
+from pgops import migrate
 from pgops.config import Target
 from pgops.errors import PgopsError, RefusedError, UnreachableError
 from pgops.ops.act import actions, audit, undoing
@@ -22,6 +23,8 @@ from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.ops.thresholds import Thresholds
 from pgops.services.client import AsyncPgops
 from pgops.services.models import CronEntry, DocumentIndex, FailureGroup, JobRow, JobState, PgmqMessage, PubsubProbe
+from pgops.tui.news import SchemaSeen
+from pgops.tui.schema_watch import SchemaWatch
 from pgops.tui.source import SubscriptionView
 from pgops.tui.standing import Standing, standing_of
 from pgops.tui.starting import embedded_server
@@ -42,8 +45,26 @@ class LiveSource:
         self._thresholds = thresholds
         self._opening = asyncio.Lock()
         self._unlocking = Unlocking()
+        self._schema_watch = SchemaWatch()
         self._stack = AsyncExitStack()
         self._open: tuple[AsyncPgops, Collector] | None = None
+
+    @property
+    def schema(self) -> SchemaSeen | None:
+        return self._schema_watch.seen
+
+    async def migrations(self) -> list[migrate.Step]:
+        pg, _ = await self._connected()
+        return await migrate.plan(pg.db)
+
+    async def migrate(self) -> list[migrate.Step]:
+        pg, collector = await self._connected()
+        try:
+            async with self._acting() as pg:
+                return await migrate.apply(pg.db)
+        finally:
+            self._schema_watch.expire()
+            collector.expire()
 
     @property
     def standing(self) -> Standing:
@@ -70,8 +91,10 @@ class LiveSource:
         try:
             await self._started()
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                _, collector = await self._connected()
-                return await collector.collect()
+                pg, collector = await self._connected()
+                found = await collector.collect()
+                await self._schema_watch.look(pg.db)
+                return found
         except TimeoutError:
             await self._lose()
             raise UnreachableError(
@@ -161,6 +184,7 @@ class LiveSource:
         """An act that is under way over its own pool learns from that whether it is gone."""
         await self._unlocking.lock()
         self._open = None
+        self._schema_watch.expire()
         self._reached = self._target
         with suppress(PgopsError):
             await self._stack.aclose()

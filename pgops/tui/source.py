@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pgops.migrate import Step
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
 from pgops.ops.act.undoing import Trail
@@ -23,6 +24,7 @@ from pgops.services.models import (
     PubsubProbe,
     Subscription,
 )
+from pgops.tui.news import SchemaSeen
 from pgops.tui.standing import Standing
 
 
@@ -42,6 +44,16 @@ class Source(Protocol):
 
     target: str
     doing: str
+
+    @property
+    def schema(self) -> SchemaSeen | None:
+        """Why the schema is not this program's, as the last look found it."""
+
+    async def migrations(self) -> Sequence[Step]:
+        """The state of every migration."""
+
+    async def migrate(self) -> Sequence[Step]:
+        """Apply what is pending. Raises SchemaError for a changed or newer schema."""
 
     @property
     def standing(self) -> Standing:
