@@ -90,6 +90,12 @@ GROUPS = (
         ),
     ),
     Group(
+        "Guard",
+        (
+            _key("unlock", "ctrl+u", "unlock", "Unlock for 10 minutes…", "Let acts run here, or lock it", "ctrl+u"),
+        ),
+    ),
+    Group(
         "Act (always asks)",
         (
             _key("requeue", "R", "requeue", "Requeue", "Make stuck or dead jobs available again", "R", footer=True),
@@ -134,7 +140,7 @@ MOVES = ("down", "up", "top", "bottom", "half_down", "half_up")
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
-    "audit", "undo", "palette", "pause", "now", "faster", "slower", "help", "quit",
+    "audit", "undo", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from pgops.tui.screens.channels import ChannelsRoom
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.failures import FailuresRoom
+from pgops.tui.screens.house import house_entries
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.pgmq_messages import MessagesRoom
 from pgops.tui.screens.probe import ProbeNote
@@ -50,6 +51,7 @@ class Palette(Provider):
         entries = list(here.values())
         if isinstance(self.screen, Room):
             helm = self.screen.helm
+            entries += house_entries(self.app, helm)
             entries.append((ADVICE, "Findings and state, for a ticket", partial(self._advise, helm)))
             entries += [entry for id, entry in self._elsewhere(helm).items() if id not in here]
             entries += self._by_name(helm)
