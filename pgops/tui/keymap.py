@@ -52,6 +52,8 @@ GROUPS = (
             _key("prompt", "slash", "prompt", "Search", "Search the collection by likeness", "/", footer=True),
             _key("sort", "s", "sort", "Sort", "Sort by the next column", "s"),
             _key("reverse", "r", "reverse", "Reverse", "Turn the order round", "r"),
+            _key("far_end", "end", "far(1)", "Far end", "To the very end of a long list", "end"),
+            _key("far_start", "home", "far(-1)", "Start", "To the very beginning of a long list", "home"),
             _key("mark", "space", "mark", "Mark", "Mark this line, or unmark it", "space"),
             _key("state", "right", "state(1)", "State", "Jobs of the next state", "→", footer=True),
             _key("state_back", "left", "state(-1)", "State", "Jobs of the state before", "←"),

@@ -20,7 +20,17 @@ from pgops.ops.observe.snapshot import Snapshot
 from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.ops.thresholds import Thresholds
 from pgops.services.client import AsyncPgops
-from pgops.services.models import CronEntry, DocumentIndex, FailureGroup, JobRow, JobState, PgmqMessage, PubsubProbe
+from pgops.services.models import (
+    CronEntry,
+    DocumentIndex,
+    FailureGroup,
+    JobMatch,
+    JobPage,
+    JobRow,
+    JobState,
+    PgmqMessage,
+    PubsubProbe,
+)
 from pgops.tui.source import SubscriptionView
 from pgops.tui.starting import embedded_server
 
@@ -72,9 +82,20 @@ class LiveSource:
         pg, _ = await self._connected()
         return await given(pg.db, action)
 
-    async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
+    async def page(
+        self,
+        queue: str,
+        state: JobState | None,
+        *,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+        match: JobMatch | None = None,
+    ) -> JobPage:
         pg, _ = await self._connected()
-        return await pg.queue.jobs(queue, state=state, limit=limit, cut_bytes=CUT_BYTES)
+        return await pg.queue.page(
+            queue, state=state, limit=limit, after=after, before=before, match=match, cut_bytes=CUT_BYTES
+        )
 
     async def job(self, queue: str, id: int) -> JobRow:
         pg, _ = await self._connected()
