@@ -17,7 +17,7 @@ from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.finding import FindingNote
 from pgops.tui.screens.help import Help, all_keys
 from pgops.tui.screens.job import JobRoom
-from pgops.tui.screens.jobs import JobsRoom, dead_match
+from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.overview import headline
 from pgops.tui.widgets.foot import Foot
 from pgops.tui.widgets.ledger import Ledger
@@ -297,17 +297,6 @@ async def test_what_the_filter_asks_for_may_be_asked_of_all_dead(key: str, act: 
         await pilot.press("enter")
         await until(pilot, lambda: bool(source.previewed))
         assert source.previewed == [Action(act, "email", match=DeadMatch(error="550"))]
-
-
-@pytest.mark.parametrize(
-    ("query", "match"),
-    [
-        ("", None), ("timeout", DeadMatch(words=("timeout",))), ("kind:report no answer",
-        DeadMatch(kind="report", words=("no", "answer"))), ("!ping", None), ("age:5", None), ("error:a error:b", None),
-    ],
-)  # fmt: skip
-def test_what_can_be_asked_of_those_that_are_not_on_screen(query: str, match: DeadMatch | None) -> None:
-    assert dead_match(query) == match
 
 
 @pytest.mark.parametrize("size", TWO_SIZES)
