@@ -27,11 +27,12 @@ async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool) -> None:
     says what is left of it."""
     from pgops.ops.act import actions, danger, progress
 
-    async with cli.database() as db:
+    async with cli.database(looks=dry_run) as db:
         look = await actions.preview(db, action)
         if dry_run:
             report_preview(cli, look)
             return
+        cli.guard.require()
         if not (cli.json and yes):
             show(look)
         ask(look.title, yes=yes, typed=danger.danger(look))
