@@ -41,6 +41,7 @@ GROUPS = (
             _key("channels", "l", "channels", "Channels", "Who listens to which channel", "l", footer=True),
             _key("probe", "t", "probe", "Probe", "Try pub/sub: commit to receipt, or why none", "t", footer=True),
             _key("open", "enter", "select_cursor", "Open", "Open what the cursor is on", "enter", footer=True),
+            _key("go_there", "o", "go_there", "Go there", "In a finding: to the room that it speaks of", "o"),
             _key("back", "escape", "back", "Back", "Close it, or go one screen back", "esc", footer=True),
             _key("help", "question_mark", "help", "Help", "All keys", "?", footer=True),
             _key("palette", "colon,ctrl+p", "command_palette", "Palette", "Everything one can do here, by name", ":"),

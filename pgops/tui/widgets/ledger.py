@@ -61,6 +61,7 @@ class Ledger(DataTable[Text]):
         self._laid_out_for = 0
         self._cells: dict[str, tuple[Text, ...]] = {}
         self._anchor: str | None = None
+        self._going: str | None = None
         self._terms: tuple[Term, ...] = ()
         self._told = ""
         self.aside = ""
@@ -98,7 +99,15 @@ class Ledger(DataTable[Text]):
             self.sort(self._shown[0].key, key=lambda cell: cell.place)
         if at is not None and at in self._cells and self.current != at:
             self.move_cursor(row=self.get_row_index(at), animate=False, scroll=True)
+        if self._going in self._cells:
+            self.move_cursor(row=self.get_row_index(self._going), animate=False, scroll=True)
+            self._going = None
         self._tell()
+
+    def go_to(self, key: str) -> None:
+        """Put the cursor on this row, as soon as it is there."""
+        self._going = key
+        self._redraw()
 
     def _tell(self) -> None:
         """At its foot: what is marked, what is hidden and by which words, and what of these cannot be meant."""
