@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from math import cos, sin
 from uuid import UUID
 
-from pgops.errors import NotFoundError, PgopsError
+from pgops.errors import NotFoundError, PgopsError, UsageError
+from pgops.migrate import Step
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
 from pgops.ops.act.undoing import Kept, Trail
+from pgops.ops.act.unlocking import Unlocked
 from pgops.ops.observe.snapshot import (
     CachePart,
     Cost,
@@ -36,6 +38,8 @@ from pgops.services.models import (
     DocumentIndex,
     Event,
     FailureGroup,
+    JobMatch,
+    JobPage,
     JobRow,
     JobState,
     ParkedEvent,
@@ -47,7 +51,9 @@ from pgops.services.models import (
     Subscription,
     Trouble,
 )
+from pgops.tui.news import SchemaSeen, schema_seen
 from pgops.tui.source import SubscriptionView
+from pgops.tui.standing import Standing
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -484,6 +490,8 @@ class LiteralSource:
         self.matched = 41
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
+        self.scan = 100_000
+        self.asked: list[JobMatch | None] = []
         self.failures_held = FAILURES
         self.chain_held: JobChain | None = None
         self.subscription_held = SUBSCRIBED
@@ -494,6 +502,36 @@ class LiteralSource:
         self.fails: PgopsError | None = None
         self.probed: list[str | None] = []
         self.probe_gives = PROBED
+        self.stands = Standing()
+        self.steps_held: tuple[Step, ...] = (Step("0001_base", "applied"), Step("0002_queue", "applied"))
+        self.reasons: list[str] = []
+
+    @property
+    def schema(self) -> SchemaSeen | None:
+        return schema_seen(self.steps_held)
+
+    async def migrations(self) -> Sequence[Step]:
+        return self.steps_held
+
+    async def migrate(self) -> Sequence[Step]:
+        if self.fails is not None:
+            raise self.fails
+        self.steps_held = tuple(replace(one, state="applied") for one in self.steps_held)
+        return self.steps_held
+
+    @property
+    def standing(self) -> Standing:
+        return self.stands
+
+    async def unlock(self, reason: str) -> Unlocked:
+        if not reason.strip():
+            raise UsageError("a reason is needed to unlock", "say in a few words why")
+        self.reasons.append(reason)
+        self.stands = replace(self.stands, mode="unlocked", left_s=600)
+        return Unlocked(12, reason, NOW + timedelta(minutes=10))
+
+    async def lock(self) -> None:
+        self.stands = replace(self.stands, mode="locked", left_s=0)
 
     async def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -520,8 +558,34 @@ class LiteralSource:
         said = f"{self.matched} jobs of {action.target} requeued"
         return Result(action, self.matched, self.matched, 12, False, said, undoable=self.undoable)
 
-    async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
-        return [one for one in self.jobs_held if state in (None, one.state)][:limit]
+    async def page(
+        self,
+        queue: str,
+        state: JobState | None,
+        *,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+        match: JobMatch | None = None,
+    ) -> JobPage:
+        """Its cursors are the ids of jobs; of what must match it knows the kind, and it looks at `scan` jobs."""
+        self.asked.append(match)
+        held = [one for one in self.jobs_held if state in (None, one.state)]
+        places = {str(one.id): place for place, one in enumerate(held)}
+        if before is not None:
+            end = places.get(before, len(held))
+            start = max(end - limit, 0)
+        else:
+            start = 0 if after is None else places[after] + 1
+            end = start + limit
+        stop = min(len(held), start + self.scan if match else end)
+        found = [one for one in held[start:stop] if match is None or match.kind in (None, one.kind)]
+        last = str(held[stop - 1].id) if stop < len(held) else None
+        first = str(held[start].id) if start else None
+        return JobPage(
+            tuple(found), last, first, str(held[start - 1].id) if start else None, stop - start,
+            match is not None and last is not None,
+        )  # fmt: skip
 
     async def job(self, queue: str, id: int) -> JobRow:
         for one in self.jobs_held:

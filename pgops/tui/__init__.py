@@ -25,6 +25,7 @@
 Whatever comes from the database is text, never markup, and passes `formats.clean` on its way to the screen.
 """
 
+import gc
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,5 +41,14 @@ def run_dashboard(target: "Target") -> int:
     from pgops.tui.rebinding import settings_of
 
     app = PgopsApp(LiveSource(target, thresholds_of(target)), settings_of(scopes()))
+    _collect_seldom()
     app.run()
     return app.return_code or 0
+
+
+def _collect_seldom() -> None:
+    """Every line that is drawn makes hundreds of short-lived objects: looked through as often as Python does by
+    itself, with all that is imported, they take a fifth of the time to a paint."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

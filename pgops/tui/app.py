@@ -7,13 +7,15 @@ open; a room that opens draws the latest one. Nothing that fails below ends the 
 
 from collections.abc import Sequence
 from time import monotonic
+from typing import get_args
 
 from textual.app import App
 from textual.binding import Binding
 from textual.filter import LineFilter
 
-from pgops.errors import PgopsError
+from pgops.errors import PgopsError, UnreachableError
 from pgops.ops.act.actions import Action
+from pgops.profiles import Color
 from pgops.tui import formats
 from pgops.tui.feed import Feed, View
 from pgops.tui.keymap import EVERYWHERE, keys, written
@@ -35,12 +37,18 @@ from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
 from pgops.tui.screens.server import ServerRoom
 from pgops.tui.screens.stores import StoresRoom
+from pgops.tui.screens.unlock import UnlockNote
 from pgops.tui.screens.vectors import VectorsRoom
 from pgops.tui.source import Source
+from pgops.tui.standing import Standing
 from pgops.tui.themes import THEMES, Inks
 from pgops.tui.widgets.ledger import Ledger
 
 BEAT_S = 0.25
+SAID = {
+    "open": "Nothing is guarded here: acts ask, and then run.",
+    "read only": "This stays read-only: only a profile with guard = true can be unlocked.",
+}  # fmt: skip
 
 
 class PgopsApp(App[int]):
@@ -65,6 +73,7 @@ class PgopsApp(App[int]):
         self.set_keymap(dict(settings.keys))
         self.source = source
         self.feed = Feed(source.target)
+        self._stand(source.standing)
         self._last_second = -1
         self._undoable: int | None = None
         self.add_mode("overview", lambda: OverviewRoom(self))
@@ -110,6 +119,11 @@ class PgopsApp(App[int]):
         if self.source.doing != self.feed.doing:
             self.feed.doing = self.source.doing
             self._spread()
+        if self.source.standing != self.feed.standing:
+            if self.feed.standing.mode == "unlocked" and self.source.standing.mode == "locked":
+                self.notify("Locked again: no act begins until it is unlocked.", markup=False, timeout=6)
+            self._stand(self.source.standing)
+            self._spread()
         if int(now) != self._last_second:
             self._last_second = int(now)
             if self.now_view.lost is not None:
@@ -118,6 +132,7 @@ class PgopsApp(App[int]):
     async def _observe(self) -> None:
         try:
             self.feed.took(await self.source.snapshot())
+            self.feed.schema = self.source.schema
         except PgopsError as error:
             self.feed.failed(error, monotonic())
         except Exception as error:
@@ -163,9 +178,16 @@ class PgopsApp(App[int]):
             return
         question = Question(self.source, action)
 
-        def answered(yes: bool | None) -> None:
+        def go(yes: bool | None) -> None:
             if yes:
                 self.run_worker(self._run(question.action), group="act", exit_on_error=False)
+
+        def answered(yes: bool | None) -> None:
+            if yes and self.source.standing.mode == "locked":
+                name = f"{question.action.name} {question.action.target}".replace("_", " ")
+                self.push_screen(UnlockNote(self.source, name), go)
+            else:
+                go(yes)
 
         self.push_screen(question, answered)
 
@@ -184,6 +206,8 @@ class PgopsApp(App[int]):
             self.notify(formats.clean(result.message) + trail, title="✓ Done", markup=False, timeout=6)
         except PgopsError as error:
             words = formats.clean(f"{error}. {error.hint}" if error.hint else error)
+            if isinstance(error, UnreachableError):
+                words += ". Whether it was done, the trail tells: u"
             self.notify(words, title="✕ Not done", severity="error", markup=False, timeout=10)
         finally:
             self.feed.busy.remove(name)
@@ -208,6 +232,23 @@ class PgopsApp(App[int]):
             self.notify("Nothing was done here that can be undone; u shows what others did.", markup=False, timeout=4)
         else:
             self.act(Action("undo", str(self._undoable)))
+
+    def action_unlock(self) -> None:
+        """Unlock what is guarded, or lock it at once."""
+        standing = self.source.standing
+        if self.screen.is_modal:
+            return
+        if standing.mode == "locked":
+            self.push_screen(UnlockNote(self.source))
+        elif standing.mode == "unlocked":
+            self.run_worker(self.source.lock(), group="lock", exit_on_error=False)
+        else:
+            self.notify(SAID[standing.mode], markup=False, timeout=6)
+
+    def _stand(self, standing: Standing) -> None:
+        self.feed.standing = standing
+        for color in get_args(Color):
+            self.set_class(color == standing.color, f"-{color}")
 
     def action_pause(self) -> None:
         self.feed.paused = not self.feed.paused

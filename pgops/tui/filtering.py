@@ -20,7 +20,7 @@ from typing import Literal, cast
 Sign = Literal[":", "=", ">", ">=", "<", "<="]
 
 _TERM = re.compile(
-    r'\s*(?P<nots>!*)(?:(?P<key>[a-z_][a-z0-9_]*)(?P<sign>>=|<=|[:=<>]))?(?:(?P<open>")(?P<quoted>[^"]*)"?|(?P<bare>\S*))',
+    r'\s*(?P<nots>!*)(?:(?P<key>[a-z_][a-z0-9_.]*)(?P<sign>>=|<=|[:=<>]))?(?:(?P<open>")(?P<quoted>[^"]*)"?|(?P<bare>\S*))',
     re.IGNORECASE,
 )
 _AMOUNT = re.compile(r"([0-9][0-9,_]*(?:\.[0-9]+)?|\.[0-9]+)([a-zµ%]*)", re.IGNORECASE)
@@ -32,7 +32,8 @@ _SIZES = {"b": 1.0, "kb": 1024.0, "mb": 1024.0**2, "gb": 1024.0**3, "tb": 1024.0
 @dataclass(frozen=True, slots=True)
 class Term:
     """One word of a filter. Without a key it may stand anywhere. `amount` is what `text` is as a number: seconds,
-    bytes, a share of 1; None where it is none. `written` is key, sign and text as they were typed."""
+    bytes, a share of 1; None where it is none. `written` is key, sign and text as they were typed,
+    `quoted` whether the text stood in quotes."""
 
     text: str
     key: str = ""
@@ -40,6 +41,7 @@ class Term:
     negated: bool = False
     amount: float | None = None
     written: str = ""
+    quoted: bool = False
 
     @property
     def compares(self) -> bool:
@@ -51,11 +53,12 @@ def parse(query: str) -> tuple[Term, ...]:
     """The words of a filter, in order. Every text is one; nothing raises."""
     terms = []
     for found in _found(query):
-        key, sign = (found["key"] or "").lower(), cast(Sign, found["sign"] or ":")
+        key, sign = found["key"] or "", cast(Sign, found["sign"] or ":")
+        key = key if "." in key else key.lower()
         text = found["quoted"] if found["open"] else found["bare"]
         if text or (found["open"] and sign == "="):
             written = f"{found['key'] or ''}{found['sign'] or ''}{text}"
-            terms.append(Term(text, key, sign, bool(found["nots"]), amount_of(text), written))
+            terms.append(Term(text, key, sign, bool(found["nots"]), amount_of(text), written, bool(found["open"])))
     return tuple(terms)
 
 

@@ -57,6 +57,8 @@ GROUPS = (
             _key("prompt", "slash", "prompt", "Search", "Search the collection by likeness", "/", footer=True),
             _key("sort", "s", "sort", "Sort", "Sort by the next column", "s"),
             _key("reverse", "r", "reverse", "Reverse", "Turn the order round", "r"),
+            _key("far_end", "end", "far(1)", "Far end", "To the very end of a long list", "end"),
+            _key("far_start", "home", "far(-1)", "Start", "To the very beginning of a long list", "home"),
             _key("mark", "space", "mark", "Mark", "Mark this line, or unmark it", "space"),
             _key("mark_range", "v", "mark_range", "Mark to here", "Mark from the last mark to the cursor", "v"),
             _key("mark_all", "a", "mark_all", "Mark all", "Mark all that the filter leaves, or none", "a"),
@@ -88,6 +90,12 @@ GROUPS = (
             _key("now", "ctrl+r", "now", "Now", "Look again now", "ctrl+r"),
             _key("faster", "plus,equals_sign", "faster", "Faster", "Look more often", "+"),
             _key("slower", "minus", "slower", "Slower", "Look less often", "-"),
+        ),
+    ),
+    Group(
+        "Guard",
+        (
+            _key("unlock", "ctrl+u", "unlock", "Unlock for 10 minutes…", "Let acts run here, or lock it", "ctrl+u"),
         ),
     ),
     Group(
@@ -135,7 +143,7 @@ MOVES = ("down", "up", "top", "bottom", "half_down", "half_up")
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
-    "audit", "undo", "palette", "pause", "now", "faster", "slower", "help", "quit",
+    "audit", "undo", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from pgops.tui.screens.channels import ChannelsRoom
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.failures import FailuresRoom
+from pgops.tui.screens.house import house_entries
 from pgops.tui.screens.probe import ProbeNote
 from pgops.tui.screens.subscription import SubscriptionRoom
 
@@ -63,6 +64,7 @@ class Palette(Provider):
         entries = list(here.values())
         if isinstance(self.screen, Room):
             helm = self.screen.helm
+            entries += house_entries(self.app, helm)
             entries.append((ADVICE, "Findings and state, for a ticket", partial(self._advise, helm)))
             entries += [entry for id, entry in self._elsewhere(helm).items() if id not in here]
             entries += Names(self.app, helm, self._crons_known).entries()

@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pgops.migrate import Step
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
 from pgops.ops.act.undoing import Trail
+from pgops.ops.act.unlocking import Unlocked
 from pgops.ops.observe.snapshot import Snapshot
 from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.services.models import (
     CronEntry,
     DocumentIndex,
     FailureGroup,
+    JobMatch,
+    JobPage,
     JobRow,
     JobState,
     ParkedEvent,
@@ -22,6 +26,8 @@ from pgops.services.models import (
     PubsubProbe,
     Subscription,
 )
+from pgops.tui.news import SchemaSeen
+from pgops.tui.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,26 @@ class Source(Protocol):
     target: str
     doing: str
 
+    @property
+    def schema(self) -> SchemaSeen | None:
+        """Why the schema is not this program's, as the last look found it."""
+
+    async def migrations(self) -> Sequence[Step]:
+        """The state of every migration."""
+
+    async def migrate(self) -> Sequence[Step]:
+        """Apply what is pending. Raises SchemaError for a changed or newer schema."""
+
+    @property
+    def standing(self) -> Standing:
+        """What may be changed here now."""
+
+    async def unlock(self, reason: str) -> Unlocked:
+        """Let acts run for a while. Raises RefusedError where nothing is guarded."""
+
+    async def lock(self) -> None:
+        """Let no act begin."""
+
     async def snapshot(self) -> Snapshot:
         """Observe now. Raises UnreachableError."""
 
@@ -53,8 +79,17 @@ class Source(Protocol):
     async def run(self, action: Action) -> Result:
         """Do it."""
 
-    async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
-        """The first jobs of a queue."""
+    async def page(
+        self,
+        queue: str,
+        state: JobState | None,
+        *,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+        match: JobMatch | None = None,
+    ) -> JobPage:
+        """A page of a queue's jobs. Raises NotFoundError."""
 
     async def job(self, queue: str, id: int) -> JobRow:
         """One job. Raises NotFoundError."""

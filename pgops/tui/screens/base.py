@@ -6,7 +6,6 @@ from typing import Protocol
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import Footer
 
 from pgops.ops.act.actions import Action
 from pgops.ops.observe.snapshot import Snapshot, items
@@ -17,6 +16,7 @@ from pgops.tui.messages import Observed
 from pgops.tui.screens.hands import Hands
 from pgops.tui.source import Source
 from pgops.tui.widgets.banner import Banner
+from pgops.tui.widgets.foot import Foot
 from pgops.tui.widgets.status_line import StatusLine
 
 
@@ -86,7 +86,7 @@ class Room(Hands):
         yield Banner()
         with Vertical(id="body"):
             yield from self.furniture()
-        yield Footer(show_command_palette=False, compact=True)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.draw(self.helm.now_view)

@@ -16,11 +16,11 @@ from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Helm, Room
 from pgops.tui.screens.job import JobRoom
-from pgops.tui.screens.jobs import DEAD, JOBS, job_line
 from pgops.tui.theme import WARN
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number
+from pgops.tui.widgets.job_lines import DEAD, JOBS, job_line
 from pgops.tui.widgets.ledger import Column, Ledger, Line
 
 SHOWN = 200

@@ -12,7 +12,8 @@ from pgops.ops.observe.snapshot import ServerPart
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import KEYS, shown
-from pgops.tui.theme import ACCENT, INK, QUIET
+from pgops.tui.standing import Standing
+from pgops.tui.theme import ACCENT, BAD, COLORS, INK, QUIET, WARN
 from pgops.tui.widgets.ink import Piece, ink
 
 ROOMS = ("overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow")
@@ -51,16 +52,35 @@ def liveness(view: View) -> Text:
     return ink(*doing, *state, (f"  {taken} UTC", "quiet"))
 
 
+def mode(view: View) -> Text:
+    """The profile in its colour, and what may be changed: never cut, so it stands first. Nothing to say is empty."""
+    standing, part = view.standing, view.snapshot.server if view.snapshot else None
+    text = Text(no_wrap=True, end="")
+    if standing.profile is not None:
+        text.append(f" {formats.clean(standing.profile, 20)} ", f"bold reverse {COLORS[standing.color]}")
+    standby = isinstance(part, ServerPart) and part.in_recovery
+    for words, style in (_allowed(standing), ("standby, read only" if standby else "", f"bold {WARN}")):
+        text.append(f" {words}" if words and text else words, style)
+    return text
+
+
+def _allowed(standing: Standing) -> tuple[str, str]:
+    if standing.mode == "unlocked":
+        return f"◆ unlocked {standing.left_s // 60}:{standing.left_s % 60:02}", f"bold {BAD}"
+    if standing.mode == "locked":
+        return "⊘ locked", f"bold {INK}"
+    return ("read only", f"bold {INK}") if standing.mode == "read only" else ("", INK)
+
+
 def server(view: View) -> Text:
     """The target without secrets, and what answers there."""
     part = view.snapshot.server if view.snapshot else None
     pieces: list[Piece] = [(formats.clean(view.target, 120), "quiet")]
     if isinstance(part, ServerPart):
-        standby = "standby, read only" if part.in_recovery else ""
         vector = f"pgvector {part.pgvector}" if part.pgvector else "no pgvector"
         facts = (
             f"PostgreSQL {formats.clean(part.version, 12)}", vector, formats.clean(part.database, 30),
-            formats.size(part.database_bytes), f"up {formats.duration(part.uptime_s)}", standby,
+            formats.size(part.database_bytes), f"up {formats.duration(part.uptime_s)}",
         )  # fmt: skip
         pieces += [(f" · {fact}", "quiet") for fact in facts if fact]
     return ink(*pieces)
@@ -81,12 +101,17 @@ class StatusLine(Static):
         with Horizontal():
             yield Static(self._rooms(), id="rooms", markup=False)
             yield Static(id="liveness", markup=False)
-        yield Static(id="server", markup=False)
+        with Horizontal():
+            yield Static(id="mode", markup=False)
+            yield Static(id="server", markup=False)
 
     def show(self, view: View) -> None:
         self._alive = liveness(view)
         self.query_one("#liveness", Static).update(self._alive)
         self._fit()
+        may = mode(view)
+        self.query_one("#mode", Static).update(may)
+        self.query_one("#mode").set_class(not may, "-hidden")
         self.query_one("#server", Static).update(server(view), layout=False)
 
     def on_resize(self, event: events.Resize) -> None:
