@@ -79,8 +79,8 @@ GROUPS = (
             _key("up", "k", "move('up')", "Up", "One line up", "k"),
             _key("top", "g", "move('top')", "Top", "To the first line", "g"),
             _key("bottom", "G", "move('bottom')", "Bottom", "To the last line", "G"),
-            _key("half_down", "ctrl+f", "move('half_down')", "Half down", "Half a page down", "ctrl+f"),
-            _key("half_up", "ctrl+u", "move('half_up')", "Half up", "Half a page up", "ctrl+u"),
+            _key("half_down", "right_curly_bracket", "move('half_down')", "Half down", "Half a page down", "}"),
+            _key("half_up", "left_curly_bracket", "move('half_up')", "Half up", "Half a page up", "{"),
         ),
     ),
     Group(
