@@ -30,7 +30,7 @@ from pgops.tui.screens.session import SessionNote
 from pgops.tui.screens.subscription import SubscriptionRoom
 from pgops.tui.widgets.ledger import Ledger
 
-ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm"}
+ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm", "stop"}
 ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "outbox": "5", "stores": "6",
          "documents": "7", "server": "8"}  # fmt: skip
 # By the key of an act: what the palette calls it elsewhere, and the acts that it leads to.
