@@ -10,7 +10,8 @@ from textual.color import Color
 
 from pgops.errors import UsageError
 from pgops.tui import theme, themes
-from pgops.tui.app import PgopsApp, scopes
+from pgops.tui.app import PgopsApp
+from pgops.tui.dressing import scopes
 from pgops.tui.keymap import KEYS
 from pgops.tui.rebinding import Settings, parse_settings, settings_of
 from pgops.tui.screens.help import Help, all_keys
