@@ -1,5 +1,6 @@
 """Room 1: what needs a human first, then every part at a glance, and what looking costs."""
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Grid
 from textual.widgets import DataTable
@@ -11,6 +12,7 @@ from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room, requeue_choices
 from pgops.tui.screens.finding import FindingNote
+from pgops.tui.screens.subscription import SubscriptionRoom
 from pgops.tui.theme import GLYPHS, SEVERITY_TONES
 from pgops.tui.widgets.faces import FACES
 from pgops.tui.widgets.filter import Filter
@@ -35,6 +37,12 @@ OUTBOX = (
     Column("total", "relayed", 8, right=True),
     Column("parked", "parked", 7, right=True),
 )
+
+
+# Where a click on a tile goes, and on a subscription.
+LEADS = {
+    "queue": "queues", "outbox": "outbox", "cache": "stores", "vectors": "vectors", "sessions": "connections",
+}  # fmt: skip
 
 
 def by_key(findings: tuple[Finding, ...]) -> dict[str, Finding]:
@@ -102,7 +110,7 @@ class OverviewRoom(Room):
         yield Filter()
         with Grid(id="tiles"):
             for id, (title, _) in FACES.items():
-                yield Tile(title, id)
+                yield Tile(title, id, LEADS.get(id, ""))
         outbox = Ledger(OUTBOX, id="subscriptions", sort="name")
         outbox.border_title = "outbox subscriptions"
         outbox.can_focus = False
@@ -133,6 +141,12 @@ class OverviewRoom(Room):
         finding = self._finding
         if event.data_table.id == "findings" and finding is not None:
             self.app.push_screen(FindingNote(finding), self._answered)
+
+    def on_click(self, event: events.Click) -> None:
+        """A subscription has no cursor here; a click opens it."""
+        table, row = self.query_one("#subscriptions", Ledger), event.style.meta.get("row", -1)
+        if event.widget is table and 0 <= row < table.row_count:
+            self.app.push_screen(SubscriptionRoom(self.helm, str(table.ordered_rows[row].key.value)))
 
     def _answered(self, action: Action | None) -> None:
         if action is not None:
