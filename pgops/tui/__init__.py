@@ -14,6 +14,7 @@
     theme.py        the colours and what they mean
     themes.py       day and mono, in the night's place
     rebinding.py    the theme and the keys that config.toml gives
+    dressing.py     the app in them
     filtering.py    the language of filters; pure
     export.py       a table as CSV or JSON
     moving.py       movement by letters
@@ -36,7 +37,8 @@ def run_dashboard(target: "Target") -> int:
     """Open the dashboard on `target` and return the exit code when it is left. A database that cannot be reached
     is shown as lost and tried again; it is no error here. Raises UsageError for a config.toml that is wrong."""
     from pgops.ops.threshold_settings import thresholds_of
-    from pgops.tui.app import PgopsApp, scopes
+    from pgops.tui.app import PgopsApp
+    from pgops.tui.dressing import scopes
     from pgops.tui.live import LiveSource
     from pgops.tui.rebinding import settings_of
 

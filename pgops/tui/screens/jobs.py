@@ -136,11 +136,11 @@ class JobsRoom(Room):
         with self.app.batch_update():
             table.lay(DEAD if self._state == "dead" else JOBS)
             table.set_query("" if self._match is not None else self._asked)
+            table.aside = place(window, self._now, self._state, self._match)
             table.show([job_line(job, moment or job.created_at) for job in window.jobs])
             if move != "again" and pages:
                 edge = shown[-1 if move == "on" else 0].id if shown and move in ("on", "back") else None
                 table.go(1 if move in ("on", "end") else -1, None if edge is None else str(edge))
-            table.border_subtitle = place(window, self._now, self._state, self._match)
             said = f"○ no {self._state or ''} jobs {'here' if self._match is None else 'match'}".replace("  ", " ")
             self._say(None if window.jobs else Text(said, QUIET))
 
