@@ -18,6 +18,7 @@ ACT_WORDS: dict[ActionName, str] = {
     "requeue_stuck": "Take back stuck jobs",
     "requeue_dead": "Let dead jobs start over",
     "purge_expired": "Purge expired entries",
+    "purge_kv": "Purge expired keys",
     "rebuild_index": "Rebuild the index",
     "cancel_backend": "Cancel its statement",
     "terminate_backend": "Terminate the session",
