@@ -141,5 +141,7 @@ async def test_the_dashboard_opens_a_group_and_acts_on_all_of_it() -> None:
         await pilot.press("escape", "D")
         await until(pilot, lambda: bool(source.previewed))
         assert source.previewed[-1] == Action("discard_dead", "email", tuple(range(90_104, 90_099, -1)))
-        await pilot.press("escape", "R")
+        await pilot.press("escape", "R", "enter")
         await until(pilot, lambda: source.previewed[-1].name == "requeue_dead")
+        await pilot.press("escape", "R", "down", "enter")
+        await until(pilot, lambda: source.previewed[-1].name == "requeue_ladder")

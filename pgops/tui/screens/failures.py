@@ -53,7 +53,8 @@ def group_line(one: FailureGroup, now: datetime) -> Line:
 def group_choice(one: FailureGroup, act: ActionName) -> Choice:
     """The act on the jobs of a group that were looked at."""
     of = "" if one.exact.get("jobs", True) else f" of the newest {one.of:,}"
-    words = f"{formats.clean(one.queue, 40)}: {one.jobs:,} dead{of}, {formats.clean(one.fingerprint, 60)}"
+    ladder = "ladder, 1, 10, then the rest until the error comes back: " if act == "requeue_ladder" else ""
+    words = f"{ladder}{formats.clean(one.queue, 40)}: {one.jobs:,} dead{of}, {formats.clean(one.fingerprint, 60)}"
     return Choice(words, Action(act, one.queue, one.ids))
 
 
@@ -128,13 +129,13 @@ class FailuresRoom(Room):
             self.app.push_screen(GroupRoom(self.helm, one))
 
     def action_requeue(self) -> None:
-        self._act("Requeue", "requeue_dead")
+        self._act("Requeue", "requeue_dead", "requeue_ladder")
 
     def action_discard(self) -> None:
         self._act("Discard", "discard_dead")
 
-    def _act(self, title: str, act: ActionName) -> None:
-        choices = [group_choice(self._group, act)] if self._group is not None else []
+    def _act(self, title: str, *acts: ActionName) -> None:
+        choices = [group_choice(self._group, act) for act in acts] if self._group is not None else []
         self.helm.choose(title, choices, "No group is under the cursor.")
 
     def as_command(self) -> str:
@@ -183,7 +184,8 @@ class GroupRoom(Room):
         self.app.push_screen(JobRoom(self.helm, self._group.queue, int(str(event.row_key.value))))
 
     def action_requeue(self) -> None:
-        self.helm.choose("Requeue", [group_choice(self._group, "requeue_dead")], "")
+        choices = [group_choice(self._group, "requeue_dead"), group_choice(self._group, "requeue_ladder")]
+        self.helm.choose("Requeue", choices, "")
 
     def action_discard(self) -> None:
         self.helm.choose("Discard", [group_choice(self._group, "discard_dead")], "")
