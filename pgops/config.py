@@ -8,10 +8,10 @@ secret. Profiles stand in config.toml (profiles.py), which is read only where on
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pgops.errors import UsageError
-from pgops.profiles import Profile, default_profile, find_profile
+from pgops.profiles import Color, Profile, default_profile, find_profile
 
 _LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT")
 _SECRET_PARAM = re.compile(
@@ -33,12 +33,15 @@ def _mask_userinfo(found: re.Match[str]) -> str:
 @dataclass(frozen=True, slots=True)
 class Target:
     """A database to work on. `dsn` None means the embedded server, which is started when it is opened; `read_only` that
-    its sessions must not change data; `profile` the one that named it."""
+    its sessions must not change data; `profile` the one that named it, which gave it its `color`. A `guard` is
+    read-only until somebody says why it must not be: that is `unlocked`."""
 
     dsn: str | None = field(repr=False)
     source: str
     read_only: bool = False
     profile: str | None = None
+    guard: bool = False
+    color: Color | None = None
 
     @property
     def embedded(self) -> bool:
@@ -50,6 +53,11 @@ class Target:
         if self.dsn is None:
             return "embedded server"
         return redact(self.dsn) or "libpq defaults"
+
+    @property
+    def unlocked(self) -> "Target":
+        """The same, and data may be changed, if only a guard forbids it. Who asks for it notes the reason."""
+        return replace(self, read_only=False) if self.guard else self
 
 
 def resolve_target(
@@ -78,12 +86,13 @@ def resolve_target(
 
 
 def _of_profile(profile: Profile, env: Mapping[str, str], read_only: bool) -> Target:
-    """A profile without a DSN is about the database that is meant without it."""
+    """A profile without a DSN is about the database that is meant without it. What is read-only needs no guard."""
     read_only = read_only or profile.read_only
-    if profile.dsn is not None:
-        return Target(profile.dsn, f"profile {profile.name}", read_only, profile.name)
-    dsn, source = _of_environment(env) or (None, "embedded")
-    return Target(dsn, source, read_only, profile.name)
+    guard = profile.guard and not read_only
+    dsn, source = profile.dsn, f"profile {profile.name}"
+    if dsn is None:
+        dsn, source = _of_environment(env) or (None, "embedded")
+    return Target(dsn, source, read_only or guard, profile.name, guard, profile.color)
 
 
 def _of_environment(env: Mapping[str, str]) -> tuple[str, str] | None:

@@ -70,6 +70,11 @@ class AsyncBound:
     def _conn(self) -> Connection:
         return driver_connection(self._given, psycopg.AsyncConnection)
 
+    @property
+    def address(self) -> str:
+        """Where it leads, as host or socket's folder and port."""
+        return f"{self._conn.info.host}:{self._conn.info.port}"
+
     async def one(self, query: Query, params: Params = None) -> Row | None:
         try:
             cursor = self._conn.cursor(binary=True, row_factory=tuple_row)

@@ -9,13 +9,21 @@ Floor 0. The file is in the platform's folder for configuration (on Linux ~/.con
 
     [profiles.prod]
     dsn = "service=prod"
-    read_only = true
+    guard = true                # opens read-only; what changes data gives its reason first
+    color = "red"               # or amber, green, blue
+
+    [profiles.report]
+    dsn = "service=replica"
+    read_only = true            # and never anything else
 
     [thresholds]                # where findings begin: ops/threshold_settings.py
     connections_warning = 0.7
 
     [profiles.prod.thresholds]  # the same for one profile, over those of all
     lag_warning_s = 30
+
+    [dashboard]                 # theme, and [dashboard.keys]: tui/rebinding.py
+    theme = "day"
 
     [embedders.openai]          # embedder_settings.py
     url = "https://api.openai.com/v1"
@@ -30,32 +38,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal, get_args
 
 from pgops.embedder_settings import HASHING, EmbedderSettings, parse_embedder
 from pgops.errors import UsageError
 
-_KEYS = {"dsn": str, "read_only": bool}
+Color = Literal["red", "amber", "green", "blue"]
+_KEYS = {"dsn": str, "read_only": bool, "guard": bool, "color": str}
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile. Without a `dsn` it is about the database that is meant without it."""
+    """One profile. Without a `dsn` it is about the database that is meant without it. A `guard` opens it read-only
+    until a reason is given, for a while."""
 
     name: str
     dsn: str | None = field(default=None, repr=False)
     read_only: bool = False
+    guard: bool = False
+    color: Color | None = None
     thresholds: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the file says; a file that is not there says nothing. What the thresholds mean is checked by who judges."""
+    """What the file says; a file that is not there says nothing. What it
+    means for thresholds and keys is checked by who uses them."""
 
     path: Path
     profiles: Mapping[str, Profile]
     default: str | None
     embedders: Mapping[str, EmbedderSettings] = field(default_factory=dict)
     thresholds: Mapping[str, object] = field(default_factory=dict)
+    dashboard: Mapping[str, object] = field(default_factory=dict)
 
 
 def config_path(env: Mapping[str, str]) -> Path:
@@ -117,10 +132,13 @@ def load_config(path: Path) -> Config:
     thresholds = data.pop("thresholds", {})
     if not isinstance(thresholds, dict):
         raise UsageError(f"{path}: thresholds are a table", "write [thresholds], below it connections_warning = 0.7")
+    dashboard = data.pop("dashboard", {})
+    if not isinstance(dashboard, dict):
+        raise UsageError(f"{path}: dashboard is a table", 'write [dashboard], below it theme = "day"')
     for unknown in data:
         raise UsageError(
             f"{path}: there is no setting {unknown}",
-            "it has default_profile, [profiles.NAME], [embedders.NAME] and [thresholds]",
+            "it has default_profile, [profiles.NAME], [embedders.NAME], [thresholds] and [dashboard]",
         )
     return Config(
         path,
@@ -128,6 +146,7 @@ def load_config(path: Path) -> Config:
         default,
         {name: parse_embedder(path, name, values) for name, values in embedders.items()},
         thresholds,
+        dashboard,
     )
 
 
@@ -141,12 +160,20 @@ def _profile(path: Path, name: str, values: object) -> Profile:
         wanted = _KEYS.get(key)
         if wanted is None:
             raise UsageError(
-                f"{path}: profile {name} has no setting {key}", "a profile has dsn, read_only and thresholds"
+                f"{path}: profile {name} has no setting {key}",
+                "a profile has dsn, read_only, guard, color and thresholds",
             )
         if type(value) is not wanted:
             kind = "a text in quotes" if wanted is str else "true or false"
             raise UsageError(f"{path}: {key} of profile {name} is {kind}", f"found {type(value).__name__}")
-    return Profile(name, values.get("dsn"), values.get("read_only", False), thresholds)
+    color = values.get("color")
+    if color is not None and color not in get_args(Color):
+        raise UsageError(
+            f"{path}: color of profile {name} is not {color[:40]!r}", f"one of {', '.join(get_args(Color))}"
+        )
+    return Profile(
+        name, values.get("dsn"), values.get("read_only", False), values.get("guard", False), color, thresholds
+    )
 
 
 def _named(config: Config, name: str) -> Profile:

@@ -46,10 +46,12 @@ def translate(error: Exception) -> PgopsError:
         return RefusedError("this session is read-only", "leave out --read-only to change data")
     if state == "57014":
         return PgopsError(message, "it took longer than the statement timeout allows, or was cancelled")
+    if state == "55P03":
+        return PgopsError(message, "somebody holds a lock on it: pgops locks tells who, and who waits; try again")
     if state == "54000" and "NOTIFY" in message:
         return PgopsError(message, "a session keeps it from being emptied; pgops pubsub probe names it")
     if state == "0A000":
-        return UnavailableError(message)
+        return UnavailableError(message, "this is a standby: use the primary" if "recovery" in lowered else "")
     if state == "P0002":
         return NotFoundError(message)
     if state.startswith("22") or state in ("23514", "23502"):

@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from math import cos, sin
 from uuid import UUID
 
-from pgops.errors import NotFoundError, PgopsError
+from pgops.errors import NotFoundError, PgopsError, UsageError
+from pgops.migrate import Step
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
 from pgops.ops.act.undoing import Kept, Trail
+from pgops.ops.act.unlocking import Unlocked
 from pgops.ops.observe.snapshot import (
     CachePart,
     Cost,
@@ -49,7 +51,9 @@ from pgops.services.models import (
     Subscription,
     Trouble,
 )
+from pgops.tui.news import SchemaSeen, schema_seen
 from pgops.tui.source import SubscriptionView
+from pgops.tui.standing import Standing
 
 NOW = datetime(2026, 3, 1, 3, 12, 45, tzinfo=UTC)
 TARGET = "postgresql://app:***@db.internal:5432/shop"
@@ -498,6 +502,36 @@ class LiteralSource:
         self.fails: PgopsError | None = None
         self.probed: list[str | None] = []
         self.probe_gives = PROBED
+        self.stands = Standing()
+        self.steps_held: tuple[Step, ...] = (Step("0001_base", "applied"), Step("0002_queue", "applied"))
+        self.reasons: list[str] = []
+
+    @property
+    def schema(self) -> SchemaSeen | None:
+        return schema_seen(self.steps_held)
+
+    async def migrations(self) -> Sequence[Step]:
+        return self.steps_held
+
+    async def migrate(self) -> Sequence[Step]:
+        if self.fails is not None:
+            raise self.fails
+        self.steps_held = tuple(replace(one, state="applied") for one in self.steps_held)
+        return self.steps_held
+
+    @property
+    def standing(self) -> Standing:
+        return self.stands
+
+    async def unlock(self, reason: str) -> Unlocked:
+        if not reason.strip():
+            raise UsageError("a reason is needed to unlock", "say in a few words why")
+        self.reasons.append(reason)
+        self.stands = replace(self.stands, mode="unlocked", left_s=600)
+        return Unlocked(12, reason, NOW + timedelta(minutes=10))
+
+    async def lock(self) -> None:
+        self.stands = replace(self.stands, mode="locked", left_s=0)
 
     async def snapshot(self) -> Snapshot:
         self.snapshots += 1

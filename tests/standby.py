@@ -20,6 +20,13 @@ FAILING = {"archive_mode": "on", "archive_command": "/bin/false"}
 @contextmanager
 def pair() -> Iterator[tuple[str, str]]:
     """The DSNs of both, as superuser, while the block runs."""
+    with servers() as (primary, standby):
+        yield primary.url, standby.url
+
+
+@contextmanager
+def servers() -> Iterator[tuple[Server, Server]]:
+    """Both, while the block runs."""
     folder = Path(f"{this_server.root()}-pair-{os.getpid()}")
     primary = Server(folder / "p", settings={**SETTINGS, **FAILING})
     places_of = places.home_of(folder / "s")
@@ -30,7 +37,7 @@ def pair() -> Iterator[tuple[str, str]]:
         primary.start(pin=True)
         _copy(primary, places_of)
         standby.start(pin=True)
-        yield primary.url, standby.url
+        yield primary, standby
     finally:
         standby.destroy(force=True)
         primary.destroy(force=True)

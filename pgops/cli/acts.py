@@ -30,11 +30,12 @@ async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool, progress:
     """Preview `action`, have it confirmed, run it and print what it did; on a terminal with its `progress`."""
     from pgops.ops.act import actions
 
-    async with cli.database() as db:
+    async with cli.database(looks=dry_run) as db:
         look = await actions.preview(db, action)
         if dry_run:
             report_preview(cli, look)
             return
+        cli.guard.require()
         if not (cli.json and yes):
             show(look)
         ask(look.title, yes=yes)

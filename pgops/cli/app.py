@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 
 from pgops.cli import endings
-from pgops.cli.command import Dsn, Profile, ReadOnly, perform
+from pgops.cli.command import Dsn, Profile, ReadOnly, Unlock, perform
 from pgops.cli.context import Cli, at_terminal
 from pgops.cli.lean import Group
+from pgops.errors import UsageError
 from pgops.version import __version__
 
 # What stands first on a command line, and the module that brings it.
@@ -60,6 +61,7 @@ def root(
     dsn: Dsn = None,
     profile: Profile = None,
     read_only: ReadOnly = False,
+    unlock: Unlock = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -72,6 +74,8 @@ def root(
         return
     from pgops.cli import status
 
+    if unlock is not None:
+        raise UsageError("--unlock is for a command; the dashboard opens locked", "ctrl+u unlocks it there")
     cli = Cli(dsn, json=False, profile=profile, read_only=read_only)
     perform(cli, _dashboard if at_terminal(sys.stdin, sys.stdout) else status.once)
 

@@ -26,7 +26,7 @@ async def list_(cli: Cli, limit: Annotated[int, typer.Option("--limit", help="Ho
         found = await audit.list(db, limit)
     rows = [
         (
-            str(act.id), act.started_at, act.actor, act.client, act.action, act.target, act.status, act.matched,
+            str(act.id), act.started_at, act.actor, act.client, act.action, _of(act), act.status, act.matched,
             act.changed, _undo(act),
         )
         for act in found
@@ -61,6 +61,11 @@ async def undo(cli: Cli, id: Id, yes: Yes = False, dry_run: DryRun = False) -> N
     from pgops.ops.act.actions import Action
 
     await acts.act(cli, Action("undo", id), yes=yes, dry_run=dry_run)
+
+
+def _of(act: "AuditRow") -> str:
+    """What it was about, and why, where a reason was given."""
+    return f"{act.target}: {act.reason}" if act.reason else act.target
 
 
 def _undo(act: "AuditRow") -> str | None:

@@ -1,7 +1,7 @@
 """How a function becomes a command: `@command(group, "list", example="pgops queue list --json")`.
 
-The function takes a `Cli` first and then its own arguments; --dsn, --profile, --read-only and --json are added here,
-the same for all; all but the last may also stand before the command.
+The function takes a `Cli` first and then its own arguments; --dsn, --profile, --read-only, --unlock and --json are
+added here, the same for all; all but the last may also stand before the command.
 A coroutine function runs in an event loop of its own.
 """
 
@@ -31,6 +31,10 @@ Profile = Annotated[
     str | None, typer.Option("--profile", metavar="NAME", help="The database of a profile in config.toml.")
 ]
 ReadOnly = Annotated[bool, typer.Option("--read-only", help="Have the server refuse to change data.")]
+Unlock = Annotated[
+    str | None,
+    typer.Option("--unlock", metavar="REASON", help="Why a guarded profile's data is changed; it is written down."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -58,13 +62,20 @@ def command(app: typer.Typer, name: str, *, example: str, ending: Ending = _endi
         signature = inspect.signature(function, eval_str=True)
 
         def call(
-            context: typer.Context, dsn: Dsn, profile: Profile, read_only: ReadOnly, json: Json, **values: object
+            context: typer.Context,
+            dsn: Dsn,
+            profile: Profile,
+            read_only: ReadOnly,
+            unlock: Unlock,
+            json: Json,
+            **values: object,
         ) -> None:
             root = context.find_root().params
             cli = Cli(
                 dsn if dsn is not None else root.get("dsn"), json,
                 profile=profile if profile is not None else root.get("profile"),
                 read_only=read_only or bool(root.get("read_only")),
+                unlock=unlock if unlock is not None else root.get("unlock"),
             )  # fmt: skip
             perform(cli, function, ending, **values)
 
@@ -112,5 +123,6 @@ def _common() -> list[inspect.Parameter]:
         inspect.Parameter("dsn", kind, annotation=Dsn, default=None),
         inspect.Parameter("profile", kind, annotation=Profile, default=None),
         inspect.Parameter("read_only", kind, annotation=ReadOnly, default=False),
+        inspect.Parameter("unlock", kind, annotation=Unlock, default=None),
         inspect.Parameter("json", kind, annotation=Json, default=False),
     ]

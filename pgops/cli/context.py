@@ -12,7 +12,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from pgops.cli import output, tables
-from pgops.config import resolve_target
+from pgops.cli.guard import Guard
+from pgops.config import Target, resolve_target
 from pgops.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -22,20 +23,30 @@ if TYPE_CHECKING:
 
 
 class Cli:
-    """One call of the program. `read_only` is what the call itself said, `target.read_only` may come from a profile."""
+    """One call of the program. `read_only` is what the call itself said, `target.read_only` may come from a profile;
+    `unlock` is why a guarded one is to be changed."""
 
-    def __init__(self, dsn: str | None, json: bool, *, profile: str | None = None, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        dsn: str | None,
+        json: bool,
+        *,
+        profile: str | None = None,
+        read_only: bool = False,
+        unlock: str | None = None,
+    ) -> None:
         self.json = json
         self.read_only = read_only
         self.target = resolve_target(dsn, profile=profile, read_only=read_only)
+        self.guard = Guard(self.target, unlock)
         self._told = False
 
     @asynccontextmanager
     async def database(
-        self, *, schema: bool = True, max_size: int = 4, quiet: bool = False
+        self, *, schema: bool = True, max_size: int = 4, quiet: bool = False, looks: bool = False
     ) -> AsyncIterator["AsyncPool"]:
-        """The target's database; `quiet` leaves stderr alone. Raises SchemaError first where its schema is not this
-        program's."""
+        """The target's database; `quiet` leaves stderr alone, and who only `looks` unlocks nothing. Raises SchemaError
+        first where its schema is not this program's."""
         from pgops import migrate
         from pgops.database import AsyncPool
 
@@ -43,12 +54,18 @@ class Cli:
             self._tell_target()
         with ExitStack() as held:
             dsn = self.target.dsn if self.target.dsn is not None else held.enter_context(_embedded_server())
-            async with AsyncPool.open(
-                dsn, application_name="pgops cli", max_size=max_size, read_only=self.target.read_only
-            ) as db:
+            read_only = self.target.read_only if looks else self.guard.read_only
+            opened = AsyncPool.open(dsn, application_name="pgops cli", max_size=max_size, read_only=read_only)
+            async with self.guard.explained(), opened as db:
                 if schema:
                     await migrate.require(db)
+                if not looks:
+                    await self.guard.note(db, schema=schema)
                 yield db
+
+    def turn_to(self, target: Target) -> None:
+        """Another database is meant than the call's."""
+        self.target, self.guard = target, Guard(target, None)
 
     def require_running(self) -> None:
         """For who only looks, and starts nothing. Raises UnavailableError where the target is the embedded server and
@@ -116,7 +133,7 @@ class Cli:
         if not self._told:
             self._told = True
             notes = [] if self.target.embedded else [f"from {self.target.source}"]
-            notes += ["read-only"] if self.target.read_only else []
+            notes += self.guard.words
             output.talk(f"target: {self.target.display}" + (f" ({', '.join(notes)})" if notes else ""))
 
 

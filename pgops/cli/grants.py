@@ -44,7 +44,7 @@ async def grants(
     """Print the SQL that lets a role look, act too, or work. Nothing is granted: pipe it to psql."""
     from pgops.ops.tell import grants as ops
 
-    meant = kind or (Kind.READER if cli.target.read_only else Kind.OPERATOR)
+    meant = kind or (Kind.READER if cli.target.unlocked.read_only else Kind.OPERATOR)
     if only is not None and meant is not Kind.APPLICATION:
         raise UsageError(f"--only is for an application, not for {meant.value}s", "pgops grants application --only …")
     subsystems = ops.SUBSYSTEMS if only is None else chosen(only, ops.SUBSYSTEMS, "subsystem")

@@ -23,7 +23,7 @@ async def migrate(
 
     if plan and verify:
         raise UsageError("--plan and --verify exclude each other", "--verify also fails where --plan only tells")
-    async with cli.database(schema=False) as db:
+    async with cli.database(schema=False, looks=plan or verify) as db:
         before = await schema.plan(db)
         steps = before if plan or verify else await schema.apply(db)
     pending = sum(step.state == "pending" for step in before)

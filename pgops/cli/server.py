@@ -78,7 +78,7 @@ async def reset(cli: Cli, force: Force = False, yes: Yes = False, dry_run: DryRu
     """Remove all its data, so that the next start makes a new one. It shows first what is there."""
     from pgops.server import Server
 
-    cli.target = Target(None, "embedded", _read_only(cli))
+    cli.turn_to(Target(None, "embedded", _read_only(cli)))
     server = Server()
     before, size = server.status(), server.data_bytes()
     if size == 0:

@@ -71,6 +71,11 @@ class Bound:
     def _conn(self) -> Connection:
         return driver_connection(self._given, psycopg.Connection)
 
+    @property
+    def address(self) -> str:
+        """Where it leads, as host or socket's folder and port."""
+        return f"{self._conn.info.host}:{self._conn.info.port}"
+
     def one(self, query: Query, params: Params = None) -> Row | None:
         try:
             cursor = self._conn.cursor(binary=True, row_factory=tuple_row)

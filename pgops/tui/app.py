@@ -7,17 +7,22 @@ open; a room that opens draws the latest one. Nothing that fails below ends the 
 
 from collections.abc import Sequence
 from time import monotonic
+from typing import get_args
 
 from textual.app import App
+from textual.binding import Binding
+from textual.filter import LineFilter
 
-from pgops.errors import PgopsError
+from pgops.errors import PgopsError, UnreachableError
 from pgops.ops.act.actions import Action
+from pgops.profiles import Color
 from pgops.tui import formats
 from pgops.tui.feed import Feed, View
-from pgops.tui.keymap import EVERYWHERE, keys
+from pgops.tui.keymap import EVERYWHERE, keys, written
 from pgops.tui.messages import Observed
 from pgops.tui.offers import OFFERS
 from pgops.tui.palette import Palette
+from pgops.tui.rebinding import Settings, bindings_of
 from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.audit import AuditRoom
 from pgops.tui.screens.base import Choice, Room
@@ -25,17 +30,25 @@ from pgops.tui.screens.connections import ConnectionsRoom
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.editor import BY_HAND, Editor
 from pgops.tui.screens.help import Help
+from pgops.tui.screens.modal import Note
 from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.outgrow import OutgrowRoom
 from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
 from pgops.tui.screens.server import ServerRoom
 from pgops.tui.screens.stores import StoresRoom
+from pgops.tui.screens.unlock import UnlockNote
 from pgops.tui.screens.vectors import VectorsRoom
 from pgops.tui.source import Source
-from pgops.tui.theme import NIGHT
+from pgops.tui.standing import Standing
+from pgops.tui.themes import THEMES, Inks
+from pgops.tui.widgets.ledger import Ledger
 
 BEAT_S = 0.25
+SAID = {
+    "open": "Nothing is guarded here: acts ask, and then run.",
+    "read only": "This stays read-only: only a profile with guard = true can be unlocked.",
+}  # fmt: skip
 
 
 class PgopsApp(App[int]):
@@ -49,12 +62,18 @@ class PgopsApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, settings: Settings | None = None) -> None:
         super().__init__()
-        self.register_theme(NIGHT)
-        self.theme = NIGHT.name
+        settings = settings or Settings()
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        self._inks = Inks(THEMES[settings.theme].name)
+        self.theme = THEMES[settings.theme].name
+        self.given = settings.keys
+        self.set_keymap(dict(settings.keys))
         self.source = source
         self.feed = Feed(source.target)
+        self._stand(source.standing)
         self._last_second = -1
         self._undoable: int | None = None
         self.add_mode("overview", lambda: OverviewRoom(self))
@@ -74,6 +93,18 @@ class PgopsApp(App[int]):
     async def on_unmount(self) -> None:
         await self.source.close()
 
+    # --- themes and keys -------------------------------------------------------------------------------------
+
+    def watch_theme(self, name: str) -> None:
+        self._inks = Inks(name)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [self._inks, *filters] if self._inks.enabled else filters
+
+    def get_key_display(self, binding: Binding) -> str:
+        return binding.key_display or written(binding.key)
+
     # --- the heart beat --------------------------------------------------------------------------------------
 
     @property
@@ -88,6 +119,11 @@ class PgopsApp(App[int]):
         if self.source.doing != self.feed.doing:
             self.feed.doing = self.source.doing
             self._spread()
+        if self.source.standing != self.feed.standing:
+            if self.feed.standing.mode == "unlocked" and self.source.standing.mode == "locked":
+                self.notify("Locked again: no act begins until it is unlocked.", markup=False, timeout=6)
+            self._stand(self.source.standing)
+            self._spread()
         if int(now) != self._last_second:
             self._last_second = int(now)
             if self.now_view.lost is not None:
@@ -96,6 +132,7 @@ class PgopsApp(App[int]):
     async def _observe(self) -> None:
         try:
             self.feed.took(await self.source.snapshot())
+            self.feed.schema = self.source.schema
         except PgopsError as error:
             self.feed.failed(error, monotonic())
         except Exception as error:
@@ -141,9 +178,16 @@ class PgopsApp(App[int]):
             return
         question = Question(self.source, action)
 
-        def answered(yes: bool | None) -> None:
+        def go(yes: bool | None) -> None:
             if yes:
                 self.run_worker(self._run(question.action), group="act", exit_on_error=False)
+
+        def answered(yes: bool | None) -> None:
+            if yes and self.source.standing.mode == "locked":
+                name = f"{question.action.name} {question.action.target}".replace("_", " ")
+                self.push_screen(UnlockNote(self.source, name), go)
+            else:
+                go(yes)
 
         self.push_screen(question, answered)
 
@@ -162,6 +206,8 @@ class PgopsApp(App[int]):
             self.notify(formats.clean(result.message) + trail, title="✓ Done", markup=False, timeout=6)
         except PgopsError as error:
             words = formats.clean(f"{error}. {error.hint}" if error.hint else error)
+            if isinstance(error, UnreachableError):
+                words += ". Whether it was done, the trail tells: u"
             self.notify(words, title="✕ Not done", severity="error", markup=False, timeout=10)
         finally:
             self.feed.busy.remove(name)
@@ -187,6 +233,23 @@ class PgopsApp(App[int]):
         else:
             self.act(Action("undo", str(self._undoable)))
 
+    def action_unlock(self) -> None:
+        """Unlock what is guarded, or lock it at once."""
+        standing = self.source.standing
+        if self.screen.is_modal:
+            return
+        if standing.mode == "locked":
+            self.push_screen(UnlockNote(self.source))
+        elif standing.mode == "unlocked":
+            self.run_worker(self.source.lock(), group="lock", exit_on_error=False)
+        else:
+            self.notify(SAID[standing.mode], markup=False, timeout=6)
+
+    def _stand(self, standing: Standing) -> None:
+        self.feed.standing = standing
+        for color in get_args(Color):
+            self.set_class(color == standing.color, f"-{color}")
+
     def action_pause(self) -> None:
         self.feed.paused = not self.feed.paused
         self._spread()
@@ -207,10 +270,20 @@ class PgopsApp(App[int]):
 
     def action_help(self) -> None:
         if not self.screen.is_modal:
-            self.push_screen(Help())
+            self.push_screen(Help(self.given))
 
     def action_leave(self) -> None:
         if len(self.screen_stack) > 1:
             self.screen.dismiss()
         else:
             self.exit(0)
+
+
+def scopes() -> list[list[Binding]]:
+    """The bindings that can be pressed in one place: in each room with its tables, and in each note."""
+    found: list[list[Binding]] = []
+    kinds: list[type] = [Room, Note]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        found.append(bindings_of(kind, *((Ledger, PgopsApp) if issubclass(kind, Room) else ())))
+    return found

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from pgops.errors import PgopsError
 from pgops.ops.observe.snapshot import Snapshot
+from pgops.tui.news import News, SchemaSeen, news_of
+from pgops.tui.standing import OPEN, Standing
 
 HISTORY = 120
 SPEEDS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -37,6 +39,9 @@ class View:
     every_s: float
     busy: tuple[str, ...]
     doing: str = ""
+    standing: Standing = OPEN
+    schema: SchemaSeen | None = None
+    news: News | None = None
 
 
 class Feed:
@@ -47,6 +52,9 @@ class Feed:
         self.paused = False
         self.busy: list[str] = []
         self.doing = ""
+        self.standing = OPEN
+        self.schema: SchemaSeen | None = None
+        self._news: News | None = None
         self._speed = SPEEDS_S.index(1.0)
         self._history: deque[Snapshot] = deque(maxlen=HISTORY)
         self._error: PgopsError | None = None
@@ -80,6 +88,7 @@ class Feed:
         self._looking = False
         self._error = None
         self._failures = 0
+        self._news = news_of(self._history[-1] if self._history else None, snapshot) or self._news
         self._history.append(snapshot)
 
     def failed(self, error: PgopsError, now: float) -> None:
@@ -104,7 +113,8 @@ class Feed:
         if self._error is not None:
             wait = None if self._looking else max(self._next_at - now, 0.0)
             lost = Lost(str(self._error), self._error.hint, now - self._lost_at, wait)
+        news = self._news if self._news is not None and self._news.fresh(history[-1].taken_at) else None
         return View(
             self.target, history[-1] if history else None, history, lost, self.paused, self.every_s, tuple(self.busy),
-            self.doing,
+            self.doing, self.standing, self.schema, news,
         )  # fmt: skip

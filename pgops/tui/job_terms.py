@@ -4,16 +4,12 @@ Words, `kind:`, `error:`, `args.user.id:42`, `age>5m`, `id:7`, and `!` before a 
 """
 
 import json
-import re
 from dataclasses import dataclass, field
 
 from pgops.services.models import JobMatch, JsonValue
 from pgops.tui import formats
+from pgops.tui.filtering import Term, parse
 
-_TOKEN = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*"?)+')
-_AGE = re.compile(r"age([<>])=?(\d+(?:\.\d+)?)([smhd])")
-_PATH = re.compile(r"(?:args|payload)\.([^:]+):(.+)")
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 HERE = ("state", "try", "age", "payload", "value")  # what only the lines on screen have
 
 
@@ -32,7 +28,7 @@ class _Asked:
 def job_match(query: str) -> JobMatch | None:
     """What the filter asks for; None where it asks for nothing, or for what the server cannot be asked."""
     asked = _Asked()
-    if not all(_take(asked, token) for token in _TOKEN.findall(query)):
+    if not all(_take(asked, term) for term in parse(query)):
         return None
     id = asked.one.pop("id", None)
     match = JobMatch(
@@ -47,7 +43,7 @@ def job_match(query: str) -> JobMatch | None:
 
 def beyond_lines(query: str) -> bool:
     """Whether it asks for what the lines of a table cannot tell."""
-    return any(_AGE.fullmatch(token) or _PATH.fullmatch(token) or '"' in token for token in _TOKEN.findall(query))
+    return any(_path(term) for term in parse(query))
 
 
 def told(match: JobMatch) -> str:
@@ -63,27 +59,32 @@ def told(match: JobMatch) -> str:
     return ", ".join(said)
 
 
-def _take(asked: _Asked, token: str) -> bool:
+def _take(asked: _Asked, term: Term) -> bool:
     """Note one term; whether it can be asked."""
-    if age := _AGE.fullmatch(token):
-        asked.ages[age[1]] = float(age[2]) * _UNITS[age[3]]
+    if term.key == "age" and term.compares and term.amount is not None and not term.negated:
+        asked.ages[term.sign[0]] = term.amount
         return True
-    if path := _PATH.fullmatch(token):
-        return _nest(asked.payload, path[1].split("."), _value(path[2]))
-    turned, term = token.startswith("!"), token.removeprefix("!")
-    key, colon, value = term.partition(":")
-    value = value.strip('"')
-    if not colon or key not in ("kind", "error", "id", *HERE):
-        word = term.strip('"')
-        (asked.not_words if turned else asked.words).extend([word] if word else [])
+    if path := _path(term):
+        return not term.negated and _nest(asked.payload, path, _value(term))
+    if term.key not in ("kind", "error", "id", *HERE):
+        (asked.not_words if term.negated else asked.words).append(term.written)
         return True
-    if key == "kind" and turned:
-        asked.not_kinds.append(value)
-        return bool(value)
-    if turned or key in HERE or key in asked.one or not value:
+    if term.sign != ":" or term.key in HERE:
         return False
-    asked.one[key] = value
-    return key != "id" or (value.isascii() and value.isdigit() and int(value) < 2**63)
+    if term.key == "kind" and term.negated:
+        asked.not_kinds.append(term.text)
+        return True
+    if term.key in asked.one:
+        return False
+    asked.one[term.key] = term.text
+    whole = term.text.isascii() and term.text.isdigit() and int(term.text) < 2**63
+    return not term.negated and (term.key != "id" or whole)
+
+
+def _path(term: Term) -> list[str]:
+    """Where in a payload the term looks; nothing where it does not."""
+    root, _, path = term.key.partition(".")
+    return path.split(".") if path and root in ("args", "payload") and term.sign in (":", "=") else []
 
 
 def _nest(payload: dict[str, JsonValue], path: list[str], value: JsonValue) -> bool:
@@ -98,10 +99,12 @@ def _nest(payload: dict[str, JsonValue], path: list[str], value: JsonValue) -> b
     return fresh
 
 
-def _value(text: str) -> JsonValue:
-    """A JSON value where it is one, else the text itself."""
+def _value(term: Term) -> JsonValue:
+    """A JSON value where it is one, else, and in quotes, the text itself."""
+    if term.quoted:
+        return term.text
     try:
-        found: JsonValue = json.loads(text, parse_constant=lambda name: name)
+        found: JsonValue = json.loads(term.text, parse_constant=lambda name: name)
     except (ValueError, RecursionError):
-        return text
+        return term.text
     return found

@@ -3,17 +3,19 @@ dashboard can open before the database can be reached.
 """
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
+from pgops import migrate
 from pgops.config import Target
-from pgops.errors import PgopsError, UnreachableError
+from pgops.errors import PgopsError, RefusedError, UnreachableError
 from pgops.ops.act import actions, audit, undoing
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
 from pgops.ops.act.previews import given
 from pgops.ops.act.undoing import Trail
+from pgops.ops.act.unlocking import UNLOCK_S, Unlocked
 from pgops.ops.collector import Collector
 from pgops.ops.observe.job_chain import chain_of
 from pgops.ops.observe.snapshot import Snapshot
@@ -31,38 +33,85 @@ from pgops.services.models import (
     PgmqMessage,
     PubsubProbe,
 )
+from pgops.tui.news import SchemaSeen
+from pgops.tui.schema_watch import SchemaWatch
 from pgops.tui.source import SubscriptionView
+from pgops.tui.standing import Standing, standing_of
 from pgops.tui.starting import embedded_server
+from pgops.tui.unlocking import Unlocking
 
 ANSWER_WITHIN_S = 10.0
 CUT_BYTES = 8_192
 
 
 class LiveSource:
-    """One database. A connection that is lost is given up, and opened anew by the next call."""
+    """One database. A connection that is lost is given up, and opened anew by the next call; what was unlocked is
+    locked then. Acts on a guarded one run over a pool of their own, the rest over one that never writes."""
 
     def __init__(self, target: Target, thresholds: Thresholds | None = None) -> None:
-        self.target = f"{target.display} (read-only)" if target.read_only else target.display
+        self.target = target.display
         self.doing = ""
         self._target = self._reached = target
         self._thresholds = thresholds
         self._opening = asyncio.Lock()
+        self._unlocking = Unlocking()
+        self._schema_watch = SchemaWatch()
         self._stack = AsyncExitStack()
         self._open: tuple[AsyncPgops, Collector] | None = None
+
+    @property
+    def schema(self) -> SchemaSeen | None:
+        return self._schema_watch.seen
+
+    async def migrations(self) -> list[migrate.Step]:
+        pg, _ = await self._connected()
+        return await migrate.plan(pg.db)
+
+    async def migrate(self) -> list[migrate.Step]:
+        pg, collector = await self._connected()
+        try:
+            async with self._acting() as pg:
+                return await migrate.apply(pg.db)
+        finally:
+            self._schema_watch.expire()
+            collector.expire()
+
+    @property
+    def standing(self) -> Standing:
+        return standing_of(self._target, self._unlocking.left_s)
+
+    async def unlock(self, reason: str) -> Unlocked:
+        if not self._target.guard:
+            raise RefusedError("nothing is guarded here", "a profile with guard = true is")
+        await self._started()
+        return await self._unlocking.unlock(self._reached, reason, UNLOCK_S)
+
+    async def lock(self) -> None:
+        await self._unlocking.lock()
+
+    @asynccontextmanager
+    async def _acting(self) -> AsyncIterator[AsyncPgops]:
+        if self._target.guard:
+            async with self._unlocking.writing(self._target.profile) as pg:
+                yield pg
+        else:
+            yield (await self._connected())[0]
 
     async def snapshot(self) -> Snapshot:
         try:
             await self._started()
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                _, collector = await self._connected()
-                return await collector.collect()
+                pg, collector = await self._connected()
+                found = await collector.collect()
+                await self._schema_watch.look(pg.db)
+                return found
         except TimeoutError:
-            await self.close()
+            await self._lose()
             raise UnreachableError(
                 f"no answer within {ANSWER_WITHIN_S:.0f} s", "is the server overloaded, or the network gone?"
             ) from None
         except UnreachableError:
-            await self.close()
+            await self._lose()
             raise
 
     async def preview(self, action: Action) -> Preview:
@@ -72,11 +121,16 @@ class LiveSource:
     async def run(self, action: Action) -> Result:
         """What it did is seen by the next snapshot, also in parts that are taken seldom."""
         pg, collector = await self._connected()
-        try:
+        if action.name == "search":
             return await actions.run(pg.db, action)
+        try:
+            async with self._acting() as pg:
+                return await actions.run(pg.db, action)
+        except UnreachableError:
+            await self.lock()
+            raise
         finally:
-            if action.name != "search":
-                collector.expire()
+            collector.expire()
 
     async def given(self, action: Action) -> str:
         pg, _ = await self._connected()
@@ -144,7 +198,14 @@ class LiveSource:
         return await pg.pubsub.probe(channel)
 
     async def close(self) -> None:
+        await self._unlocking.close()
+        await self._lose()
+
+    async def _lose(self) -> None:
+        """An act that is under way over its own pool learns from that whether it is gone."""
+        await self._unlocking.lock()
         self._open = None
+        self._schema_watch.expire()
         self._reached = self._target
         with suppress(PgopsError):
             await self._stack.aclose()

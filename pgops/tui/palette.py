@@ -8,13 +8,14 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from pgops.ops.observe.snapshot import items
 from pgops.ops.tell.advice import advise
 from pgops.tui import formats
-from pgops.tui.keymap import KEYS
+from pgops.tui.keymap import KEYS, MOVES
 from pgops.tui.offers import OFFERS
 from pgops.tui.screens.base import Helm, Room
 from pgops.tui.screens.channels import ChannelsRoom
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.failures import FailuresRoom
+from pgops.tui.screens.house import house_entries
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.pgmq_messages import MessagesRoom
 from pgops.tui.screens.probe import ProbeNote
@@ -50,6 +51,7 @@ class Palette(Provider):
         entries = list(here.values())
         if isinstance(self.screen, Room):
             helm = self.screen.helm
+            entries += house_entries(self.app, helm)
             entries.append((ADVICE, "Findings and state, for a ticket", partial(self._advise, helm)))
             entries += [entry for id, entry in self._elsewhere(helm).items() if id not in here]
             entries += self._by_name(helm)
@@ -60,8 +62,13 @@ class Palette(Provider):
         found: dict[str, Entry] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if binding.id in KEYS and binding.id != "palette" and binding.id not in found and active.enabled:
-                told = f"{binding.tooltip}  ({binding.key_display})"
+            if (
+                binding.id in KEYS
+                and binding.id not in ("palette", *MOVES)
+                and binding.id not in found
+                and active.enabled
+            ):
+                told = f"{binding.tooltip}  ({self.app.get_key_display(binding)})"
                 run = partial(self.app.run_action, binding.action, active.node)
                 found[binding.id] = (binding.description, told, run)
         return found

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pgops.migrate import Step
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
 from pgops.ops.act.undoing import Trail
+from pgops.ops.act.unlocking import Unlocked
 from pgops.ops.observe.snapshot import Snapshot
 from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.services.models import (
@@ -24,6 +26,8 @@ from pgops.services.models import (
     PubsubProbe,
     Subscription,
 )
+from pgops.tui.news import SchemaSeen
+from pgops.tui.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,26 @@ class Source(Protocol):
 
     target: str
     doing: str
+
+    @property
+    def schema(self) -> SchemaSeen | None:
+        """Why the schema is not this program's, as the last look found it."""
+
+    async def migrations(self) -> Sequence[Step]:
+        """The state of every migration."""
+
+    async def migrate(self) -> Sequence[Step]:
+        """Apply what is pending. Raises SchemaError for a changed or newer schema."""
+
+    @property
+    def standing(self) -> Standing:
+        """What may be changed here now."""
+
+    async def unlock(self, reason: str) -> Unlocked:
+        """Let acts run for a while. Raises RefusedError where nothing is guarded."""
+
+    async def lock(self) -> None:
+        """Let no act begin."""
 
     async def snapshot(self) -> Snapshot:
         """Observe now. Raises UnreachableError."""

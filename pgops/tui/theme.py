@@ -4,6 +4,8 @@ from typing import Literal
 
 from textual.theme import Theme
 
+from pgops.profiles import Color
+
 Tone = Literal["plain", "quiet", "accent", "good", "warn", "bad"]
 
 INK = "#c8d1dc"
@@ -12,6 +14,7 @@ ACCENT = "#82aad0"
 GOOD = "#8ab98d"
 WARN = "#dcae62"
 BAD = "#e07a78"
+GROUND = "#2a3544"
 
 STYLES: dict[Tone, str] = {
     "plain": INK,
@@ -22,6 +25,7 @@ STYLES: dict[Tone, str] = {
     "bad": BAD,
 }
 
+COLORS: dict[Color | None, str] = {"red": BAD, "amber": WARN, "green": GOOD, "blue": ACCENT, None: QUIET}
 GLYPHS = {"critical": "▲", "warning": "◆", "info": "●"}
 SEVERITY_TONES: dict[str, Tone] = {"critical": "bad", "warning": "warn", "info": "accent"}
 

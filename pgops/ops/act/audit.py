@@ -47,6 +47,12 @@ class AuditRow:
         """Whether it can be undone, as far as the row tells: its time may be over."""
         return self.undo_until is not None and self.undone_by is None
 
+    @property
+    def reason(self) -> str:
+        """Why a guarded database was unlocked; "" for every other act."""
+        found = self.detail.get("reason") if self.action == "unlock" and isinstance(self.detail, dict) else None
+        return str(found or "")
+
 
 class Act:
     """A long act that goes on; what it has done so far is noted here."""

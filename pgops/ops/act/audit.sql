@@ -33,3 +33,13 @@ select a.id, a.started_at, a.finished_at, a.actor, a.client, a.action, a.target,
        a.matched, a.changed, a.detail::text, a.undo_until, a.undone_by
 from pgops.audit a
 order by a.id desc limit %(limit)s
+
+-- name: record_unlock
+-- Before a guarded database is changed. Until when is told by its own clock; without seconds it is for one command.
+insert into pgops.audit (action, target, status, matched, changed, detail, finished_at)
+values ('unlock', %(target)s, 'done', 0, 0,
+        jsonb_strip_nulls(jsonb_build_object(
+          'reason', %(reason)s::text, 'by', %(by)s::text,
+          'until', statement_timestamp() + make_interval(secs => %(seconds)s::double precision))),
+        statement_timestamp())
+returning id, statement_timestamp() + make_interval(secs => %(seconds)s::double precision)

@@ -26,7 +26,7 @@ rollback to savepoint part
 select current_setting('server_version'), current_setting('server_version_num')::integer, current_database()::text,
        case when has_database_privilege(current_database(), 'connect') then pg_database_size(current_database()) end,
        extract(epoch from statement_timestamp() - pg_postmaster_start_time())::float8, pg_is_in_recovery(),
-       (select extversion from pg_extension where extname = 'vector')
+       (select extversion from pg_extension where extname = 'vector'), pg_postmaster_start_time()
 
 -- name: sessions
 -- Clients of all databases: the limit is the server's. This session counts, but its own transaction is not "oldest".

@@ -63,6 +63,7 @@ class Session:
 
     def __init__(self, tx: AsyncBound) -> None:
         self._tx = tx
+        self.address = tx.address
         self.statements = 0
 
     async def one(self, query: Query, params: Params = None) -> Row:
@@ -107,7 +108,8 @@ async def go_on(session: Session) -> None:
 
 
 async def server(session: Session, look: Look) -> ServerPart:
-    return ServerPart(*await session.one(Q["server"]))
+    row = await session.one(Q["server"])
+    return replace(ServerPart(*row), address=session.address)
 
 
 async def sessions(session: Session, look: Look) -> Sessions:

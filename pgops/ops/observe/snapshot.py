@@ -46,6 +46,8 @@ class ServerPart:
     uptime_s: float | None
     in_recovery: bool
     pgvector: str | None
+    started_at: datetime | None = None
+    address: str | None = None  # where the connection leads: of several hosts the one that answered
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ class Question(Note[bool]):
     BINDINGS = keys("confirm", "command")
 
     def __init__(self, source: Source, action: Action) -> None:
-        super().__init__("nothing is changed yet")
+        profile = formats.clean(source.standing.profile or "", 40)
+        super().__init__(f"{profile} · nothing is changed yet" if profile else "nothing is changed yet")
         self._source = source
         self.action = action
         self.ready = False

@@ -41,7 +41,7 @@ STATUS: dict[str, Tone] = {"done": "quiet", "started": "accent", "failed": "bad"
 
 def act_line(one: AuditRow, now: datetime) -> Line:
     """An act as a row."""
-    actor, target = formats.clean(one.actor, 40), formats.clean(one.target, 120)
+    actor, target = formats.clean(one.actor, 40), formats.clean(_of(one), 120)
     action, client = one.action.replace("_", " "), formats.clean(one.client, 40)
     ago = (now - one.started_at).total_seconds()
     state, tone = state_words(one)
@@ -50,7 +50,12 @@ def act_line(one: AuditRow, now: datetime) -> Line:
         ink((client, "quiet")), number(formats.count(one.changed)), ink((state, tone)),
     )  # fmt: skip
     order = (one.id, ago, actor, action, target, client, one.changed or 0, state)
-    return Line(str(one.id), cells, order, str(one.id))
+    raw = {"actor": one.actor, "action": one.action, "target": one.target, "client": one.client, "state": one.status}
+    return Line(str(one.id), cells, order, str(one.id), raw=raw)
+
+
+def _of(one: AuditRow) -> str:
+    return f"{one.target}: {one.reason}" if one.reason else one.target
 
 
 def state_words(one: AuditRow) -> tuple[str, Tone]:

@@ -47,15 +47,35 @@ def group_line(one: FailureGroup, now: datetime) -> Line:
         number(formats.roughly(one.jobs, one.exact, "jobs"), "warn"), ink(queue), ink((kind, "quiet")),
         number(formats.duration(last)), number(since), ink((error, "warn")),
     )  # fmt: skip
-    return Line(key_of(one), cells, (one.jobs, queue, kind, last, first, error), formats.clean(one.sample, 500))
+    order = (one.jobs, queue, kind, last, first, error)
+    raw = {"queue": one.queue, "kind": one.kind, "error": one.fingerprint}
+    return Line(key_of(one), cells, order, formats.clean(one.sample, 500), raw=raw)
+
+
+def group_choices(groups: Sequence[FailureGroup], act: ActionName) -> list[Choice]:
+    """The act on several groups: those of a queue together."""
+    if len(groups) == 1:
+        return [group_choice(groups[0], act)]
+    queues: dict[str, list[FailureGroup]] = {}
+    for one in groups:
+        queues.setdefault(one.queue, []).append(one)
+    found = []
+    for queue, those in queues.items():
+        ids = tuple(sorted({id for one in those for id in one.ids}))
+        words = f"{_ladder(act)}{formats.clean(queue, 40)}: {len(ids):,} dead of {len(those)} groups that are marked"
+        found.append(group_choice(those[0], act) if len(those) == 1 else Choice(words, Action(act, queue, ids)))
+    return found
 
 
 def group_choice(one: FailureGroup, act: ActionName) -> Choice:
     """The act on the jobs of a group that were looked at."""
     of = "" if one.exact.get("jobs", True) else f" of the newest {one.of:,}"
-    ladder = "ladder, 1, 10, then the rest until the error comes back: " if act == "requeue_ladder" else ""
-    words = f"{ladder}{formats.clean(one.queue, 40)}: {one.jobs:,} dead{of}, {formats.clean(one.fingerprint, 60)}"
+    words = f"{_ladder(act)}{formats.clean(one.queue, 40)}: {one.jobs:,} dead{of}, {formats.clean(one.fingerprint, 60)}"
     return Choice(words, Action(act, one.queue, one.ids))
+
+
+def _ladder(act: ActionName) -> str:
+    return "ladder, 1, 10, then the rest until the error comes back: " if act == "requeue_ladder" else ""
 
 
 class FailuresRoom(Room):
@@ -135,7 +155,8 @@ class FailuresRoom(Room):
         self._act("Discard", "discard_dead")
 
     def _act(self, title: str, *acts: ActionName) -> None:
-        choices = [group_choice(self._group, act) for act in acts] if self._group is not None else []
+        meant = [self._groups[line.key] for line in self.filtered.meant if line.key in self._groups]
+        choices = [choice for act in acts for choice in group_choices(meant, act)]
         self.helm.choose(title, choices, "No group is under the cursor.")
 
     def as_command(self) -> str:
@@ -184,11 +205,17 @@ class GroupRoom(Room):
         self.app.push_screen(JobRoom(self.helm, self._group.queue, int(str(event.row_key.value))))
 
     def action_requeue(self) -> None:
-        choices = [group_choice(self._group, "requeue_dead"), group_choice(self._group, "requeue_ladder")]
-        self.helm.choose("Requeue", choices, "")
+        self._act("Requeue", "requeue_dead", "requeue_ladder")
 
     def action_discard(self) -> None:
-        self.helm.choose("Discard", [group_choice(self._group, "discard_dead")], "")
+        self._act("Discard", "discard_dead")
+
+    def _act(self, title: str, *acts: ActionName) -> None:
+        """On the marked jobs, or on the group."""
+        ids = tuple(sorted(int(key) for key in self.query_one("#jobs", Ledger).marks))
+        words = f"marked: {ids[0]}" if len(ids) == 1 else f"marked: {len(ids)} jobs"
+        marked = [Choice(words, Action(acts[0], self._group.queue, ids))] if ids else []
+        self.helm.choose(title, [*marked, *(group_choice(self._group, act) for act in acts)], "")
 
     def as_command(self) -> str:
         return requeue_command(self._group.queue, self._group.ids)

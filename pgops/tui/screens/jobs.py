@@ -36,7 +36,7 @@ class JobsRoom(Room):
     """Holds a window on the jobs, and reads again what is on screen after each snapshot; what is asked for while a read
     is under way is read next. A search rests nine times as long as it took."""
 
-    BINDINGS = keys("filter", "state", "state_back", "mark", "requeue", "cancel_jobs", "discard", "failures")
+    BINDINGS = keys("filter", "state", "state_back", "requeue", "cancel_jobs", "discard", "failures")
     room = "queues"
 
     def __init__(self, helm: Helm, queue: str) -> None:
@@ -135,12 +135,12 @@ class JobsRoom(Room):
         moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
         with self.app.batch_update():
             table.lay(DEAD if self._state == "dead" else JOBS)
+            table.aside = place(window, self._now, self._state, self._match)
             table.set_query("" if self._match is not None else self._asked)
             table.show([job_line(job, moment or job.created_at) for job in window.jobs])
             if move != "again" and pages:
                 edge = shown[-1 if move == "on" else 0].id if shown and move in ("on", "back") else None
                 table.go(1 if move in ("on", "end") else -1, None if edge is None else str(edge))
-            table.border_subtitle = place(window, self._now, self._state, self._match)
             said = f"○ no {self._state or ''} jobs {'here' if self._match is None else 'match'}".replace("  ", " ")
             self._say(None if window.jobs else Text(said, QUIET))
 
@@ -182,9 +182,6 @@ class JobsRoom(Room):
 
     def on_ledger_sideways(self, message: Ledger.Sideways) -> None:
         self.action_state(message.step)
-
-    def action_mark(self) -> None:
-        self._table.toggle_mark()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         self.app.push_screen(JobRoom(self.helm, self._queue, int(str(event.row_key.value))))

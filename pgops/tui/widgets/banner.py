@@ -1,4 +1,5 @@
-"""The line that says what is wrong with the whole: the connection is lost, or the schema is missing."""
+"""The line that says what is wrong with the whole: the connection is lost, the schema is not this program's, or another
+server answers."""
 
 from rich.text import Text
 from textual.widgets import Static
@@ -20,11 +21,17 @@ def words(view: View) -> Text | None:
         if lost.hint:
             text.append(f" · {formats.clean(lost.hint, 300)}", QUIET)
         return text
+    if view.schema is not None:
+        return Text.assemble(
+            (f"◆ {formats.clean(view.schema.words, 200)}", WARN), ("  ", ""), (formats.clean(view.schema.remedy), INK)
+        )
     queues = view.snapshot.queues if view.snapshot else None
     if isinstance(queues, Unavailable) and "migrate" in queues.remedy:
         return Text.assemble(
             (f"◆ {formats.clean(queues.reason, 200)}", WARN), ("  ", ""), (formats.clean(queues.remedy, 200), INK)
         )
+    if view.news is not None:
+        return Text.assemble((f"● {view.news.words}", INK), (f"  seen {formats.clock(view.news.at)} UTC", QUIET))
     return None
 
 

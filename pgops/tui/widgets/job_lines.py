@@ -49,7 +49,9 @@ def job_line(job: JobRow, now: datetime) -> Line:
         number(str(job.id)), ink((f"{glyph} {job.state}", tone)), ink(kind), number(attempt),
         number(formats.duration(age)), ink((payload, "quiet")), ink((error, "warn")),
     )  # fmt: skip
-    return Line(str(job.id), cells, (job.id, job.state, kind, job.attempt, age, payload, error), str(job.id))
+    order = (job.id, job.state, kind, job.attempt, age, payload, error)
+    raw = {"kind": job.kind, "payload": job.payload, "error": job.errors[-1].get("error") if job.errors else None}
+    return Line(str(job.id), cells, order, str(job.id), raw=raw)
 
 
 def strip(queue: Queue | None, state: JobState | None) -> Text:

@@ -33,6 +33,7 @@ class LongLedger(Ledger):
         marks = set(self.marks)
         super().show(lines)
         self.marks |= marks
+        self._tell()
 
     def _redraw(self) -> None:
         at, row, top = self.current, self.cursor_row, int(self.scroll_y)
@@ -79,6 +80,12 @@ class LongLedger(Ledger):
     def action_page_up(self) -> None:
         if not self._past(-1):
             super().action_page_up()
+
+    def action_scroll_top(self) -> None:
+        self.action_far(-1)
+
+    def action_scroll_bottom(self) -> None:
+        self.action_far(1)
 
     def action_far(self, step: int) -> None:
         self.post_message(self.Far(step))
