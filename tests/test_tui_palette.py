@@ -25,7 +25,7 @@ from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.pgmq_messages import MessagesRoom
 from pgops.tui.screens.subscription import SubscriptionRoom
 
-ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm"}
+ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm", "stop"}
 ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "outbox": "5", "stores": "6",
          "documents": "7", "server": "8"}  # fmt: skip
 # By the key of an act: what the palette calls it elsewhere, and the acts that it leads to.

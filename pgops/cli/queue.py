@@ -189,7 +189,8 @@ async def edit(
     """Give a job that does not run another payload."""
     from pgops.ops.act.actions import Action
 
-    given = json.dumps(inputs.payload(payload), ensure_ascii=False)
+    given = inputs.stdin_text() if payload == "-" else payload
+    inputs.payload(given)
     await acts.act(cli, Action("edit_job", queue, ids=(job,), given=given), yes=yes, dry_run=dry_run)
 
 

@@ -5,7 +5,9 @@ second one starts, so that a slow database skips beats and never queues them. Th
 open; a room that opens draws the latest one. Nothing that fails below ends the app.
 """
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import get_args
 
@@ -14,7 +16,8 @@ from textual.binding import Binding
 from textual.filter import LineFilter
 
 from pgops.errors import PgopsError, UnreachableError
-from pgops.ops.act.actions import Action
+from pgops.ops.act.actions import Action, Preview, Result
+from pgops.ops.act.danger import meanwhile
 from pgops.profiles import Color
 from pgops.tui import formats
 from pgops.tui.feed import Feed, View
@@ -37,14 +40,17 @@ from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
 from pgops.tui.screens.server import ServerRoom
 from pgops.tui.screens.stores import StoresRoom
+from pgops.tui.screens.under_way import UnderWay
 from pgops.tui.screens.unlock import UnlockNote
 from pgops.tui.screens.vectors import VectorsRoom
 from pgops.tui.source import Source
 from pgops.tui.standing import Standing
 from pgops.tui.themes import THEMES, Inks
 from pgops.tui.widgets.ledger import Ledger
+from pgops.tui.works import MOST, Work
 
 BEAT_S = 0.25
+WATCH_S = 1.0
 SAID = {
     "open": "Nothing is guarded here: acts ask, and then run.",
     "read only": "This stays read-only: only a profile with guard = true can be unlocked.",
@@ -176,11 +182,14 @@ class PgopsApp(App[int]):
         if action.name in BY_HAND and not action.given:
             self.push_screen(Editor(self.source, action), self._chosen)
             return
+        if len(self.feed.busy) >= MOST:
+            self.notify(f"{MOST} acts are under way: wait for one, or stop one with w.", markup=False, timeout=6)
+            return
         question = Question(self.source, action)
 
         def go(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._run(question.action), group="act", exit_on_error=False)
+                self.run_worker(self._run(question.action, question.preview), group="act", exit_on_error=False)
 
         def answered(yes: bool | None) -> None:
             if yes and self.source.standing.mode == "locked":
@@ -191,27 +200,53 @@ class PgopsApp(App[int]):
 
         self.push_screen(question, answered)
 
-    async def _run(self, action: Action) -> None:
-        name = f"{action.name} {action.target}".replace("_", " ").strip()
-        self.feed.busy.append(name)
+    async def _run(self, action: Action, look: Preview | None) -> None:
+        work = Work(action, monotonic(), asyncio.current_task())
+        self.feed.busy.append(work)
         self._spread()
+        watch = asyncio.create_task(self._watch(work))
         try:
-            result = await self.source.run(action)
-            trail = "" if result.audit_id is None else f" (audit {result.audit_id})"
-            if result.undoable:
-                self._undoable = result.audit_id
-                trail += "; U undoes it"
-            elif action.name == "undo" and str(self._undoable) == action.target:
-                self._undoable = None
-            self.notify(formats.clean(result.message) + trail, title="✓ Done", markup=False, timeout=6)
+            self._tell_done(await self.source.run(action), look)
         except PgopsError as error:
             words = formats.clean(f"{error}. {error.hint}" if error.hint else error)
             if isinstance(error, UnreachableError):
                 words += ". Whether it was done, the trail tells: u"
             self.notify(words, title="✕ Not done", severity="error", markup=False, timeout=10)
+        except asyncio.CancelledError:
+            if not work.stopping:
+                raise
+            await self._tell_stopped(work)
         finally:
-            self.feed.busy.remove(name)
+            watch.cancel()
+            self.feed.busy.remove(work)
             self.action_now()
+            self._spread()
+
+    def _tell_done(self, result: Result, look: Preview | None) -> None:
+        missed = meanwhile(look, result.changed) if look is not None else ""
+        trail = f"; {missed}" if missed else ""
+        trail += "" if result.audit_id is None else f" (audit {result.audit_id})"
+        if result.undoable:
+            self._undoable = result.audit_id
+            trail += "; U undoes it"
+        elif result.action.name == "undo" and str(self._undoable) == result.action.target:
+            self._undoable = None
+        self.notify(formats.clean(result.message) + trail, title="✓ Done", markup=False, timeout=6)
+
+    async def _tell_stopped(self, work: Work) -> None:
+        try:
+            left = await self.source.left_of(work.action)
+        except PgopsError as error:
+            left = f"what is left of it cannot be seen: {error}"
+        words = formats.clean(f"{work.name}: {left}")
+        self.notify(words, title="■ Stopped", severity="warning", markup=False, timeout=10)
+
+    async def _watch(self, work: Work) -> None:
+        """Ask once a second how far it is; an act that takes less is never asked about."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            with suppress(PgopsError):
+                work.said = await self.source.how_far(work.action)
             self._spread()
 
     # --- keys ------------------------------------------------------------------------------------------------
@@ -223,6 +258,10 @@ class PgopsApp(App[int]):
     def action_audit(self) -> None:
         if not self.screen.is_modal and not isinstance(self.screen, AuditRoom):
             self.push_screen(AuditRoom(self))
+
+    def action_under_way(self) -> None:
+        if not self.screen.is_modal:
+            self.push_screen(UnderWay(self.feed.busy))
 
     def action_undo(self) -> None:
         """What was done here last, of all that can be undone."""

@@ -36,6 +36,7 @@ GROUPS = (
             _key("server", "8", "app.room('server')", "Server", "Tables, WAL and vacuum", "8"),
             _key("outgrow", "9", "app.room('outgrow')", "Outgrow", "When one PostgreSQL will no longer do", "9"),
             _key("audit", "u", "audit", "Audit", "Who did what, and what of it can be undone", "u"),
+            _key("under_way", "w", "under_way", "Under way", "What is done from here, how far; C stops it", "w"),
             _key("crons", "t", "crons", "Cron", "Recurring jobs: when each runs next, and did last", "t", footer=True),
             _key("failures", "f", "failures", "Failures", "Why jobs died, grouped by error", "f"),
             _key("channels", "l", "channels", "Channels", "Who listens to which channel", "l", footer=True),
@@ -131,6 +132,7 @@ GROUPS = (
             _key("vacuum", "V", "vacuum", "Vacuum", "Vacuum a table of the queue, or tune all", "V"),
             _key("mend_index", "I", "mend_index", "Index", "Build an index anew, or drop a failed one", "I"),
             _key("undo", "U", "undo", "Undo", "Bring back what an act has changed", "U"),
+            _key("stop", "C", "stop", "Stop", "Under way: stop the act that the cursor is on", "C"),
             _key("confirm", "y", "confirm", "Do it", "In a question: yes, do it", "y"),
         ),
     ),
@@ -142,7 +144,7 @@ MOVES = ("down", "up", "top", "bottom", "half_down", "half_up")
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
-    "audit", "undo", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
+    "audit", "undo", "under_way", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
 )  # fmt: skip
 
 

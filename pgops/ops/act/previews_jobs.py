@@ -9,12 +9,11 @@ from difflib import get_close_matches
 
 from pgops.database import AsyncDatabase, AsyncPool
 from pgops.errors import NotFoundError, UsageError
-from pgops.ops.act import keeping
+from pgops.ops.act import keeping, payloads
 from pgops.ops.act.acting import COUNT_CAP, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.act.ladder_rules import check_rate
 from pgops.ops.wording import age, many
 from pgops.queries import load
-from pgops.services.arguments import encode_json
 from pgops.services.models import JobRow, JsonValue, QueueSettings
 from pgops.services.queue import AsyncQueue, dead_matching
 from pgops.services.queue import Q as QUEUE
@@ -107,17 +106,17 @@ async def _dead(db: AsyncPool, action: Action, title: str, warning: str = "") ->
 
 
 async def edit_job(db: AsyncPool, action: Action) -> Preview:
-    payload = payload_of(action)
+    payload = payloads.exact(action)
     job = await AsyncQueue(db).job(action.target, action.ids[0])
     if job.state == "running":
         raise UsageError(f"job {job.id} is running, and keeps its payload", "cancel it first, or wait")
-    params = {"queue": action.target, "id": job.id, "payload": encode_json(payload)}
+    params = {"queue": action.target, "id": job.id, "payload": payload}
     return Preview(
         action=action,
         title=f"give job {job.id} of queue {action.target} another payload",
         matched=1,
         exact=True,
-        samples=(f"was {first_line(json.dumps(job.payload))}", f"is  {first_line(encode_json(payload))}"),
+        samples=(f"was {first_line(json.dumps(job.payload))}", f"is  {first_line(payload)}"),
         sql=shown(QUEUE["edit_job"], params),
         undo=await keeping.can(db),
     )
@@ -153,17 +152,8 @@ async def given(db: AsyncPool, action: Action) -> str:
     """What stands there now, as a person would edit it. Raises NotFoundError."""
     if action.name == "set_queue":
         return json.dumps(current(await settings(db, action.target)), indent=2)
-    return json.dumps((await AsyncQueue(db).job(action.target, action.ids[0])).payload, indent=2, ensure_ascii=False)
-
-
-def payload_of(action: Action) -> JsonValue:
-    """What an edit_job gives its one job. Raises UsageError."""
-    if len(action.ids) != 1:
-        raise UsageError("a payload is edited one job at a time", "name one job")
-    try:
-        return json.loads(action.given)
-    except ValueError as error:
-        raise UsageError(f"the payload is not JSON: {error}", 'write for example {"to": "a@example.org"}') from error
+    await AsyncQueue(db).require(action.target)
+    return await payloads.pretty(db, action.target, action.ids[0])
 
 
 def settings_of(action: Action) -> dict[str, JsonValue]:
