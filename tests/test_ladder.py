@@ -14,6 +14,7 @@ from pgops.errors import NotFoundError, UsageError
 from pgops.ops.act import audit, ladder
 from pgops.ops.act.actions import Action, preview, run
 from pgops.ops.act.ladder_rules import Climb
+from pgops.ops.act.progress import left_of
 from pgops.services.models import FailedJob, Job, JobMatch
 from pgops.services.queue import AsyncQueue
 
@@ -148,6 +149,8 @@ async def test_stopped_at_any_moment_it_is_half_of_nothing_and_the_trail_says_ho
     assert row.detail["went"] == 1
     assert [len(await queue.jobs("email", state=state)) for state in ("available", "dead")] == [1, 4]
     assert await ladder.progress(db, "email") == ""
+    left = await left_of(db, Action("requeue_ladder", "email"))
+    assert left == "rung 1: 1 of 5 went, 0 ended, 0 came back; what was done until then stays done"
 
 
 async def test_what_makes_no_sense_is_refused(db: AsyncPool) -> None:
@@ -190,9 +193,10 @@ def test_the_command_climbs_and_ctrl_c_stops_it(
     ):
         while conn.execute("select from pgops.audit where changed = 1").fetchone() is None:
             assert process.poll() is None
-        assert interrupted(process).code == 130
+        done = interrupted(process)
+        assert (done.code, "stopped: rung 1: 1 of 3 went" in done.err) == (130, True), done.err
     monkeypatch.setattr(ladder, "PATIENCE_S", 0.05)
-    done = command("queue", "requeue", "email", "2", "3", "--ladder", "--yes", "--json").document
-    assert (done["matched"], done["changed"], done["went"]) == (2, 1, 1)
+    said = command("queue", "requeue", "email", "2", "3", "--ladder", "--yes", "--json").document
+    assert (said["matched"], said["changed"], said["went"]) == (2, 1, 1)
     status = [one["status"] for one in command("audit", "list", "--json").document["items"]]
     assert status == ["done", "interrupted"]

@@ -22,7 +22,6 @@ from pgops.cli.job_match import (
     YoungerThan,
     match_of,
 )
-from pgops.cli.ladder import climb
 from pgops.cli.looking import Over, look
 from pgops.errors import UnavailableError, UsageError
 from pgops.services.models import PgmqQueue
@@ -133,9 +132,9 @@ async def requeue(
     if stuck and match is not None:
         raise UsageError("what jobs have to match goes with --dead", "stuck jobs are named, or all")
     if ladder:
-        await climb(cli, Action("requeue_ladder", queue, tuple(ids or ()), match, rate=rate), yes=yes, dry_run=dry_run)
-        return
-    action = Action("requeue_stuck" if stuck else "requeue_dead", queue, ids=tuple(ids or ()), match=match)
+        action = Action("requeue_ladder", queue, tuple(ids or ()), match, rate=rate)
+    else:
+        action = Action("requeue_stuck" if stuck else "requeue_dead", queue, ids=tuple(ids or ()), match=match)
     await acts.act(cli, action, yes=yes, dry_run=dry_run)
 
 

@@ -108,12 +108,10 @@ async def _note(db: AsyncPool, climb: Climb, act: audit.Act) -> None:
     await audit.note(db, act)
 
 
-async def progress(db: AsyncPool, queue: str) -> str:
-    """How far the ladder of a queue is that was begun last, "" where none is under way."""
+async def progress(db: AsyncPool, queue: str, status: audit.Status = "started") -> str:
+    """How far the last ladder of a queue is, or was where it ended with that status; "" where there is none."""
     for one in await audit.list(db, 100):
-        if (one.action, one.target, one.status) == ("requeue_ladder", queue, "started") and isinstance(
-            one.detail, dict
-        ):
+        if (one.action, one.target, one.status) == ("requeue_ladder", queue, status) and isinstance(one.detail, dict):
             told = one.detail
             return (
                 f"rung {told.get('rung', 1)}: {told.get('went', 0)} of {one.matched} went,"

@@ -28,7 +28,6 @@ SETTINGS: dict[str, type] = {
 }  # fmt: skip
 WORDS = {"history": ("none", "failures", "all"), "durability": ("durable", "relaxed")}
 LADDER = "it waits for how each ends, and stops when their error comes back; it runs while this program does"
-CLIMBED = "cannot be undone: what went has run by then"
 RELAXED = "a crash of the server may lose what was enqueued or completed in the last second; nothing is corrupted"
 
 
@@ -68,7 +67,7 @@ async def requeue_ladder(db: AsyncPool, action: Action) -> Preview:
     rate = check_rate(action)
     title = f"let dead letters of queue {action.target} start over: 1, then 10, then {rate:g} a second"
     look = await _dead(db, replace(action, name="requeue_dead"), title, LADDER)
-    return replace(look, action=replace(look.action, name=action.name), undo=CLIMBED)
+    return replace(look, action=replace(look.action, name=action.name), undo="")
 
 
 async def discard_dead(db: AsyncPool, action: Action) -> Preview:
