@@ -9,6 +9,7 @@ from textual.widgets import DataTable, Static
 
 from pgops.errors import PgopsError
 from pgops.ops.act.actions import Action, ActionName
+from pgops.services.error_rules import INTERVALS
 from pgops.services.models import FailureGroup
 from pgops.tui import formats
 from pgops.tui.commands import failures_command, requeue_command
@@ -22,6 +23,7 @@ from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number
 from pgops.tui.widgets.job_lines import DEAD, JOBS, job_line
 from pgops.tui.widgets.ledger import Column, Ledger, Line
+from pgops.tui.widgets.spark import cells
 
 SHOWN = 200
 GROUPS = (
@@ -29,9 +31,15 @@ GROUPS = (
     Column("queue", "queue", 14),
     Column("kind", "kind", 14, from_width=76),
     Column("last", "last", 7, right=True),
+    Column("trend", "last 2 h", INTERVALS, from_width=90),
     Column("first", "since", 7, right=True, from_width=100),
     Column("error", "error, without what differs", 0),
 )
+
+
+def spark(trend: Sequence[int]) -> str:
+    """How many died in each interval, in one line."""
+    return cells(trend, INTERVALS, 1)[0] if trend else ""
 
 
 def key_of(one: FailureGroup) -> str:
@@ -45,9 +53,9 @@ def group_line(one: FailureGroup, now: datetime) -> Line:
     since = formats.duration(first) if one.exact.get("first_at", True) else f">{formats.duration(first)}"
     cells = (
         number(formats.roughly(one.jobs, one.exact, "jobs"), "warn"), ink(queue), ink((kind, "quiet")),
-        number(formats.duration(last)), number(since), ink((error, "warn")),
+        number(formats.duration(last)), ink((spark(one.trend), "warn")), number(since), ink((error, "warn")),
     )  # fmt: skip
-    order = (one.jobs, queue, kind, last, first, error)
+    order = (one.jobs, queue, kind, last, one.trend[-1] if one.trend else 0, first, error)
     raw = {"queue": one.queue, "kind": one.kind, "error": one.fingerprint}
     return Line(key_of(one), cells, order, formats.clean(one.sample, 500), raw=raw)
 
@@ -139,7 +147,8 @@ class FailuresRoom(Room):
         one, words = self._group, self.query_one("#about", Static)
         words.set_class(one is None, "-hidden")
         if one is not None:
-            words.update(Text(f"job {one.sample_id}: {formats.clean(one.sample, 300)}", WARN))
+            lately = f"{spark(one.trend)} {one.trend[-1]:,} in 10 min · " if one.trend else ""
+            words.update(Text(f"{lately}job {one.sample_id}: {formats.clean(one.sample, 300)}", WARN))
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         self._chosen()
