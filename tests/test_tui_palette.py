@@ -39,7 +39,7 @@ ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "ou
          "documents": "7", "server": "8"}  # fmt: skip
 # By the key of an act: what the palette calls it elsewhere, and the acts that it leads to.
 REACHED: dict[str, tuple[str, set[str]]] = {
-    "requeue": ("Requeue jobs", {"requeue_stuck", "requeue_dead"}),
+    "requeue": ("Requeue jobs", {"requeue_stuck", "requeue_dead", "requeue_ladder"}),
     "redrive": ("Dead letters of pgmq", {"pgmq_redrive", "pgmq_dead"}),
     "empty": ("Empty a queue of pgmq", {"pgmq_purge"}),
     "cancel_jobs": ("Cancel a stuck job", {"cancel_jobs"}),

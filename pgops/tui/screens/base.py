@@ -20,6 +20,8 @@ from pgops.tui.widgets.foot import Foot
 from pgops.tui.widgets.ledger import Ledger
 from pgops.tui.widgets.status_line import StatusLine
 
+LADDER = "1 dead, then 10, then the rest until their error comes back"
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -160,4 +162,5 @@ def requeue_choices(snapshot: Snapshot | None, queue: str | None = None) -> list
             found.append(Choice(f"{name}: take back {one.stuck:,} stuck", Action("requeue_stuck", one.name)))
         if one.dead:
             found.append(Choice(f"{name}: let {one.dead:,} dead start over", Action("requeue_dead", one.name)))
+            found.append(Choice(f"{name}: ladder, {LADDER}", Action("requeue_ladder", one.name)))
     return found
