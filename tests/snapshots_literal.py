@@ -342,6 +342,7 @@ FAILURES = (
         "SMTPServerDisconnected: connection to 10.0.0.7 closed after 4.2 s",
         90_104,
         tuple(range(90_104, 90_099, -1)),
+        (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3),
     ),
     FailureGroup(
         "webhooks",
@@ -354,6 +355,7 @@ FAILURES = (
         "HTTPStatusError: HTTP 503 from 'https://x.org'",
         90_002,
         (90_002, 90_001),
+        (0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1),
     ),
 )
 MATCHES = (

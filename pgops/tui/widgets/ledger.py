@@ -16,7 +16,7 @@ from pgops.tui.filtering import Term, complete, parse, passes, trouble
 from pgops.tui.formats import clean
 from pgops.tui.keymap import keys
 from pgops.tui.theme import ACCENT
-from pgops.tui.widgets.lines import Column, Line, footing, numbers, rest, seen, tagged
+from pgops.tui.widgets.lines import Column, Line, footing, key_named, numbers, rest, seen, tagged
 
 __all__ = ["Column", "Ledger", "Line"]
 
@@ -59,8 +59,8 @@ class Ledger(DataTable[Text]):
         self._shown: tuple[Column, ...] = ()
         self._laid_out_for = 0
         self._cells: dict[str, tuple[Text, ...]] = {}
+        self._sought = ""
         self._anchor: str | None = None
-        self._going: str | None = None
         self._terms: tuple[Term, ...] = ()
         self._told = ""
         self.aside = ""
@@ -102,15 +102,22 @@ class Ledger(DataTable[Text]):
             self.sort(self._shown[0].key, key=lambda cell: cell.place)
         if at is not None and at in self._cells and self.current != at:
             self.move_cursor(row=self.get_row_index(at), animate=False, scroll=True)
-        if self._going in self._cells:
-            self.move_cursor(row=self.get_row_index(self._going), animate=False, scroll=True)
-            self._going = None
         self._tell()
+        self._seek()
 
-    def go_to(self, key: str) -> None:
-        """Put the cursor on this row, as soon as it is there."""
-        self._going = key
+    def go_to(self, words: str) -> None:
+        """Put the cursor on the line with this key or value, as soon as it is shown; a filter that hides it ends."""
+        self._sought = words
         self._redraw()
+
+    def _seek(self) -> None:
+        """Once there are lines: what is not among them is not waited for."""
+        if self._sought and self._lines:
+            key, self._sought = key_named(self._lines, self._sought), ""
+            if key is not None:
+                if key not in self._cells:
+                    self.set_query("")
+                self.move_cursor(row=self.get_row_index(key), animate=False, scroll=True)
 
     def _tell(self) -> None:
         """At its foot: what is marked, what is hidden and by which words, and what of these cannot be meant."""

@@ -119,3 +119,8 @@ def footing(trouble: str, marked: int, unseen: int, hidden: str, aside: str) -> 
     if aside:
         told.append(Text(aside))
     return Text(" · ").join(told)
+
+
+def key_named(lines: Sequence[Line], words: str) -> str | None:
+    """The key of the first line with this key, value or first cell; None where there is none."""
+    return next((one.key for one in lines if words in (one.key, one.value, one.cells[0].plain)), None)
