@@ -12,6 +12,11 @@
     commands.py     an act or a look as the command line that does the same
     formats.py      numbers, durations, sizes, and text made harmless; pure
     theme.py        the colours and what they mean
+    colorless.py    whether the terminal has any
+    standing.py     what may be changed here: read-only, locked, unlocked; pure
+    unlocking.py    the pool that may write, of a guarded profile
+    news.py         what changed about the server, what its schema lacks; pure
+    schema_watch.py when that is looked at
     screens/        overview, queues, jobs, job, pgmq, vectors, outbox, stores, documents, server, audit;
                     help, questions
     widgets/        status line, banner, tiles, ledger (a table that is diffed), sparkline, filter
@@ -20,6 +25,7 @@
 Whatever comes from the database is text, never markup, and passes `formats.clean` on its way to the screen.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,8 +37,9 @@ def run_dashboard(target: "Target") -> int:
     is shown as lost and tried again; it is no error here. Raises UsageError for a config.toml that is wrong."""
     from pgops.ops.threshold_settings import thresholds_of
     from pgops.tui.app import PgopsApp
+    from pgops.tui.colorless import colorless
     from pgops.tui.live import LiveSource
 
-    app = PgopsApp(LiveSource(target, thresholds_of(target)))
+    app = PgopsApp(LiveSource(target, thresholds_of(target)), color=not colorless(os.environ))
     app.run()
     return app.return_code or 0

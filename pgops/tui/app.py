@@ -10,11 +10,13 @@ from time import monotonic
 from typing import get_args
 
 from textual.app import App
+from textual.events import Resize
 
 from pgops.errors import PgopsError, UnreachableError
 from pgops.ops.act.actions import Action
 from pgops.profiles import Color
 from pgops.tui import formats
+from pgops.tui.colorless import asked_for_none
 from pgops.tui.feed import Feed, View
 from pgops.tui.keymap import EVERYWHERE, keys
 from pgops.tui.messages import Observed
@@ -32,6 +34,7 @@ from pgops.tui.screens.outgrow import OutgrowRoom
 from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
 from pgops.tui.screens.server import ServerRoom
+from pgops.tui.screens.small import TooSmall, too_small
 from pgops.tui.screens.stores import StoresRoom
 from pgops.tui.screens.unlock import UnlockNote
 from pgops.tui.screens.vectors import VectorsRoom
@@ -57,8 +60,9 @@ class PgopsApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
 
-    def __init__(self, source: Source) -> None:
-        super().__init__()
+    def __init__(self, source: Source, *, color: bool = True) -> None:
+        with asked_for_none(color):
+            super().__init__(ansi_color=None if color else True)
         self.register_theme(NIGHT)
         self.theme = NIGHT.name
         self.source = source
@@ -249,6 +253,13 @@ class PgopsApp(App[int]):
     def action_help(self) -> None:
         if not self.screen.is_modal:
             self.push_screen(Help())
+
+    def on_resize(self, event: Resize) -> None:
+        small = too_small(event.size.width, event.size.height)
+        if small and not isinstance(self.screen, TooSmall):
+            self.push_screen(TooSmall())
+        elif not small and isinstance(self.screen, TooSmall):
+            self.pop_screen()
 
     def action_leave(self) -> None:
         if len(self.screen_stack) > 1:
