@@ -17,7 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TWINNED = ["listener", "aside", "database", "services/leases", "services/enqueue", "services/cron",
-           "services/queue", "services/event_log", "services/event_cursors", "services/event_upkeep",
+           "services/job_pages", "services/queue",
+           "services/event_log", "services/event_cursors", "services/event_upkeep",
            "services/events", "services/inbox",
            "services/cache_upkeep", "services/cache_flights", "services/cache", "services/purging", "services/kv",
            "services/limits", "services/document_index", "services/document_find", "services/documents",

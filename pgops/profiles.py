@@ -22,6 +22,9 @@ Floor 0. The file is in the platform's folder for configuration (on Linux ~/.con
     [profiles.prod.thresholds]  # the same for one profile, over those of all
     lag_warning_s = 30
 
+    [dashboard]                 # theme, and [dashboard.keys]: tui/rebinding.py
+    theme = "day"
+
     [embedders.openai]          # embedder_settings.py
     url = "https://api.openai.com/v1"
     model = "text-embedding-3-small"
@@ -59,13 +62,15 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the file says; a file that is not there says nothing. What the thresholds mean is checked by who judges."""
+    """What the file says; a file that is not there says nothing. What it
+    means for thresholds and keys is checked by who uses them."""
 
     path: Path
     profiles: Mapping[str, Profile]
     default: str | None
     embedders: Mapping[str, EmbedderSettings] = field(default_factory=dict)
     thresholds: Mapping[str, object] = field(default_factory=dict)
+    dashboard: Mapping[str, object] = field(default_factory=dict)
 
 
 def config_path(env: Mapping[str, str]) -> Path:
@@ -127,10 +132,13 @@ def load_config(path: Path) -> Config:
     thresholds = data.pop("thresholds", {})
     if not isinstance(thresholds, dict):
         raise UsageError(f"{path}: thresholds are a table", "write [thresholds], below it connections_warning = 0.7")
+    dashboard = data.pop("dashboard", {})
+    if not isinstance(dashboard, dict):
+        raise UsageError(f"{path}: dashboard is a table", 'write [dashboard], below it theme = "day"')
     for unknown in data:
         raise UsageError(
             f"{path}: there is no setting {unknown}",
-            "it has default_profile, [profiles.NAME], [embedders.NAME] and [thresholds]",
+            "it has default_profile, [profiles.NAME], [embedders.NAME], [thresholds] and [dashboard]",
         )
     return Config(
         path,
@@ -138,6 +146,7 @@ def load_config(path: Path) -> Config:
         default,
         {name: parse_embedder(path, name, values) for name, values in embedders.items()},
         thresholds,
+        dashboard,
     )
 
 

@@ -8,15 +8,19 @@ from snapshots_literal import LiteralSource
 from textual.pilot import Pilot
 
 from pgops.tui.app import PgopsApp
+from pgops.tui.rebinding import Settings
+from pgops.tui.widgets.foot import Foot
 
 Story = Pilot[int]
 SMALL, USUAL, LARGE = (80, 24), (120, 40), (200, 50)
 
 
 @asynccontextmanager
-async def dashboard(source: LiteralSource, size: tuple[int, int] = SMALL) -> AsyncIterator[Story]:
+async def dashboard(
+    source: LiteralSource, size: tuple[int, int] = SMALL, *, settings: Settings | None = None
+) -> AsyncIterator[Story]:
     """The app, after its first look."""
-    app = PgopsApp(source)
+    app = PgopsApp(source, settings)
     async with app.run_test(size=size, notifications=True) as pilot:
         await until(pilot, lambda: source.snapshots > 0 and not app.feed.looking)
         yield pilot
@@ -37,3 +41,9 @@ def screen(pilot: Story) -> str:
     """What stands on the screen, as text."""
     lines = pilot.app.screen._compositor.render_strips()
     return "\n".join(line.text.rstrip() for line in lines)
+
+
+def foot_fits(pilot: Story) -> bool:
+    """Whether all the keys of the room stand at its foot."""
+    foot = pilot.app.screen.query_one(Foot)
+    return 0 < foot.line.cell_len <= foot.content_size.width

@@ -38,6 +38,8 @@ from pgops.services.models import (
     DocumentIndex,
     Event,
     FailureGroup,
+    JobMatch,
+    JobPage,
     JobRow,
     JobState,
     ParkedEvent,
@@ -488,6 +490,8 @@ class LiteralSource:
         self.matched = 41
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
+        self.scan = 100_000
+        self.asked: list[JobMatch | None] = []
         self.failures_held = FAILURES
         self.chain_held: JobChain | None = None
         self.subscription_held = SUBSCRIBED
@@ -554,8 +558,34 @@ class LiteralSource:
         said = f"{self.matched} jobs of {action.target} requeued"
         return Result(action, self.matched, self.matched, 12, False, said, undoable=self.undoable)
 
-    async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
-        return [one for one in self.jobs_held if state in (None, one.state)][:limit]
+    async def page(
+        self,
+        queue: str,
+        state: JobState | None,
+        *,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+        match: JobMatch | None = None,
+    ) -> JobPage:
+        """Its cursors are the ids of jobs; of what must match it knows the kind, and it looks at `scan` jobs."""
+        self.asked.append(match)
+        held = [one for one in self.jobs_held if state in (None, one.state)]
+        places = {str(one.id): place for place, one in enumerate(held)}
+        if before is not None:
+            end = places.get(before, len(held))
+            start = max(end - limit, 0)
+        else:
+            start = 0 if after is None else places[after] + 1
+            end = start + limit
+        stop = min(len(held), start + self.scan if match else end)
+        found = [one for one in held[start:stop] if match is None or match.kind in (None, one.kind)]
+        last = str(held[stop - 1].id) if stop < len(held) else None
+        first = str(held[start].id) if start else None
+        return JobPage(
+            tuple(found), last, first, str(held[start - 1].id) if start else None, stop - start,
+            match is not None and last is not None,
+        )  # fmt: skip
 
     async def job(self, queue: str, id: int) -> JobRow:
         for one in self.jobs_held:

@@ -89,6 +89,7 @@ def _prepare(text: bytes) -> sql.Composed:
         "dead": sql.Identifier("pgmq", "q_fixture"), "headers": sql.Identifier("headers"),
         "touch": sql.SQL(", last_read_at = clock_timestamp()"), "kept": sql.SQL("msg_id, vt, message, headers"),
         "key": sql.SQL("(data -> 'a')"), "order": sql.SQL("(data -> 'a'), id"), "conditions": sql.SQL("true"),
+        "matching": sql.SQL("true"), "beyond": sql.SQL(">"), "way": sql.SQL("asc"),
     }  # fmt: skip
     holes = set(re.findall(r"(?<!\{)\{(\w+)\}(?!\})", numbered))
     body = sql.SQL(numbered).format(**{n: collection[n] for n in holes}) if holes else sql.SQL(numbered)

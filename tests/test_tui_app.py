@@ -17,8 +17,9 @@ from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.finding import FindingNote
 from pgops.tui.screens.help import Help, all_keys
 from pgops.tui.screens.job import JobRoom
-from pgops.tui.screens.jobs import JobsRoom, dead_match
+from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.overview import headline
+from pgops.tui.widgets.foot import Foot
 from pgops.tui.widgets.ledger import Ledger
 
 SIZES = pytest.mark.parametrize(
@@ -298,17 +299,6 @@ async def test_what_the_filter_asks_for_may_be_asked_of_all_dead(key: str, act: 
         assert source.previewed == [Action(act, "email", match=DeadMatch(error="550"))]
 
 
-@pytest.mark.parametrize(
-    ("query", "match"),
-    [
-        ("", None), ("timeout", DeadMatch(words=("timeout",))), ("kind:report no answer",
-        DeadMatch(kind="report", words=("no", "answer"))), ("!ping", None), ("age:5", None), ("error:a error:b", None),
-    ],
-)  # fmt: skip
-def test_what_can_be_asked_of_those_that_are_not_on_screen(query: str, match: DeadMatch | None) -> None:
-    assert dead_match(query) == match
-
-
 @pytest.mark.parametrize("size", TWO_SIZES)
 async def test_requeue_asks_which_shows_what_it_hits_and_does_it_on_y_alone(size: tuple[int, int]) -> None:
     source = LiteralSource(BUSY)
@@ -439,7 +429,7 @@ def test_every_key_has_an_id_a_tooltip_and_a_way_to_write_it() -> None:
 
 def test_acts_are_upper_case_and_nothing_else_is() -> None:
     acts = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {"confirm"}
-    assert {key.id for key in KEYS.values() if len(key.key) == 1 and key.key.isupper()} == acts
+    assert {key.id for key in KEYS.values() if len(key.key) == 1 and key.key.isupper()} == acts | {"bottom"}
 
 
 @pytest.mark.slow
@@ -478,3 +468,10 @@ async def test_q_leaves_at_the_top() -> None:
         await pilot.press("q")
         await pilot.pause()
         assert pilot.app.return_value == 0
+
+
+async def test_a_key_at_the_foot_is_pressed_by_a_click() -> None:
+    async with dashboard(LiteralSource(BUSY)) as pilot:
+        at = pilot.app.screen.query_one(Foot).line.plain.index("? Help")
+        await pilot.click(Foot, offset=(at + 2, 0))
+        await until(pilot, lambda: isinstance(pilot.app.screen, Help))

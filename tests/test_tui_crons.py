@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from dashboard_story import SMALL, USUAL, Story, dashboard, screen, until
+from dashboard_story import SMALL, USUAL, Story, dashboard, foot_fits, screen, until
 from snapshots_literal import BUSY, CRONS, EMPTY, LiteralSource
 from test_tui_stores import do, live
-from textual.widgets import Footer
 
 from pgops.errors import SchemaError
 from pgops.ops.act.actions import Action
@@ -36,7 +35,7 @@ async def test_when_each_runs_next_and_did_last(size: tuple[int, int]) -> None:
             "P Pause", "N Run now", "D Remove",
         ):  # fmt: skip
             assert words in seen, words
-        assert pilot.app.screen.query_one(Footer).max_scroll_x == 0
+        assert foot_fits(pilot)
         await pilot.press("down")
         await until(pilot, lambda: "last 2026-02-28 06:12:45Z job 90122" in screen(pilot))
         await pilot.press("escape")

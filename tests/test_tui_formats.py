@@ -1,4 +1,4 @@
-"""The dashboard's pure half: formats, filter, sparkline, commands, and the feed's sense of time."""
+"""The dashboard's pure half: formats, sparkline, commands, and the feed's sense of time."""
 
 import pytest
 from snapshots_literal import BUSY
@@ -9,7 +9,6 @@ from pgops.services.models import DeadMatch
 from pgops.tui import formats
 from pgops.tui.commands import act_command
 from pgops.tui.feed import BACKOFF_S, Feed
-from pgops.tui.widgets.filter import matches
 from pgops.tui.widgets.spark import cells
 
 
@@ -72,15 +71,6 @@ def test_lines_stay_lines_and_nothing_else() -> None:
 def test_a_bar_shows_something_for_something(share: float, filled: int) -> None:
     full, rest = formats.bar(share, 10)
     assert (len(full), len(rest)) == (filled, 10 - filled)
-
-
-@pytest.mark.parametrize(
-    ("query", "passes"),
-    [("", True), ("ema", True), ("EMAIL", True), ("email dead:41", True), ("queue:mail", True), ("queue:41", False),
-     ("!billing", True), ("!email", False), ("!dead:41", False), ("nokey:x", False), ("!", True)],
-)  # fmt: skip
-def test_the_filter(query: str, passes: bool) -> None:
-    assert matches(query, {"queue": "email", "dead": "41"}) is passes
 
 
 def test_a_sparkline_ends_with_the_newest_and_hides_nothing() -> None:

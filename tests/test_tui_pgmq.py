@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, screen, until
+from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, foot_fits, screen, until
 from pgmq import install_pgmq_from_sql
 from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, LiteralSource, message, pgmq_queue
-from textual.widgets import Footer
 
 from pgops.config import Target
 from pgops.errors import RefusedError
@@ -294,7 +293,7 @@ async def test_at_80_columns_the_foot_still_has_room_for_what_one_needs() -> Non
     async with dashboard(LiteralSource(BOTH)) as pilot:
         await at_queue(pilot, "aaa_orders")
         await until(pilot, lambda: "X Empty" in screen(pilot))
-        assert pilot.app.screen.query_one(Footer).max_scroll_x == 0
+        assert foot_fits(pilot)
         foot = screen(pilot).splitlines()[-1]
         assert all(words in foot for words in ("R Redrive", "X Empty", "? Help", "q Quit"))
 

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, screen, until
+from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, foot_fits, screen, until
 from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, UNPROBED, LiteralSource
 from test_tui_palette import ROOMS, choose
-from textual.widgets import Footer
 
 from pgops.config import Target
 from pgops.errors import UnreachableError
@@ -114,7 +113,7 @@ async def test_many_channels_scroll_in_a_small_terminal() -> None:
         await pilot.press("ctrl+end")
         await until(pilot, lambda: "channel_199" in screen(pilot) and "● it waits for messages" in screen(pilot))
         assert "q Quit" in screen(pilot).splitlines()[-1]
-        assert pilot.app.screen.query_one(Footer).max_scroll_x == 0
+        assert foot_fits(pilot)
 
 
 @SIZES

@@ -4,9 +4,8 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, screen, until
+from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, foot_fits, screen, until
 from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, LiteralSource, collection
-from textual.widgets import Footer
 
 from pgops.config import Target
 from pgops.errors import NotFoundError
@@ -157,7 +156,7 @@ async def test_the_foot_and_the_names_fit_a_small_terminal(key: str) -> None:
     async with dashboard(LiteralSource(BUSY), SMALL) as pilot:
         await pilot.press(key)
         await until(pilot, lambda: "q Quit" in screen(pilot).splitlines()[-1])
-        assert pilot.app.screen.query_one(Footer).max_scroll_x == 0
+        assert foot_fits(pilot)
         top = screen(pilot).splitlines()[0]
         assert "…" not in top
         assert "03:12:45 UTC" in top

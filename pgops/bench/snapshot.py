@@ -31,7 +31,7 @@ WARM_UP = 12  # until every statement is prepared and its plan kept
 async def run(dsn: str, params: Params, note: Note) -> None:
     async with AsyncPgops.open(dsn) as pg:
         note.doing("fill")
-        await _fill(pg, params)
+        await fill(pg, params.jobs, payload_bytes=params.payload_bytes)
         await pg.db.execute(Q["vacuum"])
         note.doing("look")
         await _look(dsn, params, note, "observation")
@@ -45,14 +45,14 @@ async def run(dsn: str, params: Params, note: Note) -> None:
             await _look(dsn, params, note, "held_observation")
 
 
-async def _fill(pg: AsyncPgops, params: Params) -> None:
+async def fill(pg: AsyncPgops, jobs: int, *, payload_bytes: int) -> None:
     """So many jobs, and a tenth as many events and cache entries."""
-    body, value = payload(params.payload_bytes), urandom(params.payload_bytes)
-    await pg.queue.enqueue_many(QUEUE, (body for _ in range(params.jobs)), kind="nothing")
+    body, value = payload(payload_bytes), urandom(payload_bytes)
+    await pg.queue.enqueue_many(QUEUE, (body for _ in range(jobs)), kind="nothing")
     await pg.events.subscribe("all")
-    await pg.events.append_many(NewEvent("bench", body, str(number)) for number in range(params.jobs // SHARE))
-    for start in range(0, params.jobs // SHARE, PAGE):
-        numbers = range(start, min(start + PAGE, params.jobs // SHARE))
+    await pg.events.append_many(NewEvent("bench", body, str(number)) for number in range(jobs // SHARE))
+    for start in range(0, jobs // SHARE, PAGE):
+        numbers = range(start, min(start + PAGE, jobs // SHARE))
         await pg.cache.set_many({f"key:{number}": value for number in numbers}, ttl_s=3_600.0)
 
 

@@ -62,6 +62,15 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo else found.astimezone()
 
 
+def age_s(text: str | None) -> float | None:
+    """How many seconds 90s, 15m, 2h or 7d are; None is none. Raises UsageError."""
+    if text is None:
+        return None
+    if not (found := _AGO.fullmatch(text)):
+        raise UsageError(f"{text!r} is no age", "write 90s, 15m, 2h or 7d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
 def _decode(text: str, what: str) -> JsonValue:
     try:
         return json.loads(text, parse_constant=_refuse)

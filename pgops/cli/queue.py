@@ -1,42 +1,38 @@
 """`pgops queue …`: see queues and jobs, add jobs, take back what is stuck or dead, run a worker."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pgops.cli import acts, cron, failures, inputs, output, pgmq, worker
+from pgops.cli import acts, cron, failures, inputs, jobs, output, pgmq, worker
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
 from pgops.cli.job import show
+from pgops.cli.job_match import (
+    NotOfKind,
+    OfKind,
+    OlderThan,
+    WithError,
+    WithoutWords,
+    WithPayload,
+    WithWords,
+    YoungerThan,
+    match_of,
+)
 from pgops.cli.looking import Over, look
 from pgops.errors import UnavailableError, UsageError
-from pgops.services.models import JobRow, JobState, PgmqQueue
-
-if TYPE_CHECKING:
-    from pgops.services.models import DeadMatch
+from pgops.services.models import PgmqQueue
 
 app = group("queue", "Jobs: queues, dead letters, workers.")
 app.add_typer(cron.app)
 Name = Annotated[str, typer.Argument(metavar="QUEUE", show_default=False)]
-OfKind = Annotated[str | None, typer.Option("--kind", help="Only dead letters of this kind.")]
-WithError = Annotated[
-    str | None, typer.Option("--error", metavar="TEXT", help="Only those whose last error contains it.")
-]
-WithWords = Annotated[
-    list[str] | None, typer.Option("--word", metavar="TEXT", help="Only those with it in kind or last error.")
-]
-WithPayload = Annotated[
-    str | None, typer.Option("--payload", metavar="JSON", help="Only those whose payload contains it.")
-]
 UNKNOWN_OF_PGMQ = (
     "stuck", "waiting", "completed_total", "failed_total", "limited", "arriving_per_s", "served_per_s", "rates_over_s",
     "drains", "drain_s", "workers_needed",
 )  # fmt: skip
-JOB_HEADS = ("id", "state", "kind", "priority", "attempt", "created", "run at", "payload")
 
 
 @command(app, "list", example="pgops queue list --json")
@@ -64,23 +60,7 @@ async def list_(cli: Cli, over: Over = None) -> None:
     cli.items([*items(queues), *map(_as_queue, theirs)], (*QUEUE_HEADS, "backend"), rows)
 
 
-@command(app, "jobs", example="pgops queue jobs email --state dead --json")
-async def jobs(
-    cli: Cli,
-    queue: Name,
-    state: Annotated[JobState | None, typer.Option("--state", help="Only these.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000)] = 50,
-) -> None:
-    """The first jobs of a queue, by state, in the order that matters there."""
-    async with cli.connect() as pg:
-        found = await pg.queue.jobs(queue, state=state, limit=limit)
-    rows = [
-        (job.id, job.state, job.kind, job.priority, _attempt(job), job.created_at, job.run_at, job.payload)
-        for job in found
-    ]
-    cli.items(found, JOB_HEADS, rows)
-
-
+command(app, "jobs", example="pgops queue jobs email --state dead --json")(jobs.jobs)
 command(app, "show", example="pgops queue show email 1 --json")(show)
 
 
@@ -129,6 +109,10 @@ async def requeue(
     error: WithError = None,
     words: WithWords = None,
     payload: WithPayload = None,
+    not_kinds: NotOfKind = None,
+    not_words: WithoutWords = None,
+    older_than: OlderThan = None,
+    younger_than: YoungerThan = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -137,9 +121,9 @@ async def requeue(
 
     if stuck == dead:
         raise UsageError("say which jobs: --stuck or --dead", "for example: pgops queue requeue email --dead")
-    match = _match(ids, kind, error, words, payload)
+    match = match_of(kind, error, words, payload, not_kinds, not_words, older_than, younger_than, ids)
     if stuck and match is not None:
-        raise UsageError("--kind, --error, --word and --payload go with --dead", "stuck jobs are named, or all")
+        raise UsageError("what jobs have to match goes with --dead", "stuck jobs are named, or all")
     action = Action("requeue_stuck" if stuck else "requeue_dead", queue, ids=tuple(ids or ()), match=match)
     await acts.act(cli, action, yes=yes, dry_run=dry_run)
 
@@ -167,26 +151,19 @@ async def discard(
     error: WithError = None,
     words: WithWords = None,
     payload: WithPayload = None,
+    not_kinds: NotOfKind = None,
+    not_words: WithoutWords = None,
+    older_than: OlderThan = None,
+    younger_than: YoungerThan = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
     """Give dead letters up: all of the queue, those named, or those that match. The history keeps them."""
     from pgops.ops.act.actions import Action
 
-    action = Action("discard_dead", queue, ids=tuple(ids or ()), match=_match(ids, kind, error, words, payload))
+    match = match_of(kind, error, words, payload, not_kinds, not_words, older_than, younger_than, ids)
+    action = Action("discard_dead", queue, ids=tuple(ids or ()), match=match)
     await acts.act(cli, action, yes=yes, dry_run=dry_run)
-
-
-def _match(
-    ids: Sequence[int] | None, kind: str | None, error: str | None, words: Sequence[str] | None, payload: str | None
-) -> "DeadMatch | None":
-    if kind is None and error is None and payload is None and not words:
-        return None
-    if ids:
-        raise UsageError("name the jobs, or say what they have to match", "not both")
-    from pgops.services.models import DeadMatch
-
-    return DeadMatch(kind, error, None if payload is None else inputs.payload(payload), tuple(words or ()))
 
 
 @command(app, "edit", example="""pgops queue edit email 1 '{"to": "b@example.org"}' --yes --json""")
@@ -261,10 +238,6 @@ def _as_queue(one: PgmqQueue) -> dict[str, object]:
     unknown = dict.fromkeys(UNKNOWN_OF_PGMQ)
     known = {"paused": False, "oldest_age_s": one.ready_age_s, "enqueued_total": one.total}
     return {**output.plain(one), **unknown, **known, "oldest_message_age_s": one.oldest_age_s}
-
-
-def _attempt(job: JobRow) -> str:
-    return str(job.attempt) if job.max_attempts is None else f"{job.attempt}/{job.max_attempts}"
 
 
 command(app, "failures", example="pgops queue failures --queue email --json")(failures.failures)

@@ -1,19 +1,19 @@
 """The job queue: at-least-once jobs with leases, on split tables.
 
-The operators' half stands here, the producers' in enqueue.py, the worker's in leases.py. Depth is kept by
-deltas, never counted. See schema/0002_queue.sql for the tables, runtime/worker.py for the loop around claim and
+The operators' half stands here and in job_pages.py, the producers' in enqueue.py, the worker's in leases.py. Depth is
+kept by deltas, never counted. See schema/0002_queue.sql for the tables, runtime/worker.py for the loop around claim and
 complete.
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 from pgops.database import Row
-from pgops.errors import NotFoundError, RefusedError, UsageError
+from pgops.errors import NotFoundError, UsageError
 from pgops.queries import load
 from pgops.services.arguments import (
-    MAX_PAYLOAD_BYTES,
     check_attempts,
     check_delay,
     check_limits,
@@ -25,12 +25,13 @@ from pgops.services.arguments import (
 )
 from pgops.services.enqueue import AsyncProducers
 from pgops.services.error_rules import grouped
+from pgops.services.job_match import conditions, values
+from pgops.services.job_pages import AsyncJobPages
 from pgops.services.leases import AsyncLeases
 from pgops.services.models import (
     Cancelled,
-    DeadMatch,
     FailureGroup,
-    JobRow,
+    JobMatch,
     JobState,
     JsonValue,
     PastJob,
@@ -45,13 +46,11 @@ Q = load("pgops.services", "queue.sql")
 
 MOST_DEAD = 1_000_000
 MOST_NEWEST = 10_000
-STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
 HISTORIES = ("none", "failures", "all")
 DURABILITIES = ("durable", "relaxed")
-CUT = '"(a large payload: open the job to see it)"'
 
 
-class AsyncQueue(AsyncLeases, AsyncProducers):
+class AsyncQueue(AsyncLeases, AsyncProducers, AsyncJobPages):
     """Jobs over one database object: the pool's, or the caller's transaction (`pg.bind(conn).queue`)."""
 
     @property
@@ -121,11 +120,12 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         row = await self._db.one(Q["cancel_jobs"], values)
         return Cancelled(row[0], row[1]) if row else Cancelled(0, 0)
 
-    async def dead_matching(self, queue: str, match: DeadMatch) -> list[int]:
+    async def dead_matching(self, queue: str, match: JobMatch) -> list[int]:
         """The ids of the dead letters that match, the oldest first, at most a million. Raises NotFoundError for an
         unknown queue."""
         await self.require(queue)
-        return [row[0] for row in await self._db.all(Q["dead_matching"], match_values(queue, match))]
+        statement, params = dead_matching(queue, match)
+        return [row[0] for row in await self._db.all(statement, params)]
 
     async def failures(self, queue: str | None = None, *, cap: int = 1_000) -> list[FailureGroup]:
         """Why jobs died: the newest `cap` dead letters of a queue, or of each, grouped by kind and by what their last
@@ -138,13 +138,7 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         names = [queue] if queue is not None else [row[0] for row in await self._db.all(Q["queue_names"])]
         return list(grouped(await self._db.all(Q["newest_dead"], {"queues": names, "cap": cap, "bytes": 2_000}), cap))
 
-    async def dead_jobs(self, queue: str, ids: Sequence[int], *, cut_bytes: int = MAX_PAYLOAD_BYTES) -> list[JobRow]:
-        """Those of these jobs that are dead letters, the youngest first. Raises NotFoundError for an unknown queue."""
-        await self.require(queue)
-        values = {"queue": queue, "ids": list(ids), "cut_bytes": cut_bytes, "cut": CUT}
-        return [_job_row(queue, row) for row in await self._db.all(Q["list_dead_named"], values)]
-
-    async def discard_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+    async def discard_dead(self, queue: str, ids: Sequence[int] = (), *, match: JobMatch | None = None) -> int:
         """Give dead letters up: those named, those that match, or all; how many they were. The history keeps them."""
         await self.require(queue)
         if match is not None and not (ids := await self.dead_matching(queue, match)):
@@ -164,7 +158,7 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         state: JobState = row[0]
         return state
 
-    async def requeue_dead(self, queue: str, ids: Sequence[int] = (), *, match: DeadMatch | None = None) -> int:
+    async def requeue_dead(self, queue: str, ids: Sequence[int] = (), *, match: JobMatch | None = None) -> int:
         """Dead letters start over, with their errors kept: those named, those that match, or all; how many they
         were."""
         await self.require(queue)
@@ -179,31 +173,6 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
         await self.require(queue)
         row = await self._db.one(Q["requeue_stuck"], {"queue": queue, "ids": list(ids), "all": not ids})
         return int(row[0]) if row else 0
-
-    async def jobs(
-        self, queue: str, *, state: JobState | None = None, limit: int = 50, cut_bytes: int = MAX_PAYLOAD_BYTES
-    ) -> list[JobRow]:
-        """Jobs of one state in the order that matters there (claim order, due time, start, death), or the first of
-        each state. A payload of more than `cut_bytes` comes as a text that says so. Raises NotFoundError for an
-        unknown queue."""
-        await self.require(queue)
-        found: list[JobRow] = []
-        values = {"queue": queue, "cut_bytes": cut_bytes, "cut": CUT}
-        for each in STATES if state is None else (state,):
-            rows = await self._db.all(Q[f"list_{each}"], {**values, "limit": limit - len(found)})
-            found += [_job_row(queue, row) for row in rows]
-        return found
-
-    async def job(self, queue: str, id: int) -> JobRow:
-        """One job, wherever it stands. Raises NotFoundError."""
-        await self.require(queue)
-        row = await self._db.one(Q["find_job"], {"queue": queue, "id": id})
-        if row is None:
-            raise NotFoundError(
-                f"queue {queue!r} has no job {id}",
-                "it may be completed; a queue keeps completed jobs only with history 'all'",
-            )
-        return _job_row(queue, row)
 
     async def history(self, queue: str, *, limit: int = 50) -> list[PastJob]:
         """Jobs that have ended, the youngest first, as far as the queue's history keeps them."""
@@ -222,39 +191,9 @@ class AsyncQueue(AsyncLeases, AsyncProducers):
             )
         return _past_job(queue, row)
 
-    async def require(self, queue: str) -> None:
-        """Raise NotFoundError, with near names, unless the queue exists; RefusedError for one of pgmq."""
-        names = [row[0] for row in await self._db.all(Q["queue_names"])]
-        if queue not in names:
-            await self.refuse_pgmq(queue)
-            near = get_close_matches(queue, names, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "see: pgops queue list"
-            raise NotFoundError(f"there is no queue {queue!r}", hint)
-
-    async def refuse_pgmq(self, queue: str) -> None:
-        """Raise RefusedError where the name is that of a queue of pgmq in this database, and of none here."""
-        row = await self._db.one(Q["is_pgmq"], {"queue": check_queue(queue)})
-        if row and row[0]:
-            raise RefusedError(
-                f"{queue!r} is a queue of pgmq, which has messages, not jobs: no priorities, groups, unique keys, "
-                "pauses, cancels or workers",
-                "what it can do: pgops queue pgmq --help",
-            )
-
     async def _set_paused(self, queue: str, paused: bool, for_s: float | None) -> None:
         await self.require(queue)
         await self._db.execute(Q["set_paused"], {"queue": queue, "paused": paused, "for_s": for_s})
-
-
-def _job_row(queue: str, row: Row) -> JobRow:
-    state, id, kind, priority, attempt, of, payload, errors, *times, group_key, unique_key, progress = row
-    created_at, run_at, started_at, lease_until, owner = times
-    return JobRow(
-        queue=queue, id=id, state=state, kind=kind, priority=priority, attempt=attempt, max_attempts=of,
-        payload=read_json(payload), errors=tuple(read_json(errors) or ()), created_at=created_at,
-        run_at=run_at, started_at=started_at, lease_until=lease_until, owner=owner, group_key=group_key,
-        unique_key=unique_key, progress=read_json(progress),
-    )  # fmt: skip
 
 
 def _past_job(queue: str, row: Row) -> PastJob:
@@ -266,10 +205,7 @@ def _past_job(queue: str, row: Row) -> PastJob:
     )  # fmt: skip
 
 
-def match_values(queue: str, match: DeadMatch) -> dict[str, object]:
-    """What `dead_matching` is asked with. Raises UsageError for a payload that is no JSON."""
-    payload = None if match.payload is None else encode_json(match.payload)
-    return {
-        "queue": queue, "kind": match.kind, "error": match.error, "words": list(match.words), "payload": payload,
-        "limit": MOST_DEAD,
-    }  # fmt: skip
+def dead_matching(queue: str, match: JobMatch) -> tuple[sql.Composed, dict[str, object]]:
+    """The statement that finds what matches among dead letters, and its parameters. Raises UsageError as `values`."""
+    statement = sql.SQL(Q["dead_matching"].decode()).format(matching=conditions(match))
+    return statement, {"queue": queue, "limit": MOST_DEAD, **values(match)}

@@ -25,15 +25,7 @@ from (select * from gone order by died_at) as in_order
 
 -- name: dead_matching
 -- Dead letters by what they are and why they died, the oldest first.
-select id from pgops.job_dead
-where queue = %(queue)s
-  and (%(kind)s::text is null or kind = %(kind)s)
-  and (%(error)s::text is null or position(lower(%(error)s) in lower(errors -> -1 ->> 'error')) > 0)
-  and (%(payload)s::jsonb is null or payload @> %(payload)s)
-  and not exists (
-    select from unnest(%(words)s::text[]) as word
-    where position(lower(word) in lower(concat_ws(' ', kind, errors -> -1 ->> 'error'))) = 0)
-order by died_at, id limit %(limit)s
+select id from pgops.job_dead where queue = %(queue)s and {matching} order by died_at, id limit %(limit)s
 
 -- name: newest_dead
 -- The last that died of each of these queues, one more than the cap where there are, with what their last attempt said.
@@ -185,34 +177,8 @@ with kept as (
 )
 update pgops.queues set limited = exists (select from kept) where queue = %(queue)s
 
--- name: list_available
--- In the order in which they will be claimed. A list does not haul payloads that nobody reads in a list.
-select 'available', coalesce(id, seq), kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
-       ready_at, null::timestamptz, null::timestamptz, null::bigint, group_key, unique_key, null::text
-from pgops.job_available where queue = %(queue)s order by priority, seq limit %(limit)s
-
--- name: list_scheduled
-select 'scheduled', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
-       run_at, null::timestamptz, null::timestamptz, null::bigint, group_key, unique_key, null::text
-from pgops.job_scheduled where queue = %(queue)s order by run_at limit %(limit)s
-
--- name: list_waiting
-select 'waiting', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
-       null::timestamptz, null::timestamptz, null::timestamptz, null::bigint, group_key, unique_key, null::text
-from pgops.job_waiting where queue = %(queue)s order by id limit %(limit)s
-
--- name: list_running
-select 'running', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
-       null::timestamptz, started_at, lease_until, owner, group_key, unique_key, progress::text
-from pgops.job_running where queue = %(queue)s order by started_at limit %(limit)s
-
--- name: list_dead
-select 'dead', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
-       died_at, null::timestamptz, null::timestamptz, null::bigint, group_key, unique_key, null::text
-from pgops.job_dead where queue = %(queue)s order by died_at desc limit %(limit)s
-
 -- name: list_dead_named
--- The same of those named.
+-- Dead letters, those named; a list does not haul payloads that nobody reads in a list.
 select 'dead', id, kind, priority, attempt, max_attempts, case when octet_length(payload::text) > %(cut_bytes)s then %(cut)s else payload::text end, errors::text, created_at,
        died_at, null::timestamptz, null::timestamptz, null::bigint, group_key, unique_key, null::text
 from pgops.job_dead where queue = %(queue)s and id = any(%(ids)s::bigint[]) order by died_at desc

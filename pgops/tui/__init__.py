@@ -12,11 +12,18 @@
     commands.py     an act or a look as the command line that does the same
     formats.py      numbers, durations, sizes, and text made harmless; pure
     theme.py        the colours and what they mean
+<<<<<<< HEAD
     colorless.py    whether the terminal has any
     standing.py     what may be changed here: read-only, locked, unlocked; pure
     unlocking.py    the pool that may write, of a guarded profile
     news.py         what changed about the server, what its schema lacks; pure
     schema_watch.py when that is looked at
+=======
+    themes.py       day and mono, in the night's place
+    rebinding.py    the theme and the keys that config.toml gives
+    filtering.py    the language of filters; pure
+    export.py       a table as CSV or JSON
+    moving.py       movement by letters
     screens/        overview, queues, jobs, job, pgmq, vectors, outbox, stores, documents, server, audit;
                     help, questions
     widgets/        status line, banner, tiles, ledger (a table that is diffed), sparkline, filter
@@ -25,6 +32,7 @@
 Whatever comes from the database is text, never markup, and passes `formats.clean` on its way to the screen.
 """
 
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -36,10 +44,21 @@ def run_dashboard(target: "Target") -> int:
     """Open the dashboard on `target` and return the exit code when it is left. A database that cannot be reached
     is shown as lost and tried again; it is no error here. Raises UsageError for a config.toml that is wrong."""
     from pgops.ops.threshold_settings import thresholds_of
-    from pgops.tui.app import PgopsApp
+    from pgops.tui.app import PgopsApp, scopes
     from pgops.tui.colorless import colorless
     from pgops.tui.live import LiveSource
+    from pgops.tui.rebinding import settings_of
 
-    app = PgopsApp(LiveSource(target, thresholds_of(target)), color=not colorless(os.environ))
+    source = LiveSource(target, thresholds_of(target))
+    app = PgopsApp(source, settings_of(scopes()), color=not colorless(os.environ))
+    _collect_seldom()
     app.run()
     return app.return_code or 0
+
+
+def _collect_seldom() -> None:
+    """Every line that is drawn makes hundreds of short-lived objects: looked through as often as Python does by
+    itself, with all that is imported, they take a fifth of the time to a paint."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

@@ -10,7 +10,9 @@ from time import monotonic
 from typing import get_args
 
 from textual.app import App
+from textual.binding import Binding
 from textual.events import Resize
+from textual.filter import LineFilter
 
 from pgops.errors import PgopsError, UnreachableError
 from pgops.ops.act.actions import Action
@@ -18,10 +20,11 @@ from pgops.profiles import Color
 from pgops.tui import formats
 from pgops.tui.colorless import asked_for_none
 from pgops.tui.feed import Feed, View
-from pgops.tui.keymap import EVERYWHERE, keys
+from pgops.tui.keymap import EVERYWHERE, keys, written
 from pgops.tui.messages import Observed
 from pgops.tui.offers import OFFERS
 from pgops.tui.palette import Palette
+from pgops.tui.rebinding import Settings, bindings_of
 from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.audit import AuditRoom
 from pgops.tui.screens.base import Choice, Room
@@ -29,6 +32,7 @@ from pgops.tui.screens.connections import ConnectionsRoom
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.editor import BY_HAND, Editor
 from pgops.tui.screens.help import Help
+from pgops.tui.screens.modal import Note
 from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.outgrow import OutgrowRoom
 from pgops.tui.screens.overview import OverviewRoom
@@ -40,7 +44,8 @@ from pgops.tui.screens.unlock import UnlockNote
 from pgops.tui.screens.vectors import VectorsRoom
 from pgops.tui.source import Source
 from pgops.tui.standing import Standing
-from pgops.tui.theme import NIGHT
+from pgops.tui.themes import THEMES, Inks
+from pgops.tui.widgets.ledger import Ledger
 
 BEAT_S = 0.25
 SAID = {
@@ -60,11 +65,16 @@ class PgopsApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
 
-    def __init__(self, source: Source, *, color: bool = True) -> None:
+    def __init__(self, source: Source, settings: Settings | None = None, *, color: bool = True) -> None:
         with asked_for_none(color):
             super().__init__(ansi_color=None if color else True)
-        self.register_theme(NIGHT)
-        self.theme = NIGHT.name
+        settings = settings or Settings()
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        self._inks = Inks(THEMES[settings.theme].name)
+        self.theme = THEMES[settings.theme].name
+        self.given = settings.keys
+        self.set_keymap(dict(settings.keys))
         self.source = source
         self.feed = Feed(source.target)
         self._stand(source.standing)
@@ -86,6 +96,18 @@ class PgopsApp(App[int]):
 
     async def on_unmount(self) -> None:
         await self.source.close()
+
+    # --- themes and keys -------------------------------------------------------------------------------------
+
+    def watch_theme(self, name: str) -> None:
+        self._inks = Inks(name)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [self._inks, *filters] if self._inks.enabled else filters
+
+    def get_key_display(self, binding: Binding) -> str:
+        return binding.key_display or written(binding.key)
 
     # --- the heart beat --------------------------------------------------------------------------------------
 
@@ -252,7 +274,7 @@ class PgopsApp(App[int]):
 
     def action_help(self) -> None:
         if not self.screen.is_modal:
-            self.push_screen(Help())
+            self.push_screen(Help(self.given))
 
     def on_resize(self, event: Resize) -> None:
         small = too_small(event.size.width, event.size.height)
@@ -266,3 +288,13 @@ class PgopsApp(App[int]):
             self.screen.dismiss()
         else:
             self.exit(0)
+
+
+def scopes() -> list[list[Binding]]:
+    """The bindings that can be pressed in one place: in each room with its tables, and in each note."""
+    found: list[list[Binding]] = []
+    kinds: list[type] = [Room, Note]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        found.append(bindings_of(kind, *((Ledger, PgopsApp) if issubclass(kind, Room) else ())))
+    return found

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 
 from pgops.ops.act.actions import Action
-from pgops.services.models import DeadMatch, JsonValue
+from pgops.services.models import JobMatch, JsonValue
 from pgops.services.vector_rules import parse_filter
 
 _OF_A_NAME: dict[str, tuple[str, ...]] = {
@@ -85,10 +85,13 @@ def _of_the_outbox(action: Action) -> list[str]:
     return [*words, "--reason", action.given] if action.given else words
 
 
-def _match_options(match: DeadMatch) -> list[str]:
+def _match_options(match: JobMatch) -> list[str]:
     found = ["--kind", match.kind] if match.kind else []
     found += ["--error", match.error] if match.error else []
-    found += [option for word in match.words for option in ("--word", word)]
+    for option, words in (("--word", match.words), ("--not-kind", match.not_kinds), ("--not-word", match.not_words)):
+        found += [part for word in words for part in (option, word)]
+    for option, age_s in (("--older-than", match.older_than_s), ("--younger-than", match.younger_than_s)):
+        found += [option, f"{age_s:g}s"] if age_s is not None else []
     return found if match.payload is None else [*found, "--payload", json.dumps(match.payload)]
 
 

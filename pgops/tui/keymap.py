@@ -1,11 +1,13 @@
 """Every key of the dashboard, once. Footer, help and palette are made from it.
 
-The rule: upper case letters act on data and always ask; everything else looks.
+The rule: upper case letters act on data and always ask; everything else looks. G alone only goes to the last line.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
+from textual.keys import format_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +50,36 @@ GROUPS = (
     Group(
         "Look",
         (
-            _key("filter", "slash", "filter", "Filter", "Only lines with these words, k:value, !not", "/", footer=True),
+            _key("filter", "slash", "filter", "Filter", 'Filter lines: words, k:value, !not, age>5m', "/", footer=True),
+            _key("filter_beside", "ampersand", "filter", "Filter", "Filter lines where / searches", "&"),
+            _key("take", "tab", "take", "Go on", "In a filter: take what is proposed, as → does", "tab"),
             _key("prompt", "slash", "prompt", "Search", "Search the collection by likeness", "/", footer=True),
             _key("sort", "s", "sort", "Sort", "Sort by the next column", "s"),
             _key("reverse", "r", "reverse", "Reverse", "Turn the order round", "r"),
+            _key("far_end", "end", "far(1)", "Far end", "To the very end of a long list", "end"),
+            _key("far_start", "home", "far(-1)", "Start", "To the very beginning of a long list", "home"),
             _key("mark", "space", "mark", "Mark", "Mark this line, or unmark it", "space"),
-            _key("state", "right", "state(1)", "State", "Jobs of the next state", "→", footer=True),
-            _key("state_back", "left", "state(-1)", "State", "Jobs of the state before", "←"),
+            _key("mark_range", "v", "mark_range", "Mark to here", "Mark from the last mark to the cursor", "v"),
+            _key("mark_all", "a", "mark_all", "Mark all", "Mark all that the filter leaves, or none", "a"),
+            _key("state", "right,l", "state(1)", "State", "Jobs of the next state, as l", "→", footer=True),
+            _key("state_back", "left,h", "state(-1)", "State", "Jobs of the state before, as h", "←"),
             _key("read_on", "down,pagedown", "read(1)", "Read on", "In a note: further down", "↓"),
             _key("read_back", "up,pageup", "read(-1)", "Read back", "In a note: back up", "↑"),
             _key("write_out", "ctrl+s", "write_out", "Go on", "In an editor: go on to the question", "ctrl+s"),
-            _key("copy", "y", "copy", "Copy", "Copy the value the cursor is on", "y"),
+            _key("copy", "y", "copy", "Copy", "Copy the value here, or those marked", "y"),
+            _key("export", "e", "export", "Export", "What is shown as a file: CSV or JSON", "e"),
             _key("command", "c", "copy_command", "As command", "Copy the same as a command line", "c"),
+        ),
+    ),
+    Group(
+        "Move, beside the arrows",
+        (
+            _key("down", "j", "move('down')", "Down", "One line down; in a note further down", "j"),
+            _key("up", "k", "move('up')", "Up", "One line up", "k"),
+            _key("top", "g", "move('top')", "Top", "To the first line", "g"),
+            _key("bottom", "G", "move('bottom')", "Bottom", "To the last line", "G"),
+            _key("half_down", "ctrl+f", "move('half_down')", "Half down", "Half a page down", "ctrl+f"),
+            _key("half_up", "ctrl+u", "move('half_up')", "Half up", "Half a page up", "ctrl+u"),
         ),
     ),
     Group(
@@ -74,7 +94,7 @@ GROUPS = (
     Group(
         "Guard",
         (
-            _key("unlock", "ctrl+u", "unlock", "Unlock for 10 minutes…", "Let acts run here, or lock it", "ctrl+u"),
+            _key("unlock", "ctrl+l", "unlock", "Unlock for 10 minutes…", "Let acts run here, or lock it", "ctrl+l"),
         ),
     ),
     Group(
@@ -117,11 +137,24 @@ GROUPS = (
 )  # fmt: skip
 
 KEYS = {key.id: key for group in GROUPS for key in group.keys if key.id is not None}
+ACTS = tuple(key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys if key.id is not None)
+MOVES = ("down", "up", "top", "bottom", "half_down", "half_up")
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
     "audit", "undo", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
 )  # fmt: skip
+
+
+def shown(id: str, given: Mapping[str, str]) -> str:
+    """How the key of this id is written, which may be one of `given`."""
+    return written(given[id].split(",")[0]) if id in given else KEYS[id].key_display or KEYS[id].key
+
+
+def written(key: str) -> str:
+    """A key as one reads it: ctrl+y, ?, f5."""
+    *modifiers, last = key.split("+") if len(key) > 1 else [key]
+    return "+".join([*modifiers, format_key(last)])
 
 
 def keys(*names: str) -> list[BindingType]:

@@ -22,7 +22,17 @@ from pgops.ops.observe.snapshot import Snapshot
 from pgops.ops.observe.snapshot_jobs import JobChain
 from pgops.ops.thresholds import Thresholds
 from pgops.services.client import AsyncPgops
-from pgops.services.models import CronEntry, DocumentIndex, FailureGroup, JobRow, JobState, PgmqMessage, PubsubProbe
+from pgops.services.models import (
+    CronEntry,
+    DocumentIndex,
+    FailureGroup,
+    JobMatch,
+    JobPage,
+    JobRow,
+    JobState,
+    PgmqMessage,
+    PubsubProbe,
+)
 from pgops.tui.news import SchemaSeen
 from pgops.tui.schema_watch import SchemaWatch
 from pgops.tui.source import SubscriptionView
@@ -126,9 +136,20 @@ class LiveSource:
         pg, _ = await self._connected()
         return await given(pg.db, action)
 
-    async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
+    async def page(
+        self,
+        queue: str,
+        state: JobState | None,
+        *,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+        match: JobMatch | None = None,
+    ) -> JobPage:
         pg, _ = await self._connected()
-        return await pg.queue.jobs(queue, state=state, limit=limit, cut_bytes=CUT_BYTES)
+        return await pg.queue.page(
+            queue, state=state, limit=limit, after=after, before=before, match=match, cut_bytes=CUT_BYTES
+        )
 
     async def job(self, queue: str, id: int) -> JobRow:
         pg, _ = await self._connected()

@@ -8,7 +8,7 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from pgops.ops.observe.snapshot import items
 from pgops.ops.tell.advice import advise
 from pgops.tui import formats
-from pgops.tui.keymap import KEYS
+from pgops.tui.keymap import KEYS, MOVES
 from pgops.tui.offers import OFFERS
 from pgops.tui.screens.base import Helm, Room
 from pgops.tui.screens.channels import ChannelsRoom
@@ -62,8 +62,13 @@ class Palette(Provider):
         found: dict[str, Entry] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if binding.id in KEYS and binding.id != "palette" and binding.id not in found and active.enabled:
-                told = f"{binding.tooltip}  ({binding.key_display})"
+            if (
+                binding.id in KEYS
+                and binding.id not in ("palette", *MOVES)
+                and binding.id not in found
+                and active.enabled
+            ):
+                told = f"{binding.tooltip}  ({self.app.get_key_display(binding)})"
                 run = partial(self.app.run_action, binding.action, active.node)
                 found[binding.id] = (binding.description, told, run)
         return found

@@ -15,6 +15,8 @@ from pgops.services.models import (
     CronEntry,
     DocumentIndex,
     FailureGroup,
+    JobMatch,
+    JobPage,
     JobRow,
     JobState,
     ParkedEvent,
@@ -77,8 +79,17 @@ class Source(Protocol):
     async def run(self, action: Action) -> Result:
         """Do it."""
 
-    async def jobs(self, queue: str, state: JobState | None, limit: int) -> list[JobRow]:
-        """The first jobs of a queue."""
+    async def page(
+        self,
+        queue: str,
+        state: JobState | None,
+        *,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+        match: JobMatch | None = None,
+    ) -> JobPage:
+        """A page of a queue's jobs. Raises NotFoundError."""
 
     async def job(self, queue: str, id: int) -> JobRow:
         """One job. Raises NotFoundError."""

@@ -14,6 +14,7 @@ ACCENT = "#82aad0"
 GOOD = "#8ab98d"
 WARN = "#dcae62"
 BAD = "#e07a78"
+GROUND = "#2a3544"
 
 STYLES: dict[Tone, str] = {
     "plain": INK,

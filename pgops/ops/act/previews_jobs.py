@@ -15,7 +15,7 @@ from pgops.ops.wording import age, many
 from pgops.queries import load
 from pgops.services.arguments import encode_json
 from pgops.services.models import JobRow, JsonValue, QueueSettings
-from pgops.services.queue import AsyncQueue, match_values
+from pgops.services.queue import AsyncQueue, dead_matching
 from pgops.services.queue import Q as QUEUE
 
 Q = load("pgops.ops.act", "previews.sql")
@@ -74,7 +74,8 @@ async def _dead(db: AsyncPool, action: Action, title: str, warning: str = "") ->
     ids, sql = action.ids, ""
     if action.match is not None:
         ids = tuple(await queue.dead_matching(action.target, action.match))
-        sql = f"{shown(QUEUE['dead_matching'], match_values(action.target, action.match))};\n"
+        statement, asked = dead_matching(action.target, action.match)
+        sql = f"{shown(statement.as_string(None).encode(), asked)};\n"
     params: dict[str, object] = {"queue": action.target, "ids": [*ids], "all": not ids and action.match is None}
     more = f"\n-- and {len(ids) - SHOWN_IDS:,} more ids" if len(ids) > SHOWN_IDS else ""
     row = await db.one(Q["count_dead"], {**params, "cap": COUNT_CAP})

@@ -116,14 +116,38 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadMatch:
-    """Which dead letters: of this `kind`, whose last error contains `error`, whose payload contains `payload`, and with
-    each of `words` in kind or last error; upper and lower case alike. What is not given matches all."""
+class JobMatch:
+    """Which jobs: of this `kind` and none of `not_kinds`, whose last error contains `error`, whose payload contains
+    `payload`, with each of `words` and none of `not_words` in kind, payload or last error (upper and lower case alike),
+    that were added at least `older_than_s` and less than `younger_than_s` ago. What is not given matches all. The job
+    `id` is looked up alone."""
 
     kind: str | None = None
     error: str | None = None
     payload: JsonValue = None
     words: tuple[str, ...] = ()
+    not_kinds: tuple[str, ...] = ()
+    not_words: tuple[str, ...] = ()
+    older_than_s: float | None = None
+    younger_than_s: float | None = None
+    id: int | None = None
+
+
+DeadMatch = JobMatch
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs of a queue in the order of their states. `next` and `previous` are the cursors of the pages after and before
+    it, None at the ends; from `after` on it can be read again. A search that stopped before it had a page full is
+    `cut`: it has looked at `searched` rows by then."""
+
+    jobs: tuple[JobRow, ...]
+    next: str | None = None
+    previous: str | None = None
+    after: str | None = None
+    searched: int = 0
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,8 @@ def act_line(one: AuditRow, now: datetime) -> Line:
         ink((client, "quiet")), number(formats.count(one.changed)), ink((state, tone)),
     )  # fmt: skip
     order = (one.id, ago, actor, action, target, client, one.changed or 0, state)
-    return Line(str(one.id), cells, order, str(one.id))
+    raw = {"actor": one.actor, "action": one.action, "target": one.target, "client": one.client, "state": one.status}
+    return Line(str(one.id), cells, order, str(one.id), raw=raw)
 
 
 def _of(one: AuditRow) -> str:

@@ -1,24 +1,22 @@
 """What every room has: the status line, the banner, a body, the foot of keys; and how it gets and draws a View."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import Screen
-from textual.widgets import Footer, Input
 
 from pgops.ops.act.actions import Action
 from pgops.ops.observe.snapshot import Snapshot, items
 from pgops.tui import formats
 from pgops.tui.feed import View
-from pgops.tui.keymap import keys
+from pgops.tui.keymap import MOVES, keys
 from pgops.tui.messages import Observed
+from pgops.tui.screens.hands import Hands
 from pgops.tui.source import Source
 from pgops.tui.widgets.banner import Banner
-from pgops.tui.widgets.filter import Filter
-from pgops.tui.widgets.ledger import Ledger
+from pgops.tui.widgets.foot import Foot
 from pgops.tui.widgets.status_line import StatusLine
 
 
@@ -34,6 +32,7 @@ class Helm(Protocol):
     """What a room asks of the app."""
 
     source: Source
+    given: Mapping[str, str]
 
     @property
     def now_view(self) -> View:
@@ -52,10 +51,10 @@ class Helm(Protocol):
         """The act of this key, on one of all that it could hit."""
 
 
-class Room(Screen[None]):
+class Room(Hands):
     """A screen of the house. Subclasses furnish it and draw a View; `room` names the tab it stands under."""
 
-    BINDINGS = keys("back", "command")
+    BINDINGS = keys("back", "export", "command", *MOVES)
     room = "overview"
 
     def __init__(self, helm: Helm, trail: str = "") -> None:
@@ -83,11 +82,11 @@ class Room(Screen[None]):
     # --- the frame -------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        yield StatusLine(self.room, self.trail)
+        yield StatusLine(self.room, self.trail, self.helm.given)
         yield Banner()
         with Vertical(id="body"):
             yield from self.furniture()
-        yield Footer(show_command_palette=False, compact=True)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.draw(self.helm.now_view)
@@ -118,48 +117,16 @@ class Room(Screen[None]):
     # --- keys ------------------------------------------------------------------------------------------------
 
     @property
-    def _filter(self) -> Filter | None:
-        return self.query(Filter).first() if self.query(Filter) else None
-
-    @property
-    def filtered(self) -> Ledger | None:
-        """The table that the filter filters."""
-        return self.query(Ledger).first() if self.query(Ledger) else None
-
-    def action_filter(self) -> None:
-        if self._filter is not None:
-            self._filter.remove_class("-hidden")
-            self._filter.focus()
-            self.refresh_bindings()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if isinstance(event.input, Filter) and self.filtered is not None:
-            self.filtered.set_query(event.value)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if isinstance(event.input, Filter) and self.filtered is not None:
-            self.filtered.focus()
-            event.input.set_class(not event.value, "-hidden")
-
-    @property
     def inside_something(self) -> bool:
         """Whether there is something to go back from."""
-        box = self._filter
-        return len(self.app.screen_stack) > 1 or (box is not None and not box.has_class("-hidden"))
+        return len(self.app.screen_stack) > 1 or self.holds
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Nothing to go back from: no key for it at the foot."""
         return action != "back" or self.inside_something
 
     def action_back(self) -> None:
-        box = self._filter
-        if box is not None and not box.has_class("-hidden"):
-            box.value = ""
-            box.add_class("-hidden")
-            self.refresh_bindings()
-            if self.filtered is not None:
-                self.filtered.focus()
-        elif len(self.app.screen_stack) > 1:
+        if not self.let_go() and len(self.app.screen_stack) > 1:
             self.dismiss()
 
     def action_copy_command(self) -> None:

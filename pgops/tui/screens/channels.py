@@ -80,9 +80,9 @@ class ChannelsRoom(Room):
         self.filtered.set_class(nothing is not None, "-hidden")
         if nothing is not None:
             empty.update(nothing)
-        self.filtered.show([] if isinstance(listening, Unavailable) else [listener_line(one) for one in listening])
         if not isinstance(part, Unavailable):
-            self.filtered.border_subtitle = "" if part.exact.get("listening", True) else "not all are seen"
+            self.filtered.aside = "" if part.exact.get("listening", True) else "not all are seen"
+        self.filtered.show([] if isinstance(listening, Unavailable) else [listener_line(one) for one in listening])
         self._chosen()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:

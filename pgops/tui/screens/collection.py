@@ -24,7 +24,7 @@ INDEXES = (
     Column("type", "type", 6),
     Column("size", "size", 8, right=True),
     Column("scans", "scans", 8, right=True),
-    Column("valid", "valid", 6),
+    Column("valid", "valid", 6, ranked=True),
 )
 
 

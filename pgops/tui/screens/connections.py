@@ -10,7 +10,7 @@ from pgops.ops.observe.snapshot import LockBackend, SessionRow, Sessions, Snapsh
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
-from pgops.tui.screens.base import Room
+from pgops.tui.screens.base import Choice, Room
 from pgops.tui.screens.session import SessionNote
 from pgops.tui.theme import Tone
 from pgops.tui.widgets.empty import emptiness
@@ -31,7 +31,7 @@ SESSIONS = (
     Column("query", "statement", 0),
 )
 BLOCKING = (
-    Column("pid", "backend", 14),
+    Column("pid", "backend", 14, ranked=True),
     Column("waited", "waited", 7, right=True),
     Column("on", "waits on", 18),
     Column("mode", "mode", 19, from_width=100),
@@ -66,7 +66,11 @@ def session_line(one: SessionRow) -> Line:
     order = (
         one.pid, words, user, database, app, one.client, _last(one.transaction_s), _last(one.query_s), wait, query,
     )  # fmt: skip
-    return Line(str(one.pid), cells, order, str(one.pid))
+    raw = {
+        "state": one.state, "user": one.user, "database": one.database, "app": one.application, "wait": one.wait,
+        "query": one.query,
+    }  # fmt: skip
+    return Line(str(one.pid), cells, order, str(one.pid), raw=raw)
 
 
 def _state(one: SessionRow) -> tuple[str, Tone]:
@@ -117,7 +121,13 @@ def blocking_line(place: int, depth: int, one: LockBackend) -> Line:
         ink((indent, "quiet"), (pid, tone)), number(waited, "warn"), ink(doing), ink((one.lock_mode or "", "quiet")),
         ink(user), ink(app), ink((query, "quiet")),
     )  # fmt: skip
-    return Line(pid, cells, (place, _last(one.waited_s), on, one.lock_mode or "", user, app, query), pid)
+    return Line(
+        pid,
+        cells,
+        (place, _last(one.waited_s), on, one.lock_mode or "", user, app, query),
+        pid,
+        raw={"query": one.query},
+    )
 
 
 class ConnectionsRoom(Room):
@@ -155,12 +165,6 @@ class ConnectionsRoom(Room):
     def filtered(self) -> Ledger:
         return self.query_one("#sessions", Ledger)
 
-    @property
-    def _at(self) -> str | None:
-        """The pid under the cursor."""
-        blocking = self.query_one("#blocking", Ledger)
-        return blocking.current if self.app.focused is blocking else self.filtered.current
-
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         snapshot = self.view.snapshot if self.view else None
         key = str(event.row_key.value)
@@ -175,14 +179,16 @@ class ConnectionsRoom(Room):
         self._act("terminate_backend")
 
     def _act(self, name: ActionName) -> None:
-        """On exactly the backend that is shown, also where its pid is given anew meanwhile."""
-        snapshot, pid = self.view.snapshot if self.view else None, self._at
-        if snapshot is None or pid is None or not pid.isdigit():
-            self.notify("No session is under the cursor.", markup=False, timeout=4)
-            return
-        began = {one.pid: one.started_at for one in items(snapshot.locks)}
-        began |= {one.pid: one.started_at for one in items(snapshot.session_list)}
-        self.helm.act(Action(name, pid, started_at=began.get(int(pid))))
+        """On exactly the backend that is shown, also where its pid is given anew meanwhile; of several that are marked
+        one is chosen, since each is asked about alone."""
+        snapshot, table = self.view.snapshot if self.view else None, self.aimed or self.filtered
+        known = (items(snapshot.locks), items(snapshot.session_list)) if snapshot is not None else ()
+        began = {str(one.pid): one.started_at for part in known for one in part}
+        choices = [
+            Choice(f"{line.key}  {line.cells[-1].plain}", Action(name, line.key, started_at=began.get(line.key)))
+            for line in table.meant if line.key.isdigit()
+        ]  # fmt: skip
+        self.helm.choose(name.replace("_", " "), choices, "No session is under the cursor.")
 
     def as_command(self) -> str:
         return "pgops locks list" if self.app.focused is self.query_one("#blocking", Ledger) else "pgops sessions list"

@@ -16,11 +16,11 @@ from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Helm, Room
 from pgops.tui.screens.job import JobRoom
-from pgops.tui.screens.jobs import DEAD, JOBS, job_line
 from pgops.tui.theme import WARN
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number
+from pgops.tui.widgets.job_lines import DEAD, JOBS, job_line
 from pgops.tui.widgets.ledger import Column, Ledger, Line
 
 SHOWN = 200
@@ -47,7 +47,24 @@ def group_line(one: FailureGroup, now: datetime) -> Line:
         number(formats.roughly(one.jobs, one.exact, "jobs"), "warn"), ink(queue), ink((kind, "quiet")),
         number(formats.duration(last)), number(since), ink((error, "warn")),
     )  # fmt: skip
-    return Line(key_of(one), cells, (one.jobs, queue, kind, last, first, error), formats.clean(one.sample, 500))
+    order = (one.jobs, queue, kind, last, first, error)
+    raw = {"queue": one.queue, "kind": one.kind, "error": one.fingerprint}
+    return Line(key_of(one), cells, order, formats.clean(one.sample, 500), raw=raw)
+
+
+def group_choices(groups: Sequence[FailureGroup], act: ActionName) -> list[Choice]:
+    """The act on several groups: those of a queue together."""
+    if len(groups) == 1:
+        return [group_choice(groups[0], act)]
+    queues: dict[str, list[FailureGroup]] = {}
+    for one in groups:
+        queues.setdefault(one.queue, []).append(one)
+    found = []
+    for queue, those in queues.items():
+        ids = tuple(sorted({id for one in those for id in one.ids}))
+        words = f"{formats.clean(queue, 40)}: {len(ids):,} dead of {len(those)} groups that are marked"
+        found.append(group_choice(those[0], act) if len(those) == 1 else Choice(words, Action(act, queue, ids)))
+    return found
 
 
 def group_choice(one: FailureGroup, act: ActionName) -> Choice:
@@ -134,8 +151,8 @@ class FailuresRoom(Room):
         self._act("Discard", "discard_dead")
 
     def _act(self, title: str, act: ActionName) -> None:
-        choices = [group_choice(self._group, act)] if self._group is not None else []
-        self.helm.choose(title, choices, "No group is under the cursor.")
+        meant = [self._groups[line.key] for line in self.filtered.meant if line.key in self._groups]
+        self.helm.choose(title, group_choices(meant, act), "No group is under the cursor.")
 
     def as_command(self) -> str:
         return failures_command(self._queue)
@@ -183,10 +200,17 @@ class GroupRoom(Room):
         self.app.push_screen(JobRoom(self.helm, self._group.queue, int(str(event.row_key.value))))
 
     def action_requeue(self) -> None:
-        self.helm.choose("Requeue", [group_choice(self._group, "requeue_dead")], "")
+        self._act("Requeue", "requeue_dead")
 
     def action_discard(self) -> None:
-        self.helm.choose("Discard", [group_choice(self._group, "discard_dead")], "")
+        self._act("Discard", "discard_dead")
+
+    def _act(self, title: str, act: ActionName) -> None:
+        """On the marked jobs, or on the group."""
+        ids = tuple(sorted(int(key) for key in self.query_one("#jobs", Ledger).marks))
+        words = f"marked: {ids[0]}" if len(ids) == 1 else f"marked: {len(ids)} jobs"
+        marked = [Choice(words, Action(act, self._group.queue, ids))] if ids else []
+        self.helm.choose(title, [*marked, group_choice(self._group, act)], "")
 
     def as_command(self) -> str:
         return requeue_command(self._group.queue, self._group.ids)

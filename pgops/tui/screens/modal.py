@@ -6,7 +6,8 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from pgops.tui.keymap import keys
+from pgops.tui.keymap import MOVES, keys
+from pgops.tui.moving import Way, move
 from pgops.tui.widgets.ink import plain
 
 Answer = TypeVar("Answer")
@@ -15,7 +16,7 @@ Answer = TypeVar("Answer")
 class Note(ModalScreen[Answer | None]):
     """Subclasses say what stands in it."""
 
-    BINDINGS = keys("back", "read_on", "read_back")
+    BINDINGS = keys("back", "read_on", "read_back", *MOVES)
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -33,6 +34,12 @@ class Note(ModalScreen[Answer | None]):
     def action_read(self, step: int) -> None:
         for words in self.query(".words"):
             words.scroll_relative(y=step * 4, animate=False)
+
+    def action_move(self, way: Way) -> None:
+        """In the list that has the focus, else in the words."""
+        if not move(self.focused, way):
+            for words in self.query(".words"):
+                move(words, way)
 
     def action_back(self) -> None:
         self.dismiss(None)

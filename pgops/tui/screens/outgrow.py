@@ -25,7 +25,7 @@ LINES = (
     Column("share", "share", 6, right=True),
     Column("bar", "", 12, from_width=96),
     Column("growth", "a day", 11, right=True, from_width=84),
-    Column("reached", "reached", 16),
+    Column("reached", "reached", 16, ranked=True),
 )
 MEASURED = ("1/s", "ms", "s", "bytes", "bytes/s")
 NEVER = 10.0**12

@@ -21,7 +21,7 @@ from pgops.tui.widgets.tile import Tile
 _RANK = {"critical": 0.0, "warning": 1.0, "info": 2.0}
 
 FINDINGS = (
-    Column("severity", "severity", 10),
+    Column("severity", "severity", 10, ranked=True),
     Column("finding", "finding", 35),
     Column("evidence", "evidence", 0),
     Column("remedy", "remedy", 40, from_width=116),
@@ -57,7 +57,8 @@ def finding_line(key: str, finding: Finding) -> Line:
         ink((remedy, "accent")),
     )  # fmt: skip
     order = (_RANK[finding.severity], title, evidence, remedy)
-    return Line(key, cells, order, f"{title}: {evidence}")
+    raw = {"severity": finding.severity, "finding": finding.title, "evidence": finding.evidence}
+    return Line(key, cells, order, f"{title}: {evidence}", raw=raw)
 
 
 def outbox_line(one: OutboxSubscription) -> Line:

@@ -47,7 +47,13 @@ def message_line(one: PgmqMessage, now: datetime) -> Line:
         number(str(one.msg_id)), cell, number(f"{one.read_ct:,}"), number(formats.duration(max(age, 0.0))),
         number(formats.duration(hidden) if hidden > 0 else formats.UNKNOWN), ink((payload, "quiet")),
     )  # fmt: skip
-    return Line(str(one.msg_id), cells, (one.msg_id, state, one.read_ct, age, hidden, payload), str(one.msg_id))
+    return Line(
+        str(one.msg_id),
+        cells,
+        (one.msg_id, state, one.read_ct, age, hidden, payload),
+        str(one.msg_id),
+        raw={"payload": one.payload},
+    )
 
 
 def about(one: PgmqMessage) -> Text:

@@ -20,7 +20,7 @@ from pgops.tui.widgets.ledger import Column, Ledger, Line
 from pgops.tui.widgets.server_lines import health
 
 HOLDERS = (
-    Column("kind", "vacuum waits for", 20),
+    Column("kind", "vacuum waits for", 20, ranked=True),
     Column("name", "name", 0, most=40),
     Column("pid", "pid", 8, right=True),
     Column("user", "user", 12, from_width=100),
@@ -42,7 +42,7 @@ TABLES = (
 )
 TROUBLES = (
     Column("index", "index", 0, most=60),
-    Column("problem", "problem", 11),
+    Column("problem", "problem", 11, ranked=True),
     Column("size", "size", 8, right=True),
     Column("scans", "scans", 7, right=True),
     Column("about", "", 34, from_width=100),

@@ -47,9 +47,9 @@ def event_line(one: ParkedEvent, age_s: float, held: bool) -> Line:
         number(str(event.id)), ink(state), ink(key), ink((type, "quiet")), ink((topic, "quiet")),
         number(f"{one.attempts:,}"), number(formats.duration(age_s)), ink((why, "quiet")),
     )  # fmt: skip
-    return Line(
-        str(event.id), cells, (event.id, str(state[0]), key, type, topic, one.attempts, age_s, why), str(event.id)
-    )
+    raw = {"key": event.key, "type": event.type, "topic": event.topic, "error": one.error}
+    order = (event.id, str(state[0]), key, type, topic, one.attempts, age_s, why)
+    return Line(str(event.id), cells, order, str(event.id), raw=raw)
 
 
 def key_line(one: ParkedKey, age_s: float) -> Line:
@@ -190,8 +190,9 @@ class SubscriptionRoom(Room):
         self.helm.choose("Try again", choices, "Nothing is put aside.")
 
     def action_discard_parked(self) -> None:
-        one = self._event
-        act = [Choice("discard", Action("outbox_discard", self._of, (one.event.id,)))] if one is not None else []
+        """The marked events, or the one under the cursor."""
+        ids = tuple(sorted(int(line.key) for line in self.filtered.meant if line.key.isdigit()))
+        act = [Choice("discard", Action("outbox_discard", self._of, ids))] if ids else []
         self.helm.choose("Give up", act, "There is no event under the cursor.")
 
     def action_hold_key(self) -> None:

@@ -18,6 +18,7 @@ from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Room
 from pgops.tui.screens.match import MatchNote
 from pgops.tui.widgets.empty import emptiness
+from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink
 from pgops.tui.widgets.ledger import Ledger
 from pgops.tui.widgets.vector_lines import INDEXES, RESULTS, about, index_line, key_of, match_line
@@ -38,7 +39,7 @@ def asked(typed: str) -> tuple[str, tuple[tuple[str, JsonValue], ...]]:
 class VectorsRoom(Room):
     """The prompt searches the collection under the cursor."""
 
-    BINDINGS = keys("prompt", "rebuild", "drop")
+    BINDINGS = keys("prompt", "filter_beside", "rebuild", "drop")
     room = "vectors"
 
     def furniture(self) -> ComposeResult:
@@ -51,9 +52,10 @@ class VectorsRoom(Room):
             placeholder="/  search by likeness: type what you look for; key:value before it narrows", id="prompt"
         )
         yield Static(id="said", markup=False)
-        results = Ledger(RESULTS, id="results", sort="likeness")
+        results = Ledger(RESULTS, id="results", sort="likeness", descending=True)
         results.add_class("-none")
         yield results
+        yield Filter()
 
     def show(self, snapshot: Snapshot, view: View) -> None:
         nothing = emptiness(
@@ -95,12 +97,14 @@ class VectorsRoom(Room):
         return super().inside_something or (self.focused is not None and self.focused.id in ("prompt", "results"))
 
     def action_back(self) -> None:
-        if self.focused is not None and self.focused.id in ("prompt", "results"):
+        if self.focused is not None and self.focused.id in ("prompt", "results") and not self.holds:
             self.query_one("#indexes", Ledger).focus()
             return
         super().action_back()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id != "prompt":
+            return
         index = self._index
         if index is not None and index.collection is None:
             self._say(f"{formats.clean(index.index)} is no collection of pgops; it cannot be searched by text")

@@ -11,7 +11,7 @@ from pgops.tui.widgets.ink import ink, number
 from pgops.tui.widgets.ledger import Column, Line
 
 CHAIN = (
-    Column("who", "who", 24),
+    Column("who", "who", 24, ranked=True),
     Column("doing", "doing", 26),
     Column("age", "for", 7, right=True),
     Column("query", "statement", 0),

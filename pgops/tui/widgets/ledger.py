@@ -13,36 +13,13 @@ from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.widgets import DataTable
 
+from pgops.tui.filtering import Term, complete, parse, passes, trouble
+from pgops.tui.formats import clean
 from pgops.tui.keymap import keys
-from pgops.tui.theme import ACCENT, QUIET
-from pgops.tui.widgets.filter import matches
+from pgops.tui.theme import ACCENT, QUIET, WARN
+from pgops.tui.widgets.lines import Column, Line, numbers, seen
 
-SortKey = str | float
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """`width` in cells; 0 takes what is left, once a table. but not more than `most`. `from_width` hides it in a
-    narrower table."""
-
-    key: str
-    label: str
-    width: int
-    right: bool = False
-    from_width: int = 0
-    most: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row: what is shown, by what it is sorted, and what `y` copies. `tags` follow the first cell: the first of
-    them however narrow the column is, the others where there is room."""
-
-    key: str
-    cells: tuple[Text, ...]
-    order: tuple[SortKey, ...]
-    value: str = ""
-    tags: tuple[str, ...] = ()
+__all__ = ["Column", "Ledger", "Line"]
 
 
 class _First(Text):
@@ -54,7 +31,7 @@ class _First(Text):
 class Ledger(DataTable[Text]):
     """Lines under columns."""
 
-    BINDINGS = keys("open", "sort", "reverse", "copy")
+    BINDINGS = keys("open", "sort", "reverse", "mark", "mark_range", "mark_all", "copy")
 
     @dataclass
     class Sideways(Message):
@@ -69,7 +46,6 @@ class Ledger(DataTable[Text]):
         id: str,
         sort: str = "",
         descending: bool = False,
-        empty: str = "",
         opens: bool = True,
     ) -> None:
         super().__init__(id=id, cursor_type="row", cursor_foreground_priority="renderable")
@@ -84,14 +60,17 @@ class Ledger(DataTable[Text]):
         self._shown: tuple[Column, ...] = ()
         self._laid_out_for = 0
         self._cells: dict[str, tuple[Text, ...]] = {}
-        self.border_subtitle = empty
+        self._anchor: str | None = None
+        self._terms: tuple[Term, ...] = ()
+        self._told = ""
+        self.aside = ""
 
     # --- what it shows ---------------------------------------------------------------------------------------
 
     def show(self, lines: Sequence[Line]) -> None:
         """Show these; nothing is touched that did not change. Of two lines with one key the last is shown."""
         self._lines = tuple({line.key: line for line in lines}.values())
-        self.marks &= {line.key for line in lines}
+        self.marks &= {line.key for line in self._lines}
         self._redraw()
 
     def lay(self, columns: Sequence[Column]) -> None:
@@ -103,7 +82,7 @@ class Ledger(DataTable[Text]):
     def _redraw(self) -> None:
         if not self._shown:
             return
-        wanted = self._arranged()
+        wanted = self._arranged(self._terms)
         at = self.current
         gone = self._cells.keys() - {line.key for line in wanted}
         if len(gone) > 50:
@@ -119,9 +98,30 @@ class Ledger(DataTable[Text]):
             self.sort(self._shown[0].key, key=lambda cell: cell.place)
         if at is not None and at in self._cells and self.current != at:
             self.move_cursor(row=self.get_row_index(at), animate=False, scroll=True)
+        self._tell()
 
-    def _arranged(self) -> list[Line]:
-        kept = [line for line in self._lines if matches(self.query_words, _fields(line, self._names))]
+    def _tell(self) -> None:
+        """At its foot: what is marked, what is hidden and by which words, and what of these cannot be meant."""
+        told, hidden = [], self.marks - self._cells.keys()
+        if self.trouble:
+            told.append(Text(f"◆ {self.trouble}", WARN))
+        if self.marks:
+            unseen = f", {len(hidden)} of them hidden" if hidden else ""
+            told.append(Text(f"● {len(self.marks)} marked{unseen}", ACCENT))
+        if self._terms and not self.trouble:
+            told.append(Text(f"{clean(self.query_words.strip(), 60)} · {self.hidden_lines} hidden", ACCENT))
+        if self.aside:
+            told.append(Text(self.aside))
+        words = Text(" · ").join(told)
+        if words.plain != self._told:
+            self._told = words.plain
+            self.border_subtitle = words
+
+    def _arranged(self, terms: Sequence[Term]) -> list[Line]:
+        columns = self.all_columns
+        kept = [
+            line for line in self._lines if not terms or passes(terms, line.words(columns), line.amounts(columns))
+        ]  # fmt: skip
         if self.sort_by in self._names:
             index = self._names.index(self.sort_by)
             kept.sort(key=lambda line: line.order[index], reverse=self.descending)
@@ -162,21 +162,54 @@ class Ledger(DataTable[Text]):
         return next((line for line in self._lines if line.key == key), None)
 
     @property
+    def shown_lines(self) -> list[Line]:
+        """Those that the filter leaves, as they stand."""
+        return self._arranged(self._terms)
+
+    @property
+    def marked_lines(self) -> list[Line]:
+        """The marked ones, as they stand, also those that the filter hides."""
+        return [line for line in self._lines if line.key in self.marks]
+
+    @property
+    def meant(self) -> list[Line]:
+        """The marked ones, else the one under the cursor."""
+        at = self.current_line
+        return self.marked_lines or ([at] if at is not None else [])
+
+    @property
     def hidden_lines(self) -> int:
         """How many lines the filter hides."""
         return len(self._lines) - self.row_count
 
     def set_query(self, words: str) -> None:
         """Filter by these words."""
-        self.query_words = words
-        self._redraw()
-
-    def toggle_mark(self) -> None:
-        """Mark or unmark the row under the cursor and go one down."""
-        if (key := self.current) is not None:
-            self.marks ^= {key}
+        if words != self.query_words:
+            self.query_words, self._terms = words, parse(words)
             self._redraw()
-            self.action_cursor_down()
+
+    @property
+    def trouble(self) -> str:
+        """What of the filter cannot be meant in this table, in one line."""
+        columns = self.all_columns
+        also = [*(column.key for column in columns), "value"]
+        names = [column.name for column in columns]
+        return trouble(self._terms, names, numbers(columns, self._lines), also) if self._terms else ""
+
+    def complete(self, words: str) -> str | None:
+        """These words of a filter, gone on with a column or with a value: of those that the words before it leave."""
+        columns = self.all_columns
+        left = self._arranged(parse(words.rpartition(" ")[0]))
+        return complete(words, [column.name for column in columns], seen(columns, left))
+
+    def unmark(self) -> None:
+        """Let all marks go."""
+        self._mark(set())
+
+    def _mark(self, marks: set[str]) -> None:
+        self.marks = marks
+        self._redraw()
+        self.screen.refresh_bindings()
 
     # --- keys ------------------------------------------------------------------------------------------------
 
@@ -194,11 +227,37 @@ class Ledger(DataTable[Text]):
         self.descending = not self.descending
         self._rebuild()
 
+    def action_mark(self) -> None:
+        """Mark or unmark the row under the cursor and go one down."""
+        if (key := self.current) is not None:
+            self._anchor = key
+            self._mark(self.marks ^ {key})
+            self.action_cursor_down()
+
+    def action_mark_range(self) -> None:
+        """Mark from the last mark to the cursor, in the order on screen; without one the row under the cursor."""
+        keys_shown = [str(row.key.value) for row in self.ordered_rows]
+        if (key := self.current) is not None:
+            anchor = self._anchor if self._anchor in keys_shown else key
+            low, high = sorted((keys_shown.index(anchor), keys_shown.index(key)))
+            self._anchor = key
+            self._mark(self.marks | set(keys_shown[low : high + 1]))
+
+    def action_mark_all(self) -> None:
+        """Mark all that the filter leaves, or let them go where all of them are marked."""
+        shown = set(self._cells)
+        if self.trouble:
+            self.notify(self.trouble, title="Not marked", severity="warning", markup=False, timeout=6)
+        else:
+            self._mark(self.marks - shown if shown <= self.marks else self.marks | shown)
+
     def action_copy(self) -> None:
-        line = self.current_line
-        if line is not None:
-            self.app.copy_to_clipboard(line.value)
-            self.notify(line.value[:200], title="Copied", markup=False, timeout=3)
+        """The value under the cursor, or those of the marked rows, a line each."""
+        values = [line.value for line in self.meant]
+        if values:
+            self.app.copy_to_clipboard("\n".join(values))
+            said = clean(values[0], 200) if len(values) == 1 else f"{len(values)} values"
+            self.notify(said, title="Copied", markup=False, timeout=3)
 
     def action_cursor_right(self) -> None:
         self.post_message(self.Sideways(1))
@@ -242,10 +301,3 @@ def _tagged(cell: Text, tags: Sequence[str], width: int) -> Text:
         if tag == tags[0] or tagged.cell_len + cell_len(tag) < width:
             tagged.append(f" {tag}", QUIET)
     return tagged
-
-
-def _fields(line: Line, names: Sequence[str]) -> dict[str, str]:
-    """What the filter looks in: the cells by column, the tags with the first, and the value."""
-    fields = {name: cell.plain.lower() for name, cell in zip(names, line.cells, strict=True)}
-    fields[names[0]] = " ".join([fields[names[0]], *line.tags])
-    return fields | {"value": line.value.lower()}

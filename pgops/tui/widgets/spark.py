@@ -10,10 +10,10 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from pgops.tui.theme import STYLES, Tone
+from pgops.tui.theme import GROUND, STYLES, Tone
+from pgops.tui.themes import ink_of
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_GROUND = "#2a3544"
 
 
 def cells(data: Sequence[float | None], width: int, height: int) -> list[str]:
@@ -42,13 +42,13 @@ class Spark(Widget):
         if y >= len(lines):
             return Strip.blank(width)
         background = Color.parse(self.background_colors[1].hex)
-        strong = Color.parse(STYLES[self.tone])
+        strong = Color.parse(ink_of(self.app.theme, STYLES[self.tone]))
         share = 1 - y / height
         ink = background.blend(strong, 0.35 + 0.35 * share if height > 1 else 0.65)
         line = lines[y]
         drawn = Style(color=ink.rich_color, bgcolor=background.rich_color)
         if y < height - 1:
             return Strip([Segment(line, drawn)], width)
-        ground = Style(color=_GROUND, bgcolor=background.rich_color)
+        ground = Style(color=GROUND, bgcolor=background.rich_color)
         runs = [(empty, "".join(run)) for empty, run in groupby(line, key=" ".__eq__)]
         return Strip([Segment("▁" * len(run), ground) if empty else Segment(run, drawn) for empty, run in runs], width)

@@ -1,5 +1,7 @@
 """The two lines on top: where one is and whether it is live; which database, and how old what is shown is."""
 
+from collections.abc import Mapping
+
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -9,7 +11,7 @@ from textual.widgets import Static
 from pgops.ops.observe.snapshot import ServerPart
 from pgops.tui import formats
 from pgops.tui.feed import View
-from pgops.tui.keymap import KEYS
+from pgops.tui.keymap import KEYS, shown
 from pgops.tui.standing import Standing
 from pgops.tui.theme import ACCENT, BAD, COLORS, INK, QUIET, WARN
 from pgops.tui.widgets.ink import Piece, ink
@@ -17,7 +19,7 @@ from pgops.tui.widgets.ink import Piece, ink
 ROOMS = ("overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow")
 
 
-def rooms(current: str, trail: str = "", *, brief: bool = False) -> Text:
+def rooms(current: str, trail: str = "", *, brief: bool = False, given: Mapping[str, str] | None = None) -> Text:
     """The name of the house and its rooms, the current one bright, with what is open inside it. `brief` names only
     the current one, the others are their keys."""
     text = Text(no_wrap=True, overflow="ellipsis", end="")
@@ -26,7 +28,7 @@ def rooms(current: str, trail: str = "", *, brief: bool = False) -> Text:
         key = KEYS[room]
         here = room == current
         text.append(" ")
-        text.append(key.key, ACCENT if here else QUIET)
+        text.append(shown(room, given or {}), ACCENT if here else QUIET)
         if here or not brief:
             text.append(f" {key.description}", f"bold {INK}" if here else QUIET)
         if here and trail:
@@ -87,8 +89,9 @@ def server(view: View) -> Text:
 class StatusLine(Static):
     """Drawn anew from each View."""
 
-    def __init__(self, room: str, trail: str = "") -> None:
+    def __init__(self, room: str, trail: str = "", given: Mapping[str, str] | None = None) -> None:
         super().__init__()
+        self._given = given or {}
         self._room = room
         self._trail = formats.clean(trail, 60)
         self._alive = Text()
@@ -96,7 +99,7 @@ class StatusLine(Static):
 
     def compose(self) -> ComposeResult:
         with Horizontal():
-            yield Static(rooms(self._room, self._trail), id="rooms", markup=False)
+            yield Static(self._rooms(), id="rooms", markup=False)
             yield Static(id="liveness", markup=False)
         with Horizontal():
             yield Static(id="mode", markup=False)
@@ -114,10 +117,13 @@ class StatusLine(Static):
     def on_resize(self, event: events.Resize) -> None:
         self._fit()
 
+    def _rooms(self, *, brief: bool = False) -> Text:
+        return rooms(self._room, self._trail, brief=brief, given=self._given)
+
     def _fit(self) -> None:
         """All names where there is room for them beside the clock."""
-        whole = rooms(self._room, self._trail)
+        whole = self._rooms()
         brief = whole.cell_len + self._alive.cell_len + 4 > self.app.size.width
         if brief != self._brief:
             self._brief = brief
-            self.query_one("#rooms", Static).update(rooms(self._room, self._trail, brief=brief), layout=False)
+            self.query_one("#rooms", Static).update(self._rooms(brief=brief), layout=False)

@@ -20,7 +20,7 @@ INDEXES = (
     Column("lists", "lists", 9, right=True),
     Column("per", "per list", 8, right=True),
     Column("size", "size", 8, right=True),
-    Column("valid", "valid", 6),
+    Column("valid", "valid", 6, ranked=True),
     Column("searches", "searches", 8, right=True, from_width=100),
     Column("recall", "recall", 12, right=True),
     Column("index", "index", 28, from_width=130),
@@ -119,4 +119,4 @@ def match_line(place: int, id: int, score: float, content: str) -> Line:
     filled, rest = formats.bar(score, BAR)
     text = formats.clean(" ".join(content.split()), 400)
     cells = (ink((filled, "accent"), (rest, "quiet"), f" {score:.3f}"), number(str(id)), ink(text))
-    return Line(str(id), cells, (-score, id, text), content)
+    return Line(str(id), cells, (score, id, text), content, raw={"content": content})
