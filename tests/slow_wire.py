@@ -1,4 +1,4 @@
-"""A wire that is long: a TCP proxy before a server, on which every byte is late, both ways, and none waits for another."""
+"""A wire that is long: a TCP proxy before a server. Every byte is late, both ways, and none waits for another."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

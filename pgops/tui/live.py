@@ -41,6 +41,7 @@ from pgops.tui.starting import embedded_server
 from pgops.tui.unlocking import Unlocking
 
 ANSWER_WITHIN_S = 10.0
+LOOK_WITHIN_S = 2.0
 CUT_BYTES = 8_192
 
 
@@ -227,5 +228,5 @@ class LiveSource:
                 pg = await self._stack.enter_async_context(
                     AsyncPgops.open(self._reached, application_name="pgops dashboard", max_size=4)
                 )
-                self._open = pg, Collector(pg.db, self.target, thresholds=self._thresholds)
+                self._open = pg, Collector(pg.db, self.target, thresholds=self._thresholds, within_s=LOOK_WITHIN_S)
             return self._open
