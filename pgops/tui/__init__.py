@@ -41,19 +41,24 @@ if TYPE_CHECKING:
 
 
 def run_dashboard(target: "Target") -> int:
-    """Open the dashboard on `target` and return the exit code when it is left. A database that cannot be reached
-    is shown as lost and tried again; it is no error here. Raises UsageError for a config.toml that is wrong."""
+    """Open the dashboard on `target` and return the exit code when it is left; another profile that is asked for there
+    is opened anew. A database that cannot be reached is shown as lost and tried again; it is no error here. Raises
+    UsageError for a config.toml that is wrong."""
+    from pgops.config import resolve_target
     from pgops.ops.threshold_settings import thresholds_of
     from pgops.tui.app import PgopsApp, scopes
     from pgops.tui.colorless import colorless
     from pgops.tui.live import LiveSource
     from pgops.tui.rebinding import settings_of
 
-    source = LiveSource(target, thresholds_of(target))
-    app = PgopsApp(source, settings_of(scopes()), color=not colorless(os.environ))
     _collect_seldom()
-    app.run()
-    return app.return_code or 0
+    while True:
+        source = LiveSource(target, thresholds_of(target))
+        app = PgopsApp(source, settings_of(scopes()), color=not colorless(os.environ))
+        app.run()
+        if app.wanted is None:
+            return app.return_code or 0
+        target = resolve_target(None, profile=app.wanted)
 
 
 def _collect_seldom() -> None:

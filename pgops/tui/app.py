@@ -74,6 +74,7 @@ class PgopsApp(App[int]):
         self._inks = Inks(THEMES[settings.theme].name)
         self.theme = THEMES[settings.theme].name
         self.given = settings.keys
+        self.wanted: str | None = None
         self.set_keymap(dict(settings.keys))
         self.source = source
         self.feed = Feed(source.target)
@@ -248,6 +249,11 @@ class PgopsApp(App[int]):
             self.run_worker(self.source.lock(), group="lock", exit_on_error=False)
         else:
             self.notify(SAID[standing.mode], markup=False, timeout=6)
+
+    def turn_to(self, profile: str) -> None:
+        """Whoever has opened this app opens the next one on `wanted`."""
+        self.wanted = profile
+        self.exit(0)
 
     def _stand(self, standing: Standing) -> None:
         self.feed.standing = standing

@@ -53,7 +53,7 @@ class LiveSource:
         self.target = target.display
         self.doing = ""
         self._target = self._reached = target
-        self._thresholds = thresholds
+        self.thresholds = thresholds or Thresholds()
         self._opening = asyncio.Lock()
         self._unlocking = Unlocking()
         self._schema_watch = SchemaWatch()
@@ -228,5 +228,5 @@ class LiveSource:
                 pg = await self._stack.enter_async_context(
                     AsyncPgops.open(self._reached, application_name="pgops dashboard", max_size=4)
                 )
-                self._open = pg, Collector(pg.db, self.target, thresholds=self._thresholds, within_s=LOOK_WITHIN_S)
+                self._open = pg, Collector(pg.db, self.target, thresholds=self.thresholds, within_s=LOOK_WITHIN_S)
             return self._open
