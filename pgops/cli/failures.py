@@ -16,7 +16,7 @@ async def failures(
 ) -> None:
     """Why jobs died: dead letters grouped by their last error, without what differs from job to job, with how many, how
     many in the last ten minutes, since when, and one of them. The newest of each queue are read; ~ says that there are
-    more. The ids in --json are what requeue and discard take, and its trend counts the last two hours by ten minutes."""
+    more. The ids in --json are what requeue and discard take; its trend counts the last two hours by ten minutes."""
     async with cli.connect() as pg:
         found = await pg.queue.failures(queue, cap=cap)
     rows = [

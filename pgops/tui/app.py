@@ -8,6 +8,8 @@ open; a room that opens draws the latest one. Nothing that fails below ends the 
 from time import monotonic
 from typing import get_args
 
+from textual.events import Resize
+
 from pgops.errors import PgopsError
 from pgops.ops.observe.snapshot import Finding
 from pgops.profiles import Color
@@ -27,6 +29,7 @@ from pgops.tui.screens.outgrow import OutgrowRoom
 from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
 from pgops.tui.screens.server import ServerRoom
+from pgops.tui.screens.small import TooSmall, too_small
 from pgops.tui.screens.stores import StoresRoom
 from pgops.tui.screens.unlock import UnlockNote
 from pgops.tui.screens.vectors import VectorsRoom
@@ -51,8 +54,9 @@ class PgopsApp(Acts):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
 
-    def __init__(self, source: Source, settings: Settings | None = None) -> None:
-        super().__init__(settings or Settings())
+    def __init__(self, source: Source, settings: Settings | None = None, *, color: bool = True) -> None:
+        super().__init__(settings or Settings(), color=color)
+        self.wanted: str | None = None
         self.source = source
         self.feed = Feed(source.target)
         self._stand(source.standing)
@@ -147,6 +151,11 @@ class PgopsApp(Acts):
         else:
             self.notify(SAID[standing.mode], markup=False, timeout=6)
 
+    def turn_to(self, profile: str) -> None:
+        """Whoever has opened this app opens the next one on `wanted`."""
+        self.wanted = profile
+        self.exit(0)
+
     def _stand(self, standing: Standing) -> None:
         self.feed.standing = standing
         for color in get_args(Color):
@@ -173,6 +182,13 @@ class PgopsApp(Acts):
     def action_help(self) -> None:
         if not self.screen.is_modal:
             self.push_screen(Help(self.given))
+
+    def on_resize(self, event: Resize) -> None:
+        small = too_small(event.size.width, event.size.height)
+        if small and not isinstance(self.screen, TooSmall):
+            self.push_screen(TooSmall())
+        elif not small and isinstance(self.screen, TooSmall):
+            self.pop_screen()
 
     def action_leave(self) -> None:
         if len(self.screen_stack) > 1:

@@ -6,6 +6,7 @@ from textual.app import App
 from textual.binding import Binding
 from textual.filter import LineFilter
 
+from pgops.tui.colorless import asked_for_none
 from pgops.tui.keymap import EVERYWHERE, keys, written
 from pgops.tui.rebinding import Settings, bindings_of
 from pgops.tui.screens.base import Room
@@ -19,8 +20,9 @@ class Dressed(App[int]):
 
     BINDINGS = keys(*EVERYWHERE)
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
+    def __init__(self, settings: Settings, *, color: bool = True) -> None:
+        with asked_for_none(color):
+            super().__init__(ansi_color=None if color else True)
         for theme in THEMES.values():
             self.register_theme(theme)
         self._inks = Inks(THEMES[settings.theme].name)

@@ -97,7 +97,7 @@ GROUPS = (
     Group(
         "Guard",
         (
-            _key("unlock", "ctrl+u", "unlock", "Unlock for 10 minutes…", "Let acts run here, or lock it", "ctrl+u"),
+            _key("unlock", "ctrl+l", "unlock", "Unlock for 10 minutes…", "Let acts run here, or lock it", "ctrl+l"),
         ),
     ),
     Group(

@@ -41,6 +41,9 @@ class Helm(Protocol):
     def now_view(self) -> View:
         """The latest View."""
 
+    def turn_to(self, profile: str) -> None:
+        """Leave this database for that of another profile."""
+
     def act(self, action: Action) -> None:
         """Preview, ask, run, tell."""
 
