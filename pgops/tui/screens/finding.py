@@ -58,12 +58,12 @@ class FindingNote(Note[Action]):
 
     def __init__(self, finding: Finding) -> None:
         super().__init__("finding")
-        self._finding = finding
+        self.finding = finding
         self._cure = cure(finding)
 
     def inside(self) -> ComposeResult:
         with VerticalScroll(classes="words", can_focus=False):
-            yield Static(told(self._finding), markup=False)
+            yield Static(told(self.finding), markup=False)
         with Horizontal(classes="buttons"):
             if self._cure is not None:
                 yield Button(f"y  {ACT_WORDS[self._cure.name]}…", id="do", variant="primary", compact=True)
@@ -80,6 +80,6 @@ class FindingNote(Note[Action]):
             self.dismiss(self._cure)
 
     def action_copy_command(self) -> None:
-        words = self._finding.command or self._finding.remedy
+        words = self.finding.command or self.finding.remedy
         self.app.copy_to_clipboard(words)
         self.notify(words, title="Copied as a command", markup=False, timeout=4)
