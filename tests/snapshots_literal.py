@@ -33,6 +33,7 @@ from pgops.ops.observe.snapshot import (
     items,
 )
 from pgops.ops.observe.snapshot_jobs import JobChain, Queue, StuckJob, Worker
+from pgops.ops.thresholds import Thresholds
 from pgops.services.models import (
     CacheNamespace,
     ChannelListener,
@@ -511,6 +512,7 @@ class LiteralSource:
         self.probed: list[str | None] = []
         self.probe_gives = PROBED
         self.stands = Standing()
+        self.thresholds = Thresholds()
         self.steps_held: tuple[Step, ...] = (Step("0001_base", "applied"), Step("0002_queue", "applied"))
         self.reasons: list[str] = []
 

@@ -369,7 +369,7 @@ async def test_a_refused_act_tells_why_and_what_to_do() -> None:
 async def test_a_finding_offers_the_act_that_cures_it() -> None:
     source = LiteralSource(BUSY)
     async with dashboard(source) as pilot:
-        await pilot.press("enter")
+        await pilot.press("i")
         await until(pilot, lambda: isinstance(pilot.app.screen, FindingNote))
         seen = screen(pilot)
         assert "Their worker is gone" in seen

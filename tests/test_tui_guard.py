@@ -107,7 +107,7 @@ async def test_an_act_that_is_confirmed_while_locked_asks_why_and_runs_then() ->
         assert source.reasons == ["4711"]
         assert source.ran == [Action("purge_expired", "")]
         assert "◆ unlocked 10:00" in second_line(pilot)
-        await pilot.press("ctrl+u")
+        await pilot.press("ctrl+l")
         await until(pilot, lambda: "⊘ locked" in second_line(pilot) and "Locked again" in screen(pilot))
 
 
@@ -131,7 +131,7 @@ async def test_what_cannot_be_unlocked_says_so(stands: Standing, words: str) -> 
     source = LiteralSource(BUSY)
     source.stands = stands
     async with dashboard(source) as pilot:
-        await pilot.press("ctrl+u")
+        await pilot.press("ctrl+l")
         await until(pilot, lambda: words in screen(pilot))
         assert len(pilot.app.screen_stack) == 1
 
@@ -153,8 +153,8 @@ async def test_unlocked_with_a_reason_an_act_runs_and_a_lost_connection_locks(ds
         await until(pilot, lambda: "● live" in screen(pilot) and "⊘ locked" in second_line(pilot))
         with pytest.raises(RefusedError) as caught:
             await app.source.run(Action("purge_expired", ""))
-        assert "ctrl+u" in caught.value.hint
-        await pilot.press("ctrl+u")
+        assert "ctrl+l" in caught.value.hint
+        await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, UnlockNote))
         await pilot.press(*"4711", "enter")
         await until(pilot, lambda: "◆ unlocked 9:5" in second_line(pilot))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
+import dashboard_story as story
 import psycopg
 import pytest
 import this_server
@@ -253,7 +254,7 @@ async def test_a_missing_schema_is_applied_from_here(empty_dsn: str) -> None:
         await until(pilot, "applied now", "nothing to apply")
         await pilot.press("escape")
         await until(pilot, "no queues yet")
-        assert "no pgops schema" not in screen(pilot)
+        await story.until(pilot, lambda: "no pgops schema" not in screen(pilot))
     async with AsyncPool.open(empty_dsn) as db:
         await migrate.require(db)
 

@@ -42,6 +42,7 @@ from pgops.tui.unlocking import Unlocking
 from pgops.tui.works import MOST
 
 ANSWER_WITHIN_S = 10.0
+LOOK_WITHIN_S = 2.0
 CUT_BYTES = 8_192
 # A long act holds two, and what is shown meanwhile needs its own; opened when they are needed.
 CONNECTIONS = 4 + 2 * MOST
@@ -55,7 +56,7 @@ class LiveSource:
         self.target = target.display
         self.doing = ""
         self._target = self._reached = target
-        self._thresholds = thresholds
+        self.thresholds = thresholds or Thresholds()
         self._opening = asyncio.Lock()
         self._unlocking = Unlocking()
         self._schema_watch = SchemaWatch()
@@ -238,5 +239,5 @@ class LiveSource:
                 pg = await self._stack.enter_async_context(
                     AsyncPgops.open(self._reached, application_name="pgops dashboard", max_size=CONNECTIONS)
                 )
-                self._open = pg, Collector(pg.db, self.target, thresholds=self._thresholds)
+                self._open = pg, Collector(pg.db, self.target, thresholds=self.thresholds, within_s=LOOK_WITHIN_S)
             return self._open

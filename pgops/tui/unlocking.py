@@ -75,7 +75,7 @@ class Unlocking:
         """For one act. Raises RefusedError where it is locked."""
         lease = self._lease
         if lease is None or self.left_s is None:
-            raise locked(profile, "ctrl+u unlocks it for a while, with a reason")
+            raise locked(profile, "ctrl+l unlocks it for a while, with a reason")
         lease.users += 1
         try:
             yield lease.pg

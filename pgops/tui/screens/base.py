@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from pgops.ops.act.actions import Action
-from pgops.ops.observe.snapshot import Snapshot, items
+from pgops.ops.observe.snapshot import Finding, Snapshot, items
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import MOVES, keys
@@ -18,6 +18,7 @@ from pgops.tui.screens.modal import Note
 from pgops.tui.source import Source
 from pgops.tui.widgets.banner import Banner
 from pgops.tui.widgets.foot import Foot
+from pgops.tui.widgets.ledger import Ledger
 from pgops.tui.widgets.status_line import StatusLine
 
 LADDER = "1 dead, then 10, then the rest until their error comes back"
@@ -44,11 +45,17 @@ class Helm(Protocol):
     def now_view(self) -> View:
         """The latest View."""
 
+    def turn_to(self, profile: str) -> None:
+        """Leave this database for that of another profile."""
+
     def act(self, action: Action) -> None:
         """Preview, ask, run, tell."""
 
     def choose(self, title: str, choices: Sequence[Choice], nothing: str) -> None:
         """Have one of these chosen and act on it; say `nothing` where there is none."""
+
+    def look_into(self, finding: Finding) -> None:
+        """Open the room of what a finding is about, with the cursor on it."""
 
     def offer(self, act: str, target: str | None) -> None:
         """The act of this key, on `target`, which is under the cursor."""
@@ -84,6 +91,14 @@ class Room(Hands):
     def as_command(self) -> str:
         """What this screen shows, as a command line."""
         return "pgops status"
+
+    def land(self, ledger: str, sought: str | None) -> None:
+        """Put the focus on this list, and the cursor on what is sought in it."""
+        for table in self.query(Ledger):
+            if table.id == ledger and table.can_focus:
+                table.focus()
+                if sought is not None:
+                    table.go_to(sought)
 
     # --- the frame -------------------------------------------------------------------------------------------
 

@@ -137,6 +137,7 @@ class JobsRoom(Room):
             table.lay(columns(self._state, window.jobs))
             table.aside = place(window, self._now, self._state, self._match)
             table.set_query("" if self._match is not None else self._asked)
+            table.aside = place(window, self._now, self._state, self._match)
             table.show([job_line(job, moment or job.created_at) for job in window.jobs])
             if move != "again" and pages:
                 edge = shown[-1 if move == "on" else 0].id if shown and move in ("on", "back") else None
