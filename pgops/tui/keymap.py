@@ -89,7 +89,7 @@ GROUPS = (
         "Time",
         (
             _key("pause", "p", "pause", "Pause", "Hold the view still, or let it go on", "p"),
-            _key("now", "ctrl+r", "now", "Now", "Look again now", "ctrl+r"),
+            _key("now", "ctrl+r,full_stop", "now", "Now", "Look again now; while paused, one step", "ctrl+r"),
             _key("faster", "plus,equals_sign", "faster", "Faster", "Look more often", "+"),
             _key("slower", "minus", "slower", "Slower", "Look less often", "-"),
         ),
