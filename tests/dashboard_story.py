@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 
 from pgops.tui.app import PgopsApp
 from pgops.tui.rebinding import Settings
+from pgops.tui.screens.ask import Question
 from pgops.tui.widgets.foot import Foot
 
 Story = Pilot[int]
@@ -35,6 +36,17 @@ async def until(pilot: Story, true: Callable[[], bool]) -> None:
             return
         await pilot.pause(0.02)
     raise AssertionError(f"never came true; the screen says:\n{screen(pilot)}")
+
+
+async def say_yes(pilot: Story) -> None:
+    """Answer the question that is open, as it wants to be answered."""
+    question = pilot.app.screen
+    assert isinstance(question, Question)
+    await until(pilot, lambda: question.ready)
+    await pilot.press(*question.typed or "y")
+    if question.typed:
+        await until(pilot, lambda: question.sure)
+        await pilot.press("enter")
 
 
 def screen(pilot: Story) -> str:

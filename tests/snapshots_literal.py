@@ -1,5 +1,6 @@
 """Snapshots and a Source written down by hand, for tests of the dashboard: no database, no time, no chance."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pgops.errors import NotFoundError, PgopsError, UsageError
 from pgops.migrate import Step
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
+from pgops.ops.act.danger import way_back
 from pgops.ops.act.undoing import Kept, Trail
 from pgops.ops.act.unlocking import Unlocked
 from pgops.ops.observe.snapshot import (
@@ -341,6 +343,7 @@ FAILURES = (
         "SMTPServerDisconnected: connection to 10.0.0.7 closed after 4.2 s",
         90_104,
         tuple(range(90_104, 90_099, -1)),
+        (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3),
     ),
     FailureGroup(
         "webhooks",
@@ -353,6 +356,7 @@ FAILURES = (
         "HTTPStatusError: HTTP 503 from 'https://x.org'",
         90_002,
         (90_002, 90_001),
+        (0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1),
     ),
 )
 MATCHES = (
@@ -489,6 +493,10 @@ class LiteralSource:
         self.ran: list[Action] = []
         self.snapshots = 0
         self.matched = 41
+        self.exact = True
+        self.held: asyncio.Event | None = None
+        self.left = "nothing was changed"
+        self.refuses: PgopsError | None = None
         self.sql = "delete from pgops.job_dead\nwhere queue = %(queue)s\nreturning id"
         self.jobs_held = jobs
         self.scan = 100_000
@@ -543,16 +551,23 @@ class LiteralSource:
         return replace(step)
 
     async def preview(self, action: Action) -> Preview:
+        if self.refuses is not None:
+            raise self.refuses
         self.previewed.append(action)
         samples = tuple(f"{90_100 + at}  welcome  SMTPServerDisconnected: connection closed" for at in range(5))
         title = f"{action.name.replace('_', ' ')} {action.target}".strip()
-        return Preview(action, title, self.matched, not self.matched, samples if self.matched else (), self.sql)
+        one = action.name in ("cancel_backend", "terminate_backend")
+        matched = min(self.matched, 1) if one else self.matched
+        look = Preview(action, title, matched, self.exact, samples if self.matched else (), self.sql)
+        return replace(look, undo=way_back(look))
 
     async def given(self, action: Action) -> str:
         return '{"lease_s": 60}'
 
     async def run(self, action: Action) -> Result:
         self.ran.append(action)
+        if self.held is not None:
+            await self.held.wait()
         if self.fails is not None:
             raise self.fails
         if action.name == "search":
@@ -588,6 +603,12 @@ class LiteralSource:
             tuple(found), last, first, str(held[start - 1].id) if start else None, stop - start,
             match is not None and last is not None,
         )  # fmt: skip
+
+    async def how_far(self, action: Action) -> str:
+        return f"scanning heap, 43% of {action.target}"
+
+    async def left_of(self, action: Action) -> str:
+        return self.left
 
     async def job(self, queue: str, id: int) -> JobRow:
         for one in self.jobs_held:

@@ -341,6 +341,24 @@ ANSWERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 4), ("typed\n", 0)])
+def test_on_a_terminal_the_name_of_what_is_destroyed_for_good_is_typed(
+    shared_dsn: str, shared: Run, answer: str, code: int
+) -> None:
+    name = "typed"
+    assert shared("doc", "create", name).code in (0, 2)
+    assert shared("doc", "put", name, '{"a": 1}').code == 0
+    ours, theirs = pty.openpty()
+    with spawned(["doc", "drop", name], shared_dsn, stdin=theirs, stderr=theirs, start_new_session=True) as process:
+        os.close(theirs)
+        said = ""
+        while f"Type {name} to do it: " not in said:
+            said += os.read(ours, 4096).decode()
+        os.write(ours, answer.encode())
+        assert process.wait(timeout=15) == code
+    os.close(ours)
+
+
 @pytest.mark.parametrize(("answer", "code", "left"), ANSWERS)
 def test_on_a_terminal_a_person_is_asked(shared_dsn: str, shared: Run, answer: str, code: int, left: int) -> None:
     assert shared("doc", "create", "asked").code in (0, 2)

@@ -18,7 +18,7 @@ from typing import Any, get_args
 import psycopg
 import pytest
 from cli_call import Run, caller
-from dashboard_story import SMALL, Story, screen, until
+from dashboard_story import SMALL, Story, say_yes, screen, until
 from pgmq import get_embedded_install_sql
 from psycopg.conninfo import make_conninfo
 from test_cli import HALF_BUILT
@@ -188,7 +188,8 @@ async def nothing(pg: AsyncPgops) -> None:
 INDEX = index_name("orders", "btree", "json", ("customer", "name"))
 WAYS: dict[ActionName, Way] = {
     "requeue_stuck": Way(stuck, "2 R", "pgops queue requeue email --stuck"),
-    "requeue_dead": Way(dead, "2 R", "pgops queue requeue email --dead"),
+    "requeue_dead": Way(dead, "2 R", "pgops queue requeue email --dead", "email: let"),
+    "requeue_ladder": Way(paused, "2 R", "pgops queue requeue email --ladder", "email: ladder"),
     "cancel_jobs": Way(stuck, "2 enter C", "pgops queue cancel email 1"),
     "discard_dead": Way(dead, "2 D", "pgops queue discard email"),
     "edit_job": Way(dead, "2 enter enter E f7 7 ctrl+s", "pgops queue edit email 3 7"),
@@ -275,6 +276,7 @@ def check_command(name: ActionName, pair: tuple[str, str], watched: "Watch", pgo
         for line in {way.command.replace("PID", str(pid)), shown}:
             look = pgops(*shlex.split(line)[1:], "--dry-run", "--json", "--dsn", second)
             assert look.code == 0, look.err
+            assert look.document["undo"], "a preview says whether there is a way back"
             if watched.previewed:
                 assert alike(look.document) == alike(asdict(watched.previewed[-1])), line
         done = pgops(*shlex.split(way.command.replace("PID", str(pid)))[1:], "--yes", "--json", "--dsn", second)
@@ -352,7 +354,7 @@ async def by_key(pilot: Story, source: "Watched", way: Way, pid: int) -> None:
         await choose(pilot, way.choice)
     if "slash n" not in way.keys:
         await until(pilot, lambda: isinstance(app.screen, Question) and app.screen.ready)
-        await pilot.press("y")
+        await say_yes(pilot)
     await until(pilot, lambda: source.watch.done and not app.feed.busy)
 
 

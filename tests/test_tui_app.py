@@ -306,7 +306,7 @@ async def test_requeue_asks_which_shows_what_it_hits_and_does_it_on_y_alone(size
         await pilot.press("2", "down", "R")
         await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "at least 41" in screen(pilot))
+        await until(pilot, lambda: "matches 41" in screen(pilot))
         seen = screen(pilot)
         for words in ("90100  welcome", "delete from pgops.job_dead", "pgops queue requeue email --dead", "Cancel"):
             assert words in seen, words
@@ -324,7 +324,7 @@ async def test_an_act_that_is_not_confirmed_does_nothing(key: str) -> None:
     source = LiteralSource(BUSY)
     async with dashboard(source) as pilot:
         await pilot.press("P")
-        await until(pilot, lambda: "at least 41" in screen(pilot))
+        await until(pilot, lambda: "matches 41" in screen(pilot))
         await pilot.press(key)
         await until(pilot, lambda: not isinstance(pilot.app.screen, Question))
         assert source.previewed == [Action("purge_expired", "")]
@@ -360,7 +360,7 @@ async def test_a_refused_act_tells_why_and_what_to_do() -> None:
     source.fails = RefusedError("this session is read-only", "leave out --read-only")
     async with dashboard(source) as pilot:
         await pilot.press("P")
-        await until(pilot, lambda: "at least 41" in screen(pilot))
+        await until(pilot, lambda: "matches 41" in screen(pilot))
         await pilot.press("y")
         await until(pilot, lambda: "this session is read-only" in screen(pilot))
         assert "✕ Not done" in screen(pilot)
@@ -369,13 +369,13 @@ async def test_a_refused_act_tells_why_and_what_to_do() -> None:
 async def test_a_finding_offers_the_act_that_cures_it() -> None:
     source = LiteralSource(BUSY)
     async with dashboard(source) as pilot:
-        await pilot.press("enter")
+        await pilot.press("i")
         await until(pilot, lambda: isinstance(pilot.app.screen, FindingNote))
         seen = screen(pilot)
         assert "Their worker is gone" in seen
         assert "pgops queue requeue email --stuck" in seen
         await pilot.press("enter")
-        await until(pilot, lambda: "at least 41" in screen(pilot))
+        await until(pilot, lambda: "matches 41" in screen(pilot))
         await pilot.press("y")
         await until(pilot, lambda: source.ran == [Action("requeue_stuck", "email")])
 

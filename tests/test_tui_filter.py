@@ -13,9 +13,9 @@ def test_a_query_is_words_keys_signs_and_nots() -> None:
         Term("Mail", written="Mail"),
         Term("x", "kind", ":", negated=True, written="kind:x"),
         Term("5m", "age", ">=", amount=300.0, written="age>=5m"),
-        Term("no answer", "error", written="error:no answer"),
-        Term("two words", written="two words"),
-        Term("a b", negated=True, written="a b"),
+        Term("no answer", "error", written="error:no answer", quoted=True),
+        Term("two words", written="two words", quoted=True),
+        Term("a b", negated=True, written="a b", quoted=True),
     )
 
 

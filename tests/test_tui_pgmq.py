@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, foot_fits, screen, until
+from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, foot_fits, say_yes, screen, until
 from pgmq import install_pgmq_from_sql
 from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, LiteralSource, message, pgmq_queue
 
@@ -146,12 +146,12 @@ async def test_it_is_emptied_and_a_question_comes_first() -> None:
         await until(pilot, lambda: "X Empty" in screen(pilot))
         await pilot.press("X")
         await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
-        assert "pgops queue pgmq purge aaa_orders" in screen(pilot)
+        assert "to do it, type aaa_orders:" in screen(pilot)
         await pilot.press("escape")
         assert source.ran == []
         await pilot.press("X")
         await until(pilot, lambda: isinstance(pilot.app.screen, Question) and pilot.app.screen.ready)
-        await pilot.press("y")
+        await say_yes(pilot)
         await until(pilot, lambda: source.ran == [Action("pgmq_purge", "aaa_orders")])
 
 
@@ -313,7 +313,7 @@ async def test_on_a_real_database_a_purge_is_previewed_done_and_seen(dsn: str) -
         await until(pilot, lambda: isinstance(app.screen, Question) and app.screen.ready)
         assert "matches 12" in screen(pilot)
         assert "message 1, read 0 times: 0" in screen(pilot)
-        await pilot.press("y")
+        await say_yes(pilot)
         await until(pilot, lambda: "deleted 12 messages of pgmq queue orders" in screen(pilot))
     with psycopg.connect(dsn) as conn:
         assert conn.execute("select count(*) from pgmq.q_orders").fetchone() == (0,)

@@ -4,8 +4,9 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, foot_fits, screen, until
+from dashboard_story import LARGE, SMALL, USUAL, Story, dashboard, foot_fits, say_yes, screen, until
 from snapshots_literal import BUSY, EMPTY, NO_SCHEMA, LiteralSource, collection
+from textual.widgets import Static
 
 from pgops.config import Target
 from pgops.errors import NotFoundError
@@ -180,35 +181,47 @@ async def test_the_subscription_that_is_chosen_stays_chosen_when_others_come() -
 # --- acts, on literal snapshots --------------------------------------------------------------------------------
 
 
+ONE_THING = (
+    ("2 P", Action("pause", "billing"), "pgops queue pause billing"),
+    ("2 down down down P", Action("resume", "webhooks"), "pgops queue resume webhooks"),
+    ("3 D", Action("drop_collection", "docs"), "pgops vector drop docs"),
+    ("5 down D", Action("unsubscribe", "warehouse"), "pgops outbox unsubscribe warehouse"),
+    ("6 D", Action("invalidate", "pages"), "pgops cache invalidate pages"),
+    ("6 down down D", Action("invalidate", "fragments"), "pgops cache invalidate fragments"),
+    ("7 down down D", Action("drop_documents", "orders"), "pgops doc drop orders"),
+    ("7 enter D", Action("drop_documents", "carts"), "pgops doc drop carts"),
+)
+
+
 @pytest.mark.parametrize("size", TWO_SIZES)
-@pytest.mark.parametrize(
-    ("keys", "action", "command"),
-    [(["2", "P"], Action("pause", "billing"), "pgops queue pause billing"),
-     (["2", "down", "down", "down", "P"], Action("resume", "webhooks"), "pgops queue resume webhooks"),
-     (["3", "D"], Action("drop_collection", "docs"), "pgops vector drop docs"),
-     (["5", "down", "D"], Action("unsubscribe", "warehouse"), "pgops outbox unsubscribe warehouse"),
-     (["6", "D"], Action("invalidate", "pages"), "pgops cache invalidate pages"),
-     (["6", "down", "down", "D"], Action("invalidate", "fragments"), "pgops cache invalidate fragments"),
-     (["7", "down", "down", "D"], Action("drop_documents", "orders"), "pgops doc drop orders"),
-     (["7", "enter", "D"], Action("drop_documents", "carts"), "pgops doc drop carts")],
-)  # fmt: skip
-async def test_an_act_of_one_thing_shows_what_it_hits_and_is_done_on_y_alone(
-    keys: list[str], action: Action, command: str, size: tuple[int, int]
-) -> None:
+async def test_an_act_of_one_thing_shows_what_it_hits_and_is_done_once_it_was_confirmed(size: tuple[int, int]) -> None:
     source = LiteralSource(BUSY)
     async with dashboard(source, size) as pilot:
-        for key in keys:
-            await pilot.press(key)
-            await pilot.pause(0.05)
-        await until(pilot, lambda: "matches" in screen(pilot) and command in screen(pilot))
-        assert source.previewed == [action]
-        await pilot.press("enter")
-        await until(pilot, lambda: not isinstance(pilot.app.screen, Question))
-        assert source.ran == []
-        await pilot.press(keys[-1])
-        await until(pilot, lambda: "matches" in screen(pilot))
-        await pilot.press("y")
-        await until(pilot, lambda: source.ran == [action])
+        for keys, action, command in ONE_THING:
+            room, *rest = keys.split()
+            for key in (room, "ctrl+home", *rest):
+                await pilot.press(key)
+                await pilot.pause(0.05)
+            await until(pilot, lambda: "matches" in screen(pilot))
+            assert source.previewed[-1] == action
+            await until(pilot, lambda words=command: words in plain_words(pilot))
+            await pilot.press("enter")
+            if isinstance(pilot.app.screen, Question):
+                await pilot.press("escape")
+            await until(pilot, lambda: not isinstance(pilot.app.screen, Question))
+            assert action not in source.ran
+            await pilot.press(keys[-1])
+            await until(pilot, lambda: "matches" in screen(pilot))
+            await say_yes(pilot)
+            await until(pilot, lambda act=action: source.ran[-1:] == [act])
+            while len(pilot.app.screen_stack) > 1:
+                await pilot.press("escape")
+                await pilot.pause(0.05)
+
+
+def plain_words(pilot: Story) -> str:
+    """All that the question says, also below its fold."""
+    return str(pilot.app.screen.query_one("#told", Static).content)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +283,7 @@ async def do(pilot: Story, key: str, matched: str) -> None:
     """Press the key of an act, read the preview, confirm, and see it done."""
     await pilot.press(key)
     await until(pilot, lambda: f"matches {matched}" in screen(pilot))
-    await pilot.press("y")
+    await say_yes(pilot)
     await until(pilot, lambda: "✓ Done" in screen(pilot))
 
 

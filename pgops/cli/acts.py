@@ -7,7 +7,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,18 +16,16 @@ from pgops.cli.context import Cli, at_terminal, confirm
 from pgops.errors import PgopsError, RefusedError
 
 if TYPE_CHECKING:
-    from pgops.database import AsyncPool
     from pgops.ops.act.actions import Action, Preview, Result
-
-    Progress = Callable[[AsyncPool], Awaitable[str]]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would hit.")]
 
 
-async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool, progress: "Progress | None" = None) -> None:
-    """Preview `action`, have it confirmed, run it and print what it did; on a terminal with its `progress`."""
-    from pgops.ops.act import actions
+async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool) -> None:
+    """Preview `action`, have it confirmed, run it and print what it did; on a terminal, how far it is. Interrupted, it
+    says what is left of it."""
+    from pgops.ops.act import actions, danger, progress
 
     async with cli.database(looks=dry_run) as db:
         look = await actions.preview(db, action)
@@ -38,10 +35,15 @@ async def act(cli: Cli, action: "Action", *, yes: bool, dry_run: bool, progress:
         cli.guard.require()
         if not (cli.json and yes):
             show(look)
-        ask(look.title, yes=yes)
-        async with watched(cli, progress and partial(progress, db)):
-            done = await actions.run(db, look.action)
-        report(cli, done)
+        ask(look.title, yes=yes, typed=danger.danger(look))
+        try:
+            async with watched(cli, lambda: progress.how_far(db, look.action)):
+                done = await actions.run(db, look.action)
+        except asyncio.CancelledError:
+            with suppress(PgopsError):
+                output.talk(f"stopped: {await progress.left_of(db, look.action)}")
+            raise
+        report(cli, done, missed=danger.meanwhile(look, done.changed))
 
 
 @asynccontextmanager
@@ -68,19 +70,21 @@ async def _tell(progress: Callable[[], Awaitable[str]]) -> None:
             sys.stderr.flush()
 
 
-def ask(title: str, *, yes: bool) -> None:
-    """Return if this was confirmed. Raises RefusedError otherwise."""
+def ask(title: str, *, yes: bool, typed: str = "") -> None:
+    """Return if this was confirmed: by a y, or by typing what is to be `typed`. Raises RefusedError otherwise."""
     if yes:
         return
     if not at_terminal(sys.stdin, sys.stderr):
         raise RefusedError(f"not confirmed: {title}", "add --yes to do it, or --dry-run to only look")
-    if not confirm("Do it?"):
-        raise RefusedError("not confirmed, nothing was changed", "answer y, or add --yes")
+    if not confirm("Do it?", typed):
+        hint = f"type {typed}, or add --yes" if typed else "answer y, or add --yes"
+        raise RefusedError("not confirmed, nothing was changed", hint)
 
 
-def report(cli: Cli, result: "Result", more: Mapping[str, object] | None = None) -> None:
-    """Print what an act did."""
-    trail = "" if result.audit_id is None else f" (audit {result.audit_id})"
+def report(cli: Cli, result: "Result", more: Mapping[str, object] | None = None, *, missed: str = "") -> None:
+    """Print what an act did, and what of it had changed before."""
+    trail = f"; {missed}" if missed else ""
+    trail += "" if result.audit_id is None else f" (audit {result.audit_id})"
     trail += f"; undo it with: pgops audit undo {result.audit_id}" if result.undoable else ""
     cli.done(
         result.action.name, result.message + trail, matched=result.matched, changed=result.changed,

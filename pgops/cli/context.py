@@ -163,9 +163,10 @@ def at_terminal(*streams: TextIO) -> bool:
     return all(stream.isatty() for stream in streams)
 
 
-def confirm(question: str) -> bool:
-    """Ask on stderr; only y and yes are a yes."""
+def confirm(question: str, typed: str = "") -> bool:
+    """Ask on stderr; only y and yes are a yes, or what is to be `typed`."""
     with interruptible():
-        sys.stderr.write(f"{output.harmless(question)} [y/N] ")
+        sys.stderr.write(output.harmless(f"{question} Type {typed} to do it: " if typed else f"{question} [y/N] "))
         sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        said = sys.stdin.readline().strip()
+        return said == typed if typed else said.lower() in ("y", "yes")

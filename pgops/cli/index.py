@@ -1,6 +1,6 @@
 """`pgops index …`: build an index anew, and drop one that never became valid, without blocking anybody."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -8,9 +8,6 @@ from pgops.cli import acts
 from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
-
-if TYPE_CHECKING:
-    from pgops.database import AsyncPool
 
 app = group("index", "Indexes of the database: build anew, drop what never became valid.")
 
@@ -21,12 +18,8 @@ Name = Annotated[str, typer.Argument(help="An index, also as schema.name.", meta
 async def reindex(cli: Cli, index: Name, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Build an index anew while reads and writes go on. What an interrupted build has left is dropped."""
     from pgops.ops.act.actions import Action
-    from pgops.ops.act.acts_indexes import progress
 
-    async def how_far(db: "AsyncPool") -> str:
-        return await progress(db, index)
-
-    await acts.act(cli, Action("reindex_index", index), yes=yes, dry_run=dry_run, progress=how_far)
+    await acts.act(cli, Action("reindex_index", index), yes=yes, dry_run=dry_run)
 
 
 @command(app, "drop-invalid", example="pgops index drop-invalid half_built --yes --json")

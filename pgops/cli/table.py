@@ -1,6 +1,6 @@
 """`pgops table …`: vacuum one, set ours up for their churn again, reset what the server has counted."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,9 +9,6 @@ from pgops.cli.acts import DryRun, Yes
 from pgops.cli.command import command, group
 from pgops.cli.context import Cli
 from pgops.errors import UsageError
-
-if TYPE_CHECKING:
-    from pgops.database import AsyncPool
 
 app = group("table", "Tables of the database: vacuum, storage, counters.")
 
@@ -30,13 +27,8 @@ async def vacuum(
 ) -> None:
     """Remove a table's dead rows and see what is in it, while reads and writes go on; who keeps dead rows is named."""
     from pgops.ops.act.actions import Action
-    from pgops.ops.act.acts_tables import progress
 
-    async def how_far(db: "AsyncPool") -> str:
-        return await progress(db, table)
-
-    action = Action("vacuum_table", table, analyze_only=analyze_only)
-    await acts.act(cli, action, yes=yes, dry_run=dry_run, progress=how_far)
+    await acts.act(cli, Action("vacuum_table", table, analyze_only=analyze_only), yes=yes, dry_run=dry_run)
 
 
 @command(app, "tune", example="pgops table tune --yes --json")

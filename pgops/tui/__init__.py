@@ -12,15 +12,14 @@
     commands.py     an act or a look as the command line that does the same
     formats.py      numbers, durations, sizes, and text made harmless; pure
     theme.py        the colours and what they mean
-<<<<<<< HEAD
     colorless.py    whether the terminal has any
     standing.py     what may be changed here: read-only, locked, unlocked; pure
     unlocking.py    the pool that may write, of a guarded profile
     news.py         what changed about the server, what its schema lacks; pure
     schema_watch.py when that is looked at
-=======
     themes.py       day and mono, in the night's place
     rebinding.py    the theme and the keys that config.toml gives
+    dressing.py     the app in them
     filtering.py    the language of filters; pure
     export.py       a table as CSV or JSON
     moving.py       movement by letters
@@ -46,8 +45,9 @@ def run_dashboard(target: "Target") -> int:
     UsageError for a config.toml that is wrong."""
     from pgops.config import resolve_target
     from pgops.ops.threshold_settings import thresholds_of
-    from pgops.tui.app import PgopsApp, scopes
+    from pgops.tui.app import PgopsApp
     from pgops.tui.colorless import colorless
+    from pgops.tui.dressing import scopes
     from pgops.tui.live import LiveSource
     from pgops.tui.rebinding import settings_of
 

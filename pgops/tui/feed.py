@@ -11,6 +11,7 @@ from pgops.errors import PgopsError
 from pgops.ops.observe.snapshot import Snapshot
 from pgops.tui.news import News, SchemaSeen, news_of
 from pgops.tui.standing import OPEN, Standing
+from pgops.tui.works import Work
 
 HISTORY = 120
 SPEEDS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -50,7 +51,7 @@ class Feed:
     def __init__(self, target: str) -> None:
         self.target = target
         self.paused = False
-        self.busy: list[str] = []
+        self.busy: list[Work] = []
         self.doing = ""
         self.standing = OPEN
         self.schema: SchemaSeen | None = None
@@ -115,6 +116,6 @@ class Feed:
             lost = Lost(str(self._error), self._error.hint, now - self._lost_at, wait)
         news = self._news if self._news is not None and self._news.fresh(history[-1].taken_at) else None
         return View(
-            self.target, history[-1] if history else None, history, lost, self.paused, self.every_s, tuple(self.busy),
-            self.doing, self.standing, self.schema, news,
+            self.target, history[-1] if history else None, history, lost, self.paused, self.every_s,
+            tuple(work.words(now) for work in self.busy), self.doing, self.standing, self.schema, news,
         )  # fmt: skip

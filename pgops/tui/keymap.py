@@ -36,11 +36,14 @@ GROUPS = (
             _key("server", "8", "app.room('server')", "Server", "Tables, WAL and vacuum", "8"),
             _key("outgrow", "9", "app.room('outgrow')", "Outgrow", "When one PostgreSQL will no longer do", "9"),
             _key("audit", "u", "audit", "Audit", "Who did what, and what of it can be undone", "u"),
+            _key("explain", "i", "explain", "Why", "Why the finding under the cursor matters", "i", footer=True),
+            _key("under_way", "w", "under_way", "Under way", "What is done from here, how far; C stops it", "w"),
             _key("crons", "t", "crons", "Cron", "Recurring jobs: when each runs next, and did last", "t", footer=True),
             _key("failures", "f", "failures", "Failures", "Why jobs died, grouped by error", "f"),
             _key("channels", "l", "channels", "Channels", "Who listens to which channel", "l", footer=True),
             _key("probe", "t", "probe", "Probe", "Try pub/sub: commit to receipt, or why none", "t", footer=True),
             _key("open", "enter", "select_cursor", "Open", "Open what the cursor is on", "enter", footer=True),
+            _key("go_there", "o", "go_there", "Go there", "In a finding: to the room that it speaks of", "o"),
             _key("back", "escape", "back", "Back", "Close it, or go one screen back", "esc", footer=True),
             _key("help", "question_mark", "help", "Help", "All keys", "?", footer=True),
             _key("palette", "colon,ctrl+p", "command_palette", "Palette", "Everything one can do here, by name", ":"),
@@ -78,8 +81,8 @@ GROUPS = (
             _key("up", "k", "move('up')", "Up", "One line up", "k"),
             _key("top", "g", "move('top')", "Top", "To the first line", "g"),
             _key("bottom", "G", "move('bottom')", "Bottom", "To the last line", "G"),
-            _key("half_down", "ctrl+f", "move('half_down')", "Half down", "Half a page down", "ctrl+f"),
-            _key("half_up", "ctrl+u", "move('half_up')", "Half up", "Half a page up", "ctrl+u"),
+            _key("half_down", "right_curly_bracket", "move('half_down')", "Half down", "Half a page down", "}"),
+            _key("half_up", "left_curly_bracket", "move('half_up')", "Half up", "Half a page up", "{"),
         ),
     ),
     Group(
@@ -131,6 +134,8 @@ GROUPS = (
             _key("vacuum", "V", "vacuum", "Vacuum", "Vacuum a table of the queue, or tune all", "V"),
             _key("mend_index", "I", "mend_index", "Index", "Build an index anew, or drop a failed one", "I"),
             _key("undo", "U", "undo", "Undo", "Bring back what an act has changed", "U"),
+            _key("cure", "M", "cure", "Mend", "Do what cures the finding under the cursor", "M", footer=True),
+            _key("stop", "C", "stop", "Stop", "Under way: stop the act that the cursor is on", "C"),
             _key("confirm", "y", "confirm", "Do it", "In a question: yes, do it", "y"),
         ),
     ),
@@ -142,7 +147,7 @@ MOVES = ("down", "up", "top", "bottom", "half_down", "half_up")
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
-    "audit", "undo", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
+    "audit", "undo", "under_way", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pgops import migrate
 from pgops.config import Target
 from pgops.errors import PgopsError, RefusedError, UnreachableError
-from pgops.ops.act import actions, audit, undoing
+from pgops.ops.act import actions, audit, progress, undoing
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.audit import AuditRow
 from pgops.ops.act.previews import given
@@ -39,10 +39,13 @@ from pgops.tui.source import SubscriptionView
 from pgops.tui.standing import Standing, standing_of
 from pgops.tui.starting import embedded_server
 from pgops.tui.unlocking import Unlocking
+from pgops.tui.works import MOST
 
 ANSWER_WITHIN_S = 10.0
 LOOK_WITHIN_S = 2.0
 CUT_BYTES = 8_192
+# A long act holds two, and what is shown meanwhile needs its own; opened when they are needed.
+CONNECTIONS = 4 + 2 * MOST
 
 
 class LiveSource:
@@ -132,6 +135,14 @@ class LiveSource:
             raise
         finally:
             collector.expire()
+
+    async def how_far(self, action: Action) -> str:
+        pg, _ = await self._connected()
+        return await progress.how_far(pg.db, action)
+
+    async def left_of(self, action: Action) -> str:
+        pg, _ = await self._connected()
+        return await progress.left_of(pg.db, action)
 
     async def given(self, action: Action) -> str:
         pg, _ = await self._connected()
@@ -226,7 +237,7 @@ class LiveSource:
         async with self._opening:
             if self._open is None:
                 pg = await self._stack.enter_async_context(
-                    AsyncPgops.open(self._reached, application_name="pgops dashboard", max_size=4)
+                    AsyncPgops.open(self._reached, application_name="pgops dashboard", max_size=CONNECTIONS)
                 )
                 self._open = pg, Collector(pg.db, self.target, thresholds=self.thresholds, within_s=LOOK_WITHIN_S)
             return self._open

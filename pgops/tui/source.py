@@ -93,6 +93,12 @@ class Source(Protocol):
     ) -> JobPage:
         """A page of a queue's jobs. Raises NotFoundError."""
 
+    async def how_far(self, action: Action) -> str:
+        """How far an act is that is done now; "" where nobody knows."""
+
+    async def left_of(self, action: Action) -> str:
+        """What is left of an act that was stopped, and what to do about it."""
+
     async def job(self, queue: str, id: int) -> JobRow:
         """One job. Raises NotFoundError."""
 

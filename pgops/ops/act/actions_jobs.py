@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pgops.database import AsyncDatabase, AsyncPool
-from pgops.ops.act import audit, keeping
+from pgops.ops.act import audit, keeping, payloads
 from pgops.ops.act.acting import Action, ActionName
-from pgops.ops.act.previews_jobs import LIMITS, current, payload_of, settings, settings_of
+from pgops.ops.act.previews_jobs import LIMITS, current, settings, settings_of
 from pgops.ops.wording import many
 from pgops.services.models import JsonValue
 from pgops.services.queue import AsyncQueue
@@ -66,13 +66,13 @@ async def discard_dead(db: AsyncPool, action: Action) -> Done:
 
 async def edit_job(db: AsyncPool, action: Action) -> Done:
     """The trail keeps the payload that was there before."""
-    payload = payload_of(action)
+    payload = payloads.exact(action)
     async with db.transaction() as tx:
         queue = AsyncQueue(tx)
         before = await queue.job(action.target, action.ids[0])
         act = await keeping.keep_payload(tx, action.target, before.id, payload)
         await queue.edit(action.target, before.id, payload)
-        detail: dict[str, JsonValue] = {**narrowed(action), "before": before.payload, "after": payload}
+        detail: dict[str, JsonValue] = {**narrowed(action), "before": before.payload, "after": payloads.about(payload)}
         audit_id = await _record(tx, action, act, 1, detail)
     return Done(1, 1, audit_id, f"job {before.id} of {action.target} has another payload", act is not None)
 

@@ -107,9 +107,9 @@ async def drop(db: AsyncPool, action: Action) -> Done:
     return Done(1, 1, act.id, f"dropped {index.full}, {size(index.bytes)}")
 
 
-async def progress(db: AsyncPool, name: str) -> str:
-    """How far a build on the table of the index is, in words; "" where nobody knows."""
-    row = await db.one(Q["build_progress"], {"table": (await index_of(db, name)).table_oid})
+async def progress(db: AsyncPool, table: int) -> str:
+    """How far the build of an index of the table with this oid is, in words; "" where nobody knows."""
+    row = await db.one(Q["build_progress"], {"table": table})
     if row is None:
         return ""
     phase, blocks, blocks_done, tuples, tuples_done = row

@@ -21,6 +21,7 @@ from pgops.ops.act import (
     undoing,
 )
 from pgops.ops.act.acting import COUNT_CAP, PURGE_BATCH, SAMPLES, Action, Preview, first_line, shown
+from pgops.ops.act.danger import way_back
 from pgops.ops.act.previews_documents import drop_documents, drop_index
 from pgops.ops.act.previews_vectors import build_index, drop_collection, rebuild_index, search
 from pgops.ops.wording import age, many
@@ -45,7 +46,8 @@ COUNT_PAGES = 16_384
 async def preview(db: AsyncPool, action: Action) -> Preview:
     """Look before the leap; changes nothing. Raises NotFoundError for an unknown target, UsageError for an action
     that could not be run."""
-    return await _PREVIEWS[action.name](db, action)
+    look = await _PREVIEWS[action.name](db, action)
+    return replace(look, undo=way_back(look))
 
 
 async def given(db: AsyncPool, action: Action) -> str:
@@ -137,12 +139,13 @@ async def purge_kv(db: AsyncPool, action: Action) -> Preview:
 async def purge_limits(db: AsyncPool, action: Action) -> Preview:
     check_whole(action, "all limits")
     found = await AsyncLimits(db).count_expired(COUNT_CAP)
+    rows = await db.all(Q["sample_limits"], {"shown": SAMPLES})
     return Preview(
         action=action,
         title="remove rate limits that say nothing any more",
         matched=found.count,
         exact=found.exact,
-        samples=(),
+        samples=tuple(f"{first_line(key)}: said its last {age(age_s)} ago" for key, age_s in rows),
         sql=_purge_sql(LIMITS["purge_limits"]) + ", and the same for windows",
     )
 
@@ -203,6 +206,7 @@ def check_purge(action: Action) -> None:
 _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
     "requeue_dead": previews_jobs.requeue_dead,
+    "requeue_ladder": previews_jobs.requeue_ladder,
     "cancel_jobs": previews_jobs.cancel_jobs,
     "discard_dead": previews_jobs.discard_dead,
     "edit_job": previews_jobs.edit_job,

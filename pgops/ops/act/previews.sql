@@ -3,6 +3,35 @@
 -- name: sample_documents
 select id, data::text from {documents} order by updated_at desc limit %(shown)s
 
+-- name: sample_vectors
+select id, left(content, 200) from {table} order by id limit %(shown)s
+
+-- name: sample_limits
+-- Limits that say nothing any more, of both algorithms, and since when.
+select key, extract(epoch from statement_timestamp())::float8 - ends / 1000000.0::float8 from (
+  select key, tat as ends from pgops.rate_limits
+  where tat <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
+  union all
+  select key, ends_at from pgops.rate_windows
+  where ends_at <= (extract(epoch from statement_timestamp()) * 1000000)::bigint
+  limit %(shown)s
+) as expired
+
+-- name: pretty_payload
+-- Of a job that does not run, wherever it stands, with every digit of its numbers.
+select jsonb_pretty(payload) from (
+  select payload from pgops.job_available
+  where queue = %(queue)s and priority = any('{1,2,3,4}') and seq = %(job)s and id is null
+  union all
+  select payload from pgops.job_available where queue = %(queue)s and id = %(job)s
+  union all
+  select payload from pgops.job_scheduled where queue = %(queue)s and id = %(job)s
+  union all
+  select payload from pgops.job_waiting where queue = %(queue)s and id = %(job)s
+  union all
+  select payload from pgops.job_dead where queue = %(queue)s and id = %(job)s
+) as job limit 1
+
 -- name: preview_stuck
 -- What requeue_stuck would take back; one more than the cap means "at least".
 select count(*) over (), id, kind, expired, age_s, owner from (

@@ -7,9 +7,10 @@ from psycopg import sql
 
 from pgops.database import AsyncPool
 from pgops.errors import NotFoundError
-from pgops.ops.act.acting import COUNT_CAP, SAMPLES, Action, Preview, first_line
+from pgops.ops.act.acting import COUNT_CAP, SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.wording import many, size
 from pgops.queries import load
+from pgops.services.document_query import Q as DOCUMENTS
 from pgops.services.document_query import compose, fill
 from pgops.services.documents import AsyncDocuments
 
@@ -28,8 +29,9 @@ async def drop_documents(db: AsyncPool, action: Action) -> Preview:
         matched=counted.count,
         exact=counted.count_exact,
         samples=(f"{found.bytes + found.index_bytes:,} bytes", *(f"{id}: {first_line(data)}" for id, data in rows)),
-        sql=fill("drop_table", action.target).decode(),
-        warning="there is no way back: export what you need first",
+        sql=f"{shown(DOCUMENTS['unregister_collection'], {'name': found.name})};\n"
+        + fill("drop_table", action.target).decode(),
+        warning="export what you need first",
     )
 
 

@@ -9,11 +9,11 @@ from difflib import get_close_matches
 
 from pgops.database import AsyncDatabase, AsyncPool
 from pgops.errors import NotFoundError, UsageError
-from pgops.ops.act import keeping
+from pgops.ops.act import keeping, payloads
 from pgops.ops.act.acting import COUNT_CAP, SAMPLES, Action, Preview, first_line, shown
+from pgops.ops.act.ladder_rules import check_rate
 from pgops.ops.wording import age, many
 from pgops.queries import load
-from pgops.services.arguments import encode_json
 from pgops.services.models import JobRow, JsonValue, QueueSettings
 from pgops.services.queue import AsyncQueue, dead_matching
 from pgops.services.queue import Q as QUEUE
@@ -27,6 +27,7 @@ SETTINGS: dict[str, type] = {
     "history": str, "aging_s": float, "durability": str, "max_running": int, "rate_per_s": float, "burst": int,
 }  # fmt: skip
 WORDS = {"history": ("none", "failures", "all"), "durability": ("durable", "relaxed")}
+LADDER = "it waits for how each ends, and stops when their error comes back; it runs while this program does"
 RELAXED = "a crash of the server may lose what was enqueued or completed in the last second; nothing is corrupted"
 
 
@@ -60,6 +61,13 @@ async def _job(queue: AsyncQueue, name: str, id: int) -> JobRow | None:
 
 async def requeue_dead(db: AsyncPool, action: Action) -> Preview:
     return await _dead(db, action, f"let dead letters of queue {action.target} start over")
+
+
+async def requeue_ladder(db: AsyncPool, action: Action) -> Preview:
+    rate = check_rate(action)
+    title = f"let dead letters of queue {action.target} start over: 1, then 10, then {rate:g} a second"
+    look = await _dead(db, replace(action, name="requeue_dead"), title, LADDER)
+    return replace(look, action=replace(look.action, name=action.name), undo="")
 
 
 async def discard_dead(db: AsyncPool, action: Action) -> Preview:
@@ -97,17 +105,17 @@ async def _dead(db: AsyncPool, action: Action, title: str, warning: str = "") ->
 
 
 async def edit_job(db: AsyncPool, action: Action) -> Preview:
-    payload = payload_of(action)
+    payload = payloads.exact(action)
     job = await AsyncQueue(db).job(action.target, action.ids[0])
     if job.state == "running":
         raise UsageError(f"job {job.id} is running, and keeps its payload", "cancel it first, or wait")
-    params = {"queue": action.target, "id": job.id, "payload": encode_json(payload)}
+    params = {"queue": action.target, "id": job.id, "payload": payload}
     return Preview(
         action=action,
         title=f"give job {job.id} of queue {action.target} another payload",
         matched=1,
         exact=True,
-        samples=(f"was {first_line(json.dumps(job.payload))}", f"is  {first_line(encode_json(payload))}"),
+        samples=(f"was {first_line(json.dumps(job.payload))}", f"is  {first_line(payload)}"),
         sql=shown(QUEUE["edit_job"], params),
         undo=await keeping.can(db),
     )
@@ -143,17 +151,8 @@ async def given(db: AsyncPool, action: Action) -> str:
     """What stands there now, as a person would edit it. Raises NotFoundError."""
     if action.name == "set_queue":
         return json.dumps(current(await settings(db, action.target)), indent=2)
-    return json.dumps((await AsyncQueue(db).job(action.target, action.ids[0])).payload, indent=2, ensure_ascii=False)
-
-
-def payload_of(action: Action) -> JsonValue:
-    """What an edit_job gives its one job. Raises UsageError."""
-    if len(action.ids) != 1:
-        raise UsageError("a payload is edited one job at a time", "name one job")
-    try:
-        return json.loads(action.given)
-    except ValueError as error:
-        raise UsageError(f"the payload is not JSON: {error}", 'write for example {"to": "a@example.org"}') from error
+    await AsyncQueue(db).require(action.target)
+    return await payloads.pretty(db, action.target, action.ids[0])
 
 
 def settings_of(action: Action) -> dict[str, JsonValue]:

@@ -13,9 +13,10 @@ from pgops.calling import async_call
 from pgops.database import AsyncPool
 from pgops.embedder_settings import HASHING
 from pgops.errors import UsageError
-from pgops.ops.act.acting import Action, Preview, shown
+from pgops.ops.act.acting import SAMPLES, Action, Preview, first_line, shown
 from pgops.ops.wording import many
 from pgops.profiles import find_embedder
+from pgops.queries import load
 from pgops.services.embedding import embedder_of
 from pgops.services.models import Collection, IndexPlan, VectorIndex
 from pgops.services.vector_found import Q as VECTORS
@@ -23,6 +24,7 @@ from pgops.services.vector_found import fill
 from pgops.services.vector_rules import EF_CONSTRUCTION, M, ef_search_for, probes_for
 from pgops.services.vectors import AsyncVectors
 
+Q = load("pgops.ops.act", "previews.sql")
 HASHED = "the text is embedded by the built-in hashing embedder: sensible where the collection was filled with it"
 READS_ALL = "it reads the whole table and takes memory and disk; reads and writes go on meanwhile"
 
@@ -128,8 +130,17 @@ async def drop_collection(db: AsyncPool, action: Action) -> Preview:
     found = await AsyncVectors(db).get(action.target)
     rows = f"{'' if found.rows_exact else 'about '}{many(found.rows, 'row')}"
     title = f"drop collection {found.name} with {rows} and its index"
-    table = sql.Identifier("pgops", f"vec_{found.name}").as_string(None)
-    return Preview(action, title, found.rows, found.rows_exact, (), f"drop table {table}")
+    table = sql.Identifier("pgops", f"vec_{found.name}")
+    rows_shown = await db.all(sql.SQL(Q["sample_vectors"].decode()).format(table=table), {"shown": SAMPLES})
+    return Preview(
+        action=action,
+        title=title,
+        matched=found.rows,
+        exact=found.rows_exact,
+        samples=tuple(f"{id}: {first_line(content or 'no text')}" for id, content in rows_shown),
+        sql=f"{shown(VECTORS['unregister_collection'], {'name': found.name})};\ndrop table {table.as_string(None)}",
+        warning="whoever searches it gets an error from then on",
+    )
 
 
 def numbers_of(action: Action) -> Sequence[float] | None:

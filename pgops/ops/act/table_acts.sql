@@ -140,6 +140,17 @@ drop index concurrently if exists {index}
 select phase, blocks_total, blocks_done, tuples_total, tuples_done
 from pg_stat_progress_create_index where relid = %(table)s::bigint::oid and datname = current_database() limit 1
 
+-- name: half_built
+-- Indexes of a table that never became valid and that nobody builds now.
+select n.nspname::text, c.relname::text
+from pg_index x join pg_class c on c.oid = x.indexrelid join pg_namespace n on n.oid = c.relnamespace
+where x.indrelid = %(table)s::bigint::oid and not x.indisvalid
+  and not exists (select from pg_stat_progress_create_index p where p.index_relid = x.indexrelid)
+order by c.relname
+
+-- name: pgops_table
+select to_regclass('pgops.' || quote_ident(%(name)s))::oid::bigint
+
 -- name: churn_tables
 -- Our tables that change all the time, as they are set now.
 select c.oid::bigint, c.relname::text, coalesce(c.reloptions, '{}'), pg_has_role(c.relowner, 'usage')

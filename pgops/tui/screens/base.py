@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from pgops.ops.act.actions import Action
-from pgops.ops.observe.snapshot import Snapshot, items
+from pgops.ops.observe.snapshot import Finding, Snapshot, items
 from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import MOVES, keys
@@ -17,7 +17,10 @@ from pgops.tui.screens.hands import Hands
 from pgops.tui.source import Source
 from pgops.tui.widgets.banner import Banner
 from pgops.tui.widgets.foot import Foot
+from pgops.tui.widgets.ledger import Ledger
 from pgops.tui.widgets.status_line import StatusLine
+
+LADDER = "1 dead, then 10, then the rest until their error comes back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,9 @@ class Helm(Protocol):
 
     def choose(self, title: str, choices: Sequence[Choice], nothing: str) -> None:
         """Have one of these chosen and act on it; say `nothing` where there is none."""
+
+    def look_into(self, finding: Finding) -> None:
+        """Open the room of what a finding is about, with the cursor on it."""
 
     def offer(self, act: str, target: str | None) -> None:
         """The act of this key, on `target`, which is under the cursor."""
@@ -81,6 +87,14 @@ class Room(Hands):
     def as_command(self) -> str:
         """What this screen shows, as a command line."""
         return "pgops status"
+
+    def land(self, ledger: str, sought: str | None) -> None:
+        """Put the focus on this list, and the cursor on what is sought in it."""
+        for table in self.query(Ledger):
+            if table.id == ledger and table.can_focus:
+                table.focus()
+                if sought is not None:
+                    table.go_to(sought)
 
     # --- the frame -------------------------------------------------------------------------------------------
 
@@ -151,4 +165,5 @@ def requeue_choices(snapshot: Snapshot | None, queue: str | None = None) -> list
             found.append(Choice(f"{name}: take back {one.stuck:,} stuck", Action("requeue_stuck", one.name)))
         if one.dead:
             found.append(Choice(f"{name}: let {one.dead:,} dead start over", Action("requeue_dead", one.name)))
+            found.append(Choice(f"{name}: ladder, {LADDER}", Action("requeue_ladder", one.name)))
     return found

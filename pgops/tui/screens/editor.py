@@ -2,24 +2,29 @@
 
 from dataclasses import replace
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Button, Static, TextArea
 
 from pgops.errors import PgopsError
 from pgops.ops.act.actions import Action
+from pgops.ops.act.payloads import wrong_at
 from pgops.tui import formats
 from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.modal import Note
 from pgops.tui.source import Source
+from pgops.tui.theme import BAD, QUIET
 
 # Acts that are given a text.
 BY_HAND = ("edit_job", "set_queue", "outbox_keep")
+CALM = "JSON; nothing is changed before the question that follows"
 
 
 class Editor(Note[Action]):
-    """Answers with the action and its text. What is wrong with the text the preview says."""
+    """Answers with the action and its text, once the text is JSON and the act could be done with it. What is wrong is
+    told here, where the text still stands."""
 
     BINDINGS = keys("write_out")
 
@@ -45,7 +50,7 @@ class Editor(Note[Action]):
         except PgopsError as error:
             said.update(failure(error))
             return
-        said.update("JSON; nothing is changed before the question that follows")
+        said.update(Text(CALM, QUIET))
         area.disabled = False
         area.load_text(text)
         area.focus()
@@ -58,5 +63,23 @@ class Editor(Note[Action]):
 
     def action_write_out(self) -> None:
         area = self.query_one("#given", TextArea)
-        if not area.disabled:
-            self.dismiss(replace(self._action, given=area.text.strip() or " "))
+        if area.disabled:
+            return
+        wrong = wrong_at(area.text)
+        if wrong is not None:
+            line, column, why = wrong
+            area.move_cursor((line - 1, column - 1))
+            area.focus()
+            self.query_one("#told", Static).update(Text(f"✕ line {line}, column {column}: {why}", BAD))
+            return
+        self.run_worker(self._try(replace(self._action, given=area.text.strip())), exclusive=True, exit_on_error=False)
+
+    async def _try(self, action: Action) -> None:
+        """Go on if the act could be done: the job may run by now, or a setting have another name."""
+        try:
+            await self._source.preview(action)
+        except PgopsError as error:
+            self.query_one("#told", Static).update(failure(error))
+            self.query_one("#given", TextArea).focus()
+            return
+        self.dismiss(action)

@@ -10,7 +10,7 @@ from textual.widgets import Button, Static
 from pgops.ops.act.actions import Action, ActionName
 from pgops.ops.observe.snapshot import Finding
 from pgops.tui import formats
-from pgops.tui.keymap import keys
+from pgops.tui.keymap import KEYS, keys
 from pgops.tui.screens.modal import Note
 from pgops.tui.theme import ACCENT, GLYPHS, INK, QUIET, SEVERITY_TONES, STYLES
 
@@ -18,12 +18,25 @@ ACT_WORDS: dict[ActionName, str] = {
     "requeue_stuck": "Take back stuck jobs",
     "requeue_dead": "Let dead jobs start over",
     "purge_expired": "Purge expired entries",
+    "purge_kv": "Purge expired keys",
     "rebuild_index": "Rebuild the index",
     "cancel_backend": "Cancel its statement",
     "terminate_backend": "Terminate the session",
     "vacuum_table": "Vacuum the table",
     "drop_invalid_index": "Drop the index",
 }
+
+
+ROOM_OF = {
+    "queue": "queues", "worker": "queues", "locks": "connections", "sessions": "connections", "outbox": "outbox",
+    "pubsub": "outbox", "cache": "stores", "limits": "stores", "kv": "stores", "vector": "vectors",
+    "outgrow": "outgrow",
+}  # fmt: skip
+
+
+def room_of(code: str) -> str:
+    """Where what a finding speaks of is seen; all that is of the server itself is in its room."""
+    return ROOM_OF.get(code.partition(".")[0], "server")
 
 
 def cure(finding: Finding) -> Action | None:
@@ -54,7 +67,7 @@ def told(finding: Finding) -> Text:
 class FindingNote(Note[Action]):
     """Answers with the act to preview, or None."""
 
-    BINDINGS = keys("confirm", "command")
+    BINDINGS = keys("confirm", "go_there", "command")
 
     def __init__(self, finding: Finding) -> None:
         super().__init__("finding")
@@ -67,13 +80,21 @@ class FindingNote(Note[Action]):
         with Horizontal(classes="buttons"):
             if self._cure is not None:
                 yield Button(f"y  {ACT_WORDS[self._cure.name]}…", id="do", variant="primary", compact=True)
+            yield Button(f"o  {KEYS[room_of(self._finding.code)].description}", id="go", compact=True)
             yield Button("Close", id="close", compact=True)
 
     def on_mount(self) -> None:
         self.query(Button).first().focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(self._cure if event.button.id == "do" else None)
+        if event.button.id == "go":
+            self.action_go_there()
+        else:
+            self.dismiss(self._cure if event.button.id == "do" else None)
+
+    def action_go_there(self) -> None:
+        self.dismiss(None)
+        self.app.call_later(self.app.run_action, f"app.room('{room_of(self._finding.code)}')")
 
     def action_confirm(self) -> None:
         if self._cure is not None:

@@ -8,9 +8,9 @@ from pgops.ops.act.actions import Action
 from pgops.ops.observe.snapshot import Finding, OutboxSubscription, Snapshot, Unavailable, items
 from pgops.tui import formats
 from pgops.tui.feed import View
-from pgops.tui.keymap import keys
+from pgops.tui.keymap import KEYS, keys
 from pgops.tui.screens.base import Room, requeue_choices
-from pgops.tui.screens.finding import FindingNote
+from pgops.tui.screens.finding import FindingNote, cure
 from pgops.tui.theme import GLYPHS, SEVERITY_TONES
 from pgops.tui.widgets.faces import FACES
 from pgops.tui.widgets.filter import Filter
@@ -18,6 +18,8 @@ from pgops.tui.widgets.ink import ink, number
 from pgops.tui.widgets.ledger import Column, Ledger, Line
 from pgops.tui.widgets.tile import Tile
 
+# The room that a tile is about; its key stands before the tile's name.
+ROOM_OF = {"queue": "queues", "outbox": "outbox", "cache": "stores", "vectors": "vectors", "sessions": "connections"}
 _RANK = {"critical": 0.0, "warning": 1.0, "info": 2.0}
 
 FINDINGS = (
@@ -90,7 +92,7 @@ def headline(snapshot: Snapshot) -> str:
 class OverviewRoom(Room):
     """Findings, tiles, subscriptions where there is room."""
 
-    BINDINGS = keys("filter", "requeue", "purge")
+    BINDINGS = keys("filter", "explain", "cure", "requeue", "purge")
     room = "overview"
 
     def furniture(self) -> ComposeResult:
@@ -102,7 +104,7 @@ class OverviewRoom(Room):
         yield Filter()
         with Grid(id="tiles"):
             for id, (title, _) in FACES.items():
-                yield Tile(title, id)
+                yield Tile(f"{KEYS[ROOM_OF[id]].key} {title}" if id in ROOM_OF else title, id)
         outbox = Ledger(OUTBOX, id="subscriptions", sort="name")
         outbox.border_title = "outbox subscriptions"
         outbox.can_focus = False
@@ -132,7 +134,22 @@ class OverviewRoom(Room):
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         finding = self._finding
         if event.data_table.id == "findings" and finding is not None:
+            self.helm.look_into(finding)
+
+    def action_explain(self) -> None:
+        finding = self._finding
+        if finding is None:
+            self.notify("No finding is under the cursor.", markup=False, timeout=4)
+        else:
             self.app.push_screen(FindingNote(finding), self._answered)
+
+    def action_cure(self) -> None:
+        finding = self._finding
+        action = cure(finding) if finding is not None else None
+        if action is not None:
+            self.helm.act(action)
+        elif finding is not None:
+            self.notify(f"No act cures it: {formats.clean(finding.remedy, 300)}", markup=False, timeout=8)
 
     def _answered(self, action: Action | None) -> None:
         if action is not None:

@@ -40,16 +40,22 @@ def liveness(view: View) -> Text:
     """Live, paused or lost, how often, and the clock of the last snapshot."""
     taken = formats.clock(view.snapshot.taken_at if view.snapshot else None)
     every = f"{view.every_s:g}s"
-    doing: list[Piece] = [(f"⟳ {formats.clean(view.busy[-1], 24)}   ", "accent")] if view.busy else []
     if view.lost is not None:
         state: list[Piece] = [("✕ lost", "bad")]
     elif view.snapshot is None:
-        return ink(*doing, (f"◌ {view.doing or 'connecting'}", "quiet"))
+        return ink((f"◌ {view.doing or 'connecting'}", "quiet"))
     elif view.paused:
         state = [("‖ paused", "warn")]
     else:
         state = [("● live", "good"), (f" {every}", "quiet")]
-    return ink(*doing, *state, (f"  {taken} UTC", "quiet"))
+    return ink(*state, (f"  {taken} UTC", "quiet"))
+
+
+def doing(view: View) -> Text:
+    """What is done here now, and the key that lists it and stops it."""
+    many = f"{len(view.busy)} " if len(view.busy) > 1 else ""
+    key = KEYS["under_way"]
+    return ink((f"⟳ {many}under way ({key.key}): ", "quiet"), (formats.clean(view.busy[-1], 160), "accent"))
 
 
 def mode(view: View) -> Text:
@@ -73,7 +79,9 @@ def _allowed(standing: Standing) -> tuple[str, str]:
 
 
 def server(view: View) -> Text:
-    """The target without secrets, and what answers there."""
+    """The target without secrets, and what answers there; while something is done here, how far that is."""
+    if view.busy:
+        return doing(view)
     part = view.snapshot.server if view.snapshot else None
     pieces: list[Piece] = [(formats.clean(view.target, 120), "quiet")]
     if isinstance(part, ServerPart):
