@@ -58,7 +58,7 @@ class LiveSource:
         self._target = self._reached = target
         self.thresholds = thresholds or Thresholds()
         self._opening = asyncio.Lock()
-        self._unlocking = Unlocking()
+        self._unlocking = Unlocking(CONNECTIONS)
         self._schema_watch = SchemaWatch()
         self._stack = AsyncExitStack()
         self._open: tuple[AsyncPgops, Collector] | None = None
