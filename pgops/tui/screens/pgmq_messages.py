@@ -85,7 +85,7 @@ class MessageNote(Note[None]):
         self.notify("the payload", title="Copied", markup=False, timeout=3)
 
     def as_command(self) -> str:
-        return peek_command(self._message.queue)
+        return peek_command(self.message.queue)
 
 
 class MessagesRoom(Room):
