@@ -33,6 +33,7 @@ from pgops.ops.observe.snapshot import (
     items,
 )
 from pgops.ops.observe.snapshot_jobs import JobChain, Queue, StuckJob, Worker
+from pgops.ops.thresholds import Thresholds
 from pgops.services.models import (
     CacheNamespace,
     ChannelListener,
@@ -342,6 +343,7 @@ FAILURES = (
         "SMTPServerDisconnected: connection to 10.0.0.7 closed after 4.2 s",
         90_104,
         tuple(range(90_104, 90_099, -1)),
+        (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3),
     ),
     FailureGroup(
         "webhooks",
@@ -354,6 +356,7 @@ FAILURES = (
         "HTTPStatusError: HTTP 503 from 'https://x.org'",
         90_002,
         (90_002, 90_001),
+        (0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1),
     ),
 )
 MATCHES = (
@@ -509,6 +512,7 @@ class LiteralSource:
         self.probed: list[str | None] = []
         self.probe_gives = PROBED
         self.stands = Standing()
+        self.thresholds = Thresholds()
         self.steps_held: tuple[Step, ...] = (Step("0001_base", "applied"), Step("0002_queue", "applied"))
         self.reasons: list[str] = []
 
@@ -655,6 +659,8 @@ class LiteralSource:
         return replace(self.probe_gives, channel=channel)
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
+        if self.fails is not None:
+            raise self.fails
         return tuple(one for one in DOCUMENT_INDEXES if one.collection == collection)
 
     async def close(self) -> None:

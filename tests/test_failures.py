@@ -1,6 +1,7 @@
 """Why jobs died: fingerprints of errors, and dead letters grouped by them in library, command and dashboard."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cli_call import caller
@@ -15,7 +16,7 @@ from pgops.ops.act.actions import Action
 from pgops.ops.collector import Collector, collect
 from pgops.ops.judge.findings import judge
 from pgops.ops.observe.snapshot import items
-from pgops.services.error_rules import fingerprint
+from pgops.services.error_rules import fingerprint, trend_of
 from pgops.services.models import FailedJob, FailureGroup
 from pgops.services.queue import AsyncQueue
 
@@ -57,6 +58,12 @@ def test_what_is_kept_survives_a_cut_through_it() -> None:
     assert fingerprint(f"errno 5:{'a' * 78}@x.com errno 6") == "k? errno 6"
 
 
+def test_a_trend_counts_the_last_two_hours_by_ten_minutes() -> None:
+    now = datetime(2026, 3, 1, 3, tzinfo=UTC)
+    died = [now + timedelta(minutes=1), now, *(now - timedelta(minutes=ago) for ago in (9, 10, 11, 119, 120, 9_999))]
+    assert trend_of(died, now) == (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 3)
+
+
 async def test_dead_letters_stand_in_groups_and_a_group_starts_over(db: AsyncPool) -> None:
     queue = AsyncQueue(db)
     slow = await die(queue, "email", *(f"TimeoutError: no answer after {n}.5 s" for n in range(8)))
@@ -67,6 +74,7 @@ async def test_dead_letters_stand_in_groups_and_a_group_starts_over(db: AsyncPoo
     assert first.ids == tuple(reversed(slow))
     assert (first.sample, first.sample_id) == ("TimeoutError: no answer after 7.5 s", slow[-1])
     assert first.first_at < first.last_at
+    assert first.trend == (0,) * 11 + (8,)
     assert (second.kind, second.ids, third.queue) == ("receipt", tuple(reversed(odd)), "mail")
     capped = await queue.failures("email", cap=4)
     assert [(one.jobs, one.of, one.exact.get("jobs")) for one in capped] == [(3, 4, False), (1, 4, False)]
@@ -119,7 +127,7 @@ async def test_a_look_at_many_dead_letters_stops_at_its_cap(db: AsyncPool) -> No
     snapshot = await collect(db)
     (group,) = items(snapshot.failures)
     assert (group.jobs, group.of, group.fingerprint) == (200, 200, "no ?")
-    assert group.exact == {"jobs": False, "of": False, "first_at": False}
+    assert group.exact == {"jobs": False, "of": False, "first_at": False, "trend": False}
     (found,) = [one for one in snapshot.findings if one.code == "queue.dead"]
     assert "5,000 dead letters; 200 of the newest 200: no ?" in found.evidence
 
@@ -135,11 +143,13 @@ async def test_the_dashboard_opens_a_group_and_acts_on_all_of_it() -> None:
     async with dashboard(source, SMALL) as pilot:
         await pilot.press("2", "f")
         await until(pilot, lambda: "SMTPServerDisconnected: co…" in screen(pilot))
-        assert "job 90104: SMTPServerDisconnected: connection to 10.0.0.7" in screen(pilot)
+        assert "▃         ▃█ 3 in 10 min · job 90104: SMTPServerDisconnected" in screen(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: "90104" in screen(pilot) and "90100" in screen(pilot))
         await pilot.press("escape", "D")
         await until(pilot, lambda: bool(source.previewed))
         assert source.previewed[-1] == Action("discard_dead", "email", tuple(range(90_104, 90_099, -1)))
-        await pilot.press("escape", "R")
+        await pilot.press("escape", "R", "enter")
         await until(pilot, lambda: source.previewed[-1].name == "requeue_dead")
+        await pilot.press("escape", "R", "down", "enter")
+        await until(pilot, lambda: source.previewed[-1].name == "requeue_ladder")

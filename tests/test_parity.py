@@ -188,7 +188,8 @@ async def nothing(pg: AsyncPgops) -> None:
 INDEX = index_name("orders", "btree", "json", ("customer", "name"))
 WAYS: dict[ActionName, Way] = {
     "requeue_stuck": Way(stuck, "2 R", "pgops queue requeue email --stuck"),
-    "requeue_dead": Way(dead, "2 R", "pgops queue requeue email --dead"),
+    "requeue_dead": Way(dead, "2 R", "pgops queue requeue email --dead", "email: let"),
+    "requeue_ladder": Way(paused, "2 R", "pgops queue requeue email --ladder", "email: ladder"),
     "cancel_jobs": Way(stuck, "2 enter C", "pgops queue cancel email 1"),
     "discard_dead": Way(dead, "2 D", "pgops queue discard email"),
     "edit_job": Way(dead, "2 enter enter E f7 7 ctrl+s", "pgops queue edit email 3 7"),

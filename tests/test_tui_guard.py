@@ -107,7 +107,7 @@ async def test_an_act_that_is_confirmed_while_locked_asks_why_and_runs_then() ->
         assert source.reasons == ["4711"]
         assert source.ran == [Action("purge_expired", "")]
         assert "◆ unlocked 10:00" in second_line(pilot)
-        await pilot.press("ctrl+u")
+        await pilot.press("ctrl+l")
         await until(pilot, lambda: "⊘ locked" in second_line(pilot) and "Locked again" in screen(pilot))
 
 
@@ -131,7 +131,7 @@ async def test_what_cannot_be_unlocked_says_so(stands: Standing, words: str) -> 
     source = LiteralSource(BUSY)
     source.stands = stands
     async with dashboard(source) as pilot:
-        await pilot.press("ctrl+u")
+        await pilot.press("ctrl+l")
         await until(pilot, lambda: words in screen(pilot))
         assert len(pilot.app.screen_stack) == 1
 
@@ -153,8 +153,8 @@ async def test_unlocked_with_a_reason_an_act_runs_and_a_lost_connection_locks(ds
         await until(pilot, lambda: "● live" in screen(pilot) and "⊘ locked" in second_line(pilot))
         with pytest.raises(RefusedError) as caught:
             await app.source.run(Action("purge_expired", ""))
-        assert "ctrl+u" in caught.value.hint
-        await pilot.press("ctrl+u")
+        assert "ctrl+l" in caught.value.hint
+        await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, UnlockNote))
         await pilot.press(*"4711", "enter")
         await until(pilot, lambda: "◆ unlocked 9:5" in second_line(pilot))
@@ -215,3 +215,20 @@ async def test_what_is_read_only_for_good_is_not_unlocked(dsn: str) -> None:
     assert source.standing.mode == "read only"
     with pytest.raises(RefusedError):
         await source.unlock("please")
+
+
+async def test_through_a_pooler_too_the_server_refuses_and_the_second_pool_writes(pooled_dsn: str) -> None:
+    source = LiveSource(guarded(pooled_dsn))
+    try:
+        pg, _ = await source._connected()
+        assert pg.db.pooler
+        with pytest.raises(RefusedError) as caught:
+            await pg.cache.set("k", b"x")
+        assert getattr(caught.value.__cause__, "sqlstate", None) == "25006"
+        await source.unlock("ticket 4711")
+        done = await source.run(Action("purge_expired", ""))
+        assert done.audit_id is not None
+        with pytest.raises(RefusedError):
+            await pg.cache.set("k", b"x")
+    finally:
+        await source.close()

@@ -10,7 +10,8 @@ from textual.color import Color
 
 from pgops.errors import UsageError
 from pgops.tui import theme, themes
-from pgops.tui.app import PgopsApp, scopes
+from pgops.tui.app import PgopsApp
+from pgops.tui.dressing import scopes
 from pgops.tui.keymap import KEYS
 from pgops.tui.rebinding import Settings, parse_settings, settings_of
 from pgops.tui.screens.help import Help, all_keys
@@ -92,6 +93,19 @@ def test_what_is_no_setting_is_named(values: dict[str, object], said: str) -> No
 
 def test_every_key_of_the_house_can_be_given_and_none_clashes_from_the_beginning() -> None:
     assert of({id: key.key for id, key in KEYS.items() if id not in ("confirm",)}).keys["requeue"] == "R"
+
+
+# Which of the two it is, what is under the cursor says.
+SHARED = {frozenset(pair) for pair in (("cancel_jobs", "cancel"), ("requeue", "redrive"))}
+
+
+def test_no_two_keys_of_one_place_are_the_same() -> None:
+    for scope in scopes():
+        by_key: dict[str, set[str]] = {}
+        for one in scope:
+            if one.id is not None:
+                by_key.setdefault(one.key, set()).add(one.id)
+        assert [ids for ids in by_key.values() if len(ids) > 1 and frozenset(ids) not in SHARED] == []
 
 
 def test_the_file_is_read_when_the_dashboard_starts(tmp_path: Path) -> None:

@@ -21,9 +21,13 @@ from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.editor import Editor
+from pgops.tui.screens.finding import FindingNote
+from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.pgmq_messages import MessagesRoom
+from pgops.tui.screens.session import SessionNote
 from pgops.tui.screens.subscription import SubscriptionRoom
+from pgops.tui.widgets.ledger import Ledger
 
 ACT_KEYS = {key.id for group in GROUPS if group.title.startswith("Act") for key in group.keys} - {
     "confirm",
@@ -34,7 +38,7 @@ ROOMS = {"overview": "1", "queues": "2", "vectors": "3", "connections": "4", "ou
          "documents": "7", "server": "8"}  # fmt: skip
 # By the key of an act: what the palette calls it elsewhere, and the acts that it leads to.
 REACHED: dict[str, tuple[str, set[str]]] = {
-    "requeue": ("Requeue jobs", {"requeue_stuck", "requeue_dead"}),
+    "requeue": ("Requeue jobs", {"requeue_stuck", "requeue_dead", "requeue_ladder"}),
     "redrive": ("Dead letters of pgmq", {"pgmq_redrive", "pgmq_dead"}),
     "empty": ("Empty a queue of pgmq", {"pgmq_purge"}),
     "cancel_jobs": ("Cancel a stuck job", {"cancel_jobs"}),
@@ -185,3 +189,34 @@ async def test_where_there_is_nothing_to_act_on_it_says_so(known: object) -> Non
             await until(pilot, lambda key=key: OFFERS[key].nothing in screen(pilot))
             pilot.app.clear_notifications()
     assert source.previewed == []
+
+
+async def at_rest(pilot: Story, kind: type) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, kind))
+
+
+async def test_every_kind_of_row_is_opened_by_name() -> None:
+    source = LiteralSource(WITH_PGMQ)
+    async with dashboard(source, USUAL) as pilot:
+        for words, kind, there in (
+            ("Finding: docs has", FindingNote, "outgrown its lists"),
+            ("Session: 4713", SessionNote, "session 4713"),
+            ("Recurring job: nightly", CronsRoom, ""),
+            ("Job 91204", JobRoom, "91204"),
+        ):
+            await choose(pilot, words)
+            await at_rest(pilot, kind)
+            await until(pilot, lambda there=there: there in screen(pilot))
+            await pilot.press("escape")
+        for words, mode, table, key in (
+            ("Vectors: products", "vectors", "indexes", "products"), ("Cache: sessions", "stores", "namespaces", ""),
+        ):  # fmt: skip
+            await choose(pilot, words)
+            await until(pilot, lambda mode=mode: pilot.app.current_mode == mode)
+            held = pilot.app.screen.query_one(f"#{table}", Ledger)
+            wanted = key or "sessions"
+            await until(pilot, lambda held=held, wanted=wanted: wanted in (held.current or ""))
+        await choose(pilot, "Job 123456")
+        await until(pilot, lambda: "No queue has a job 123456" in screen(pilot))
+        await choose(pilot, "Theme: day")
+        await until(pilot, lambda: pilot.app.theme == "pgops-day")

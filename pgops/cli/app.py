@@ -75,7 +75,7 @@ def root(
     from pgops.cli import status
 
     if unlock is not None:
-        raise UsageError("--unlock is for a command; the dashboard opens locked", "ctrl+u unlocks it there")
+        raise UsageError("--unlock is for a command; the dashboard opens locked", "ctrl+l unlocks it there")
     cli = Cli(dsn, json=False, profile=profile, read_only=read_only)
     perform(cli, _dashboard if at_terminal(sys.stdin, sys.stdout) else status.once)
 

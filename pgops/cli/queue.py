@@ -105,6 +105,10 @@ async def requeue(
     ids: Annotated[list[int] | None, typer.Argument(metavar="JOB", help="Only these jobs.")] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="Take running jobs back from a worker that hangs.")] = False,
     dead: Annotated[bool, typer.Option("--dead", help="Let dead letters start over.")] = False,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="Dead letters: 1, then 10, then the rest, until their error comes back.")
+    ] = False,
+    rate: Annotated[float | None, typer.Option("--rate", help="With --ladder: the rest so many a second; 10.")] = None,
     kind: OfKind = None,
     error: WithError = None,
     words: WithWords = None,
@@ -116,15 +120,21 @@ async def requeue(
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Make stuck or dead jobs available again: all of the queue, those named, or of the dead those that match."""
+    """Make stuck or dead jobs available again: all of the queue, those named, or of the dead those that match. With
+    --ladder it waits for how the first ones end before the others follow, and ctrl-c stops it."""
     from pgops.ops.act.actions import Action
 
-    if stuck == dead:
+    if stuck == (dead or ladder):
         raise UsageError("say which jobs: --stuck or --dead", "for example: pgops queue requeue email --dead")
+    if rate is not None and not ladder:
+        raise UsageError("--rate goes with --ladder", "without it all start over at once")
     match = match_of(kind, error, words, payload, not_kinds, not_words, older_than, younger_than, ids)
     if stuck and match is not None:
         raise UsageError("what jobs have to match goes with --dead", "stuck jobs are named, or all")
-    action = Action("requeue_stuck" if stuck else "requeue_dead", queue, ids=tuple(ids or ()), match=match)
+    if ladder:
+        action = Action("requeue_ladder", queue, tuple(ids or ()), match, rate=rate)
+    else:
+        action = Action("requeue_stuck" if stuck else "requeue_dead", queue, ids=tuple(ids or ()), match=match)
     await acts.act(cli, action, yes=yes, dry_run=dry_run)
 
 

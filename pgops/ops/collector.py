@@ -24,7 +24,7 @@ from pgops.ops.observe import (
 )
 from pgops.ops.observe.part import LONGEST_S, Part, needs_schema, needs_stats
 from pgops.ops.observe.parts import Look, Session, StuckSeen
-from pgops.ops.observe.snapshot import Cost, Snapshot, Unavailable, items
+from pgops.ops.observe.snapshot import NOT_TAKEN, Cost, Snapshot, Unavailable, items
 from pgops.ops.observe.snapshot_outgrow import OutgrowPart
 from pgops.services.models import FailureGroup
 
@@ -54,9 +54,14 @@ class Collector:
         *,
         previous: Snapshot | None = None,
         thresholds: Thresholds | None = None,
+        within_s: float | None = None,
     ) -> None:
+        """Of a look that lasts longer than `within_s`, as over a long wire, the parts that are left are told as they
+        were, and come first the next time."""
         self._db = db
         self._target = target
+        self._within_s = within_s
+        self._late: list[Part[Any]] = []
         self._thresholds = thresholds or Thresholds()
         self._parts = self._all_parts()
         self._drain = Drain()
@@ -101,8 +106,13 @@ class Collector:
         async with self._db.transaction() as tx:
             session = Session(tx)
             look = await parts.begin(session, statement_ms=STATEMENT_MS, lock_ms=LOCK_MS)
-            for part in self._parts:
-                self._seen[part.name] = await part.look(session, look, spent)
+            late, self._late = self._late, []
+            for part in (*late, *(one for one in self._parts if one not in late)):
+                if self._within_s is not None and spent and perf_counter() - began > self._within_s:
+                    self._seen.setdefault(part.name, NOT_TAKEN)
+                    self._late.append(part)
+                else:
+                    self._seen[part.name] = await part.look(session, look, spent)
         cost = Cost(round((perf_counter() - began) * 1000, 3), session.statements, spent)
         snapshot = Snapshot(
             taken_at=look.taken_at, target=self._target, findings=(), cost=cost, **_with_stuck(self._seen)

@@ -7,13 +7,15 @@ text, of which the first MOST characters count.
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pgops.services.models import FailureGroup
 
 MOST = 500
 SHOWN = 200
 NOTHING = "(no text)"
+INTERVALS = 12
+EVERY_S = 600
 
 _SPACE = re.compile(r"\s+")
 _NAMES = re.compile(
@@ -54,13 +56,15 @@ def fingerprint(error: str) -> str:
 
 
 def grouped(rows: Iterable[Sequence[object]], cap: int) -> tuple[FailureGroup, ...]:
-    """Dead letters (queue, id, kind, error, when it died), the youngest of each queue first and one more than `cap` of
-    it where there are, by queue, kind and fingerprint: the largest group first."""
+    """Dead letters (queue, id, kind, error, when it died, what time it is), the youngest of each queue first and one
+    more than `cap` of it where there are, by queue, kind and fingerprint: the largest group first."""
     queues: dict[str, int] = {}
     found: dict[tuple[str, str, str], list[tuple[int, str, datetime]]] = {}
-    for queue, id, kind, error, died_at in rows:
+    moment = datetime.max.replace(tzinfo=UTC)
+    for queue, id, kind, error, died_at, now in rows:
         assert isinstance(queue, str) and isinstance(kind, str) and isinstance(id, int)
-        assert isinstance(error, str) and isinstance(died_at, datetime)
+        assert isinstance(error, str) and isinstance(died_at, datetime) and isinstance(now, datetime)
+        moment = now
         queues[queue] = queues.get(queue, 0) + 1
         if queues[queue] <= cap:
             found.setdefault((queue, kind, fingerprint(error)), []).append((id, error, died_at))
@@ -68,9 +72,19 @@ def grouped(rows: Iterable[Sequence[object]], cap: int) -> tuple[FailureGroup, .
         FailureGroup(
             queue=queue, kind=kind, fingerprint=text, jobs=len(jobs), of=min(queues[queue], cap),
             first_at=jobs[-1][2], last_at=jobs[0][2], sample=jobs[0][1], sample_id=jobs[0][0],
-            ids=tuple(id for id, _, _ in jobs),
-            exact={} if queues[queue] <= cap else {"jobs": False, "of": False, "first_at": False},
+            ids=tuple(id for id, _, _ in jobs), trend=trend_of([died_at for _, _, died_at in jobs], moment),
+            exact={} if queues[queue] <= cap else {"jobs": False, "of": False, "first_at": False, "trend": False},
         )
         for (queue, kind, text), jobs in found.items()
     ]  # fmt: skip
     return tuple(sorted(groups, key=lambda one: (-one.jobs, one.queue, one.kind, one.fingerprint)))
+
+
+def trend_of(died: Sequence[datetime], now: datetime) -> tuple[int, ...]:
+    """How many died in each of the last INTERVALS of EVERY_S seconds, the oldest first."""
+    counts = [0] * INTERVALS
+    for moment in died:
+        ago = int((now - moment).total_seconds() // EVERY_S)
+        if ago < INTERVALS:
+            counts[-1 - max(ago, 0)] += 1
+    return tuple(counts)

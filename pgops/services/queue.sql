@@ -29,7 +29,7 @@ select id from pgops.job_dead where queue = %(queue)s and {matching} order by di
 
 -- name: newest_dead
 -- The last that died of each of these queues, one more than the cap where there are, with what their last attempt said.
-select q.queue, d.id, d.kind, d.error, d.died_at
+select q.queue, d.id, d.kind, d.error, d.died_at, statement_timestamp()
 from unnest(%(queues)s::text[]) as q (queue)
 cross join lateral (
   select id, kind, coalesce(left(errors -> -1 ->> 'error', %(bytes)s::integer), '') as error, died_at

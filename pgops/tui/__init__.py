@@ -12,8 +12,14 @@
     commands.py     an act or a look as the command line that does the same
     formats.py      numbers, durations, sizes, and text made harmless; pure
     theme.py        the colours and what they mean
+    colorless.py    whether the terminal has any
+    standing.py     what may be changed here: read-only, locked, unlocked; pure
+    unlocking.py    the pool that may write, of a guarded profile
+    news.py         what changed about the server, what its schema lacks; pure
+    schema_watch.py when that is looked at
     themes.py       day and mono, in the night's place
     rebinding.py    the theme and the keys that config.toml gives
+    dressing.py     the app in them
     filtering.py    the language of filters; pure
     export.py       a table as CSV or JSON
     moving.py       movement by letters
@@ -26,6 +32,7 @@ Whatever comes from the database is text, never markup, and passes `formats.clea
 """
 
 import gc
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,17 +40,25 @@ if TYPE_CHECKING:
 
 
 def run_dashboard(target: "Target") -> int:
-    """Open the dashboard on `target` and return the exit code when it is left. A database that cannot be reached
-    is shown as lost and tried again; it is no error here. Raises UsageError for a config.toml that is wrong."""
+    """Open the dashboard on `target` and return the exit code when it is left; another profile that is asked for there
+    is opened anew. A database that cannot be reached is shown as lost and tried again; it is no error here. Raises
+    UsageError for a config.toml that is wrong."""
+    from pgops.config import resolve_target
     from pgops.ops.threshold_settings import thresholds_of
-    from pgops.tui.app import PgopsApp, scopes
+    from pgops.tui.app import PgopsApp
+    from pgops.tui.colorless import colorless
+    from pgops.tui.dressing import scopes
     from pgops.tui.live import LiveSource
     from pgops.tui.rebinding import settings_of
 
-    app = PgopsApp(LiveSource(target, thresholds_of(target)), settings_of(scopes()))
     _collect_seldom()
-    app.run()
-    return app.return_code or 0
+    while True:
+        source = LiveSource(target, thresholds_of(target))
+        app = PgopsApp(source, settings_of(scopes()), color=not colorless(os.environ))
+        app.run()
+        if app.wanted is None:
+            return app.return_code or 0
+        target = resolve_target(None, profile=app.wanted)
 
 
 def _collect_seldom() -> None:

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 
-from textual.app import App
-
 from pgops.errors import PgopsError, UnreachableError
 from pgops.ops.act.actions import Action, Preview, Result
 from pgops.ops.act.danger import meanwhile
 from pgops.tui import formats
+from pgops.tui.dressing import Dressed
 from pgops.tui.feed import Feed, View
 from pgops.tui.offers import OFFERS
 from pgops.tui.screens.ask import Choose, Question
@@ -24,7 +23,7 @@ from pgops.tui.works import MOST, Work
 WATCH_S = 1.0
 
 
-class Acts(App[int]):
+class Acts(Dressed):
     """The app as far as it acts; app.py has the rest."""
 
     source: Source
@@ -99,6 +98,10 @@ class Acts(App[int]):
             words = formats.clean(f"{error}. {error.hint}" if error.hint else error)
             if isinstance(error, UnreachableError):
                 words += ". Whether it was done, the trail tells: u"
+            self.notify(words, title="✕ Not done", severity="error", markup=False, timeout=10)
+        except Exception as error:
+            self.log.error(error)
+            words = f"{formats.clean(f'{type(error).__name__}: {error}')}. Please report this; u tells what was done"
             self.notify(words, title="✕ Not done", severity="error", markup=False, timeout=10)
         except asyncio.CancelledError:
             if not work.stopping:

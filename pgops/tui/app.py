@@ -5,12 +5,10 @@ second one starts, so that a slow database skips beats and never queues them. Th
 open; a room that opens draws the latest one. Nothing that fails below ends the app.
 """
 
-from collections.abc import Sequence
 from time import monotonic
 from typing import get_args
 
-from textual.binding import Binding
-from textual.filter import LineFilter
+from textual.events import Resize
 
 from pgops.errors import PgopsError
 from pgops.ops.observe.snapshot import Finding
@@ -18,29 +16,26 @@ from pgops.profiles import Color
 from pgops.tui.acts import Acts
 from pgops.tui.causes import cause_of, sought
 from pgops.tui.feed import Feed
-from pgops.tui.keymap import EVERYWHERE, keys, written
 from pgops.tui.messages import Observed
 from pgops.tui.palette import Palette
-from pgops.tui.rebinding import Settings, bindings_of
+from pgops.tui.rebinding import Settings
 from pgops.tui.screens.audit import AuditRoom
 from pgops.tui.screens.base import Room
 from pgops.tui.screens.connections import ConnectionsRoom
 from pgops.tui.screens.course import CourseNote
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.help import Help
-from pgops.tui.screens.modal import Note
 from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.outgrow import OutgrowRoom
 from pgops.tui.screens.overview import OverviewRoom
 from pgops.tui.screens.queues import QueuesRoom
 from pgops.tui.screens.server import ServerRoom
+from pgops.tui.screens.small import TooSmall, too_small
 from pgops.tui.screens.stores import StoresRoom
 from pgops.tui.screens.unlock import UnlockNote
 from pgops.tui.screens.vectors import VectorsRoom
 from pgops.tui.source import Source
 from pgops.tui.standing import Standing
-from pgops.tui.themes import THEMES, Inks
-from pgops.tui.widgets.ledger import Ledger
 
 BEAT_S = 0.25
 
@@ -55,21 +50,14 @@ class PgopsApp(Acts):
 
     TITLE = "pgops"
     CSS_PATH = ["pgops.tcss", "rooms.tcss", "notes.tcss"]
-    BINDINGS = keys(*EVERYWHERE)
     COMMANDS = {Palette}
     DEFAULT_MODE = "overview"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-vast")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
 
-    def __init__(self, source: Source, settings: Settings | None = None) -> None:
-        super().__init__()
-        settings = settings or Settings()
-        for theme in THEMES.values():
-            self.register_theme(theme)
-        self._inks = Inks(THEMES[settings.theme].name)
-        self.theme = THEMES[settings.theme].name
-        self.given = settings.keys
-        self.set_keymap(dict(settings.keys))
+    def __init__(self, source: Source, settings: Settings | None = None, *, color: bool = True) -> None:
+        super().__init__(settings or Settings(), color=color)
+        self.wanted: str | None = None
         self.source = source
         self.feed = Feed(source.target)
         self._stand(source.standing)
@@ -90,18 +78,6 @@ class PgopsApp(Acts):
 
     async def on_unmount(self) -> None:
         await self.source.close()
-
-    # --- themes and keys -------------------------------------------------------------------------------------
-
-    def watch_theme(self, name: str) -> None:
-        self._inks = Inks(name)
-
-    def get_line_filters(self) -> Sequence[LineFilter]:
-        filters = super().get_line_filters()
-        return [self._inks, *filters] if self._inks.enabled else filters
-
-    def get_key_display(self, binding: Binding) -> str:
-        return binding.key_display or written(binding.key)
 
     # --- the heart beat --------------------------------------------------------------------------------------
 
@@ -182,6 +158,11 @@ class PgopsApp(Acts):
         else:
             self.notify(SAID[standing.mode], markup=False, timeout=6)
 
+    def turn_to(self, profile: str) -> None:
+        """Whoever has opened this app opens the next one on `wanted`."""
+        self.wanted = profile
+        self.exit(0)
+
     def _stand(self, standing: Standing) -> None:
         self.feed.standing = standing
         for color in get_args(Color):
@@ -209,18 +190,15 @@ class PgopsApp(Acts):
         if not self.screen.is_modal:
             self.push_screen(Help(self.given))
 
+    def on_resize(self, event: Resize) -> None:
+        small = too_small(event.size.width, event.size.height)
+        if small and not isinstance(self.screen, TooSmall):
+            self.push_screen(TooSmall())
+        elif not small and isinstance(self.screen, TooSmall):
+            self.pop_screen()
+
     def action_leave(self) -> None:
         if len(self.screen_stack) > 1:
             self.screen.dismiss()
         else:
             self.exit(0)
-
-
-def scopes() -> list[list[Binding]]:
-    """The bindings that can be pressed in one place: in each room with its tables, and in each note."""
-    found: list[list[Binding]] = []
-    kinds: list[type] = [Room, Note]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-        found.append(bindings_of(kind, *((Ledger, PgopsApp) if issubclass(kind, Room) else ())))
-    return found

@@ -40,6 +40,9 @@ def _verbs(action: Action) -> list[str]:
         return ["queue", "requeue", action.target, *ids, "--stuck"]
     if action.name == "requeue_dead":
         return ["queue", "requeue", action.target, *ids, "--dead"]
+    if action.name == "requeue_ladder":
+        rate = [] if action.rate is None else ["--rate", f"{action.rate:g}"]
+        return ["queue", "requeue", action.target, *ids, "--ladder", *rate]
     if action.name in _OF_JOBS:
         return ["queue", _OF_JOBS[action.name], action.target, *ids, *([action.given] if action.given else [])]
     if action.name == "purge_expired":
@@ -133,6 +136,14 @@ def peek_command(queue: str) -> str:
 
 def subscription_command(name: str) -> str:
     return f"pgops outbox show {shlex.quote(name)}"
+
+
+def parked_command(subscription: str) -> str:
+    return f"pgops outbox parked {shlex.quote(subscription)}"
+
+
+def indexes_command(collection: str) -> str:
+    return f"pgops doc index {shlex.quote(collection)}"
 
 
 def probe_command(channel: str | None) -> str:

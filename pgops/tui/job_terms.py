@@ -69,11 +69,11 @@ def _take(asked: _Asked, term: Term) -> bool:
     if term.key not in ("kind", "error", "id", *HERE):
         (asked.not_words if term.negated else asked.words).append(term.written)
         return True
-    if term.sign != ":" or term.key in HERE or term.key in asked.one:
-        return False
-    if term.key == "kind" and term.negated:
+    if term.sign == ":" and term.key == "kind" and term.negated:
         asked.not_kinds.append(term.text)
         return True
+    if term.sign != ":" or term.key in HERE or term.key in asked.one:
+        return False
     asked.one[term.key] = term.text
     whole = term.text.isascii() and term.text.isdigit() and int(term.text) < 2**63
     return not term.negated and (term.key != "id" or whole)

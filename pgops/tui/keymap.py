@@ -45,6 +45,7 @@ GROUPS = (
             _key("channels", "l", "channels", "Channels", "Who listens to which channel", "l", footer=True),
             _key("probe", "t", "probe", "Probe", "Try pub/sub: commit to receipt, or why none", "t", footer=True),
             _key("open", "enter", "select_cursor", "Open", "Open what the cursor is on", "enter", footer=True),
+            _key("go_there", "o", "go_there", "Go there", "In a finding: to the room that it speaks of", "o"),
             _key("back", "escape", "back", "Back", "Close it, or go one screen back", "esc", footer=True),
             _key("help", "question_mark", "help", "Help", "All keys", "?", footer=True),
             _key("palette", "colon,ctrl+p", "command_palette", "Palette", "Everything one can do here, by name", ":"),
@@ -82,15 +83,15 @@ GROUPS = (
             _key("up", "k", "move('up')", "Up", "One line up", "k"),
             _key("top", "g", "move('top')", "Top", "To the first line", "g"),
             _key("bottom", "G", "move('bottom')", "Bottom", "To the last line", "G"),
-            _key("half_down", "ctrl+f", "move('half_down')", "Half down", "Half a page down", "ctrl+f"),
-            _key("half_up", "ctrl+u", "move('half_up')", "Half up", "Half a page up", "ctrl+u"),
+            _key("half_down", "right_curly_bracket", "move('half_down')", "Half down", "Half a page down", "}"),
+            _key("half_up", "left_curly_bracket", "move('half_up')", "Half up", "Half a page up", "{"),
         ),
     ),
     Group(
         "Time",
         (
             _key("pause", "p", "pause", "Pause", "Hold the view still, or let it go on", "p"),
-            _key("now", "ctrl+r", "now", "Now", "Look again now", "ctrl+r"),
+            _key("now", "ctrl+r,full_stop", "now", "Now", "Look again now; while paused, one step", "ctrl+r"),
             _key("faster", "plus,equals_sign", "faster", "Faster", "Look more often", "+"),
             _key("slower", "minus", "slower", "Slower", "Look less often", "-"),
         ),
@@ -98,7 +99,7 @@ GROUPS = (
     Group(
         "Guard",
         (
-            _key("unlock", "ctrl+u", "unlock", "Unlock for 10 minutes…", "Let acts run here, or lock it", "ctrl+u"),
+            _key("unlock", "ctrl+l", "unlock", "Unlock for 10 minutes…", "Let acts run here, or lock it", "ctrl+l"),
         ),
     ),
     Group(

@@ -41,7 +41,8 @@ from pgops.tui.starting import embedded_server
 from pgops.tui.unlocking import Unlocking
 from pgops.tui.works import MOST
 
-ANSWER_WITHIN_S = 10.0
+CONNECT_WITHIN_S, ANSWER_WITHIN_S = 30.0, 10.0  # of several hosts each may take its five seconds
+LOOK_WITHIN_S = 2.0
 CUT_BYTES = 8_192
 # A long act holds two, and what is shown meanwhile needs its own; opened when they are needed.
 CONNECTIONS = 4 + 2 * MOST
@@ -55,9 +56,9 @@ class LiveSource:
         self.target = target.display
         self.doing = ""
         self._target = self._reached = target
-        self._thresholds = thresholds
+        self.thresholds = thresholds or Thresholds()
         self._opening = asyncio.Lock()
-        self._unlocking = Unlocking()
+        self._unlocking = Unlocking(CONNECTIONS)
         self._schema_watch = SchemaWatch()
         self._stack = AsyncExitStack()
         self._open: tuple[AsyncPgops, Collector] | None = None
@@ -103,8 +104,9 @@ class LiveSource:
     async def snapshot(self) -> Snapshot:
         try:
             await self._started()
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with asyncio.timeout(CONNECT_WITHIN_S):
                 pg, collector = await self._connected()
+            async with asyncio.timeout(ANSWER_WITHIN_S):
                 found = await collector.collect()
                 await self._schema_watch.look(pg.db)
                 return found
@@ -238,5 +240,5 @@ class LiveSource:
                 pg = await self._stack.enter_async_context(
                     AsyncPgops.open(self._reached, application_name="pgops dashboard", max_size=CONNECTIONS)
                 )
-                self._open = pg, Collector(pg.db, self.target, thresholds=self._thresholds)
+                self._open = pg, Collector(pg.db, self.target, thresholds=self.thresholds, within_s=LOOK_WITHIN_S)
             return self._open

@@ -1,23 +1,25 @@
 """The command palette: what the keys of the open screen do, every act of the others, and what one opens by name."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
+from pgops.errors import PgopsError
 from pgops.ops.observe.snapshot import items
 from pgops.ops.tell.advice import advise
-from pgops.tui import formats
+from pgops.services.models import CronEntry
 from pgops.tui.keymap import KEYS, MOVES
 from pgops.tui.offers import OFFERS
+from pgops.tui.palette_names import Entry, Names
 from pgops.tui.screens.base import Helm, Room
 from pgops.tui.screens.channels import ChannelsRoom
 from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.failures import FailuresRoom
 from pgops.tui.screens.house import house_entries
-from pgops.tui.screens.jobs import JobsRoom
-from pgops.tui.screens.pgmq_messages import MessagesRoom
 from pgops.tui.screens.probe import ProbeNote
 from pgops.tui.screens.subscription import SubscriptionRoom
 
@@ -28,20 +30,31 @@ CRON_ACTS = {
     "hold_cron": "Pause or resume a recurring job…", "run_cron": "Run a recurring job now…",
     "remove_cron": "Remove a recurring job…",
 }  # fmt: skip
+CRONS_S = 0.5
 ADVICE = "Advise: copy as Markdown"
-Entry = tuple[str, str, Callable[[], object]]
 
 
 class Palette(Provider):
     """Made from the keymap; nothing is told twice."""
+
+    _crons_known: tuple[CronEntry, ...] = ()
+
+    async def startup(self) -> None:
+        """Recurring jobs stand in no View. A database that does not answer at once keeps nobody from the rest."""
+        if isinstance(self.screen, Room) and self.screen.helm.now_view.lost is None:
+            with suppress(PgopsError, TimeoutError):
+                async with asyncio.timeout(CRONS_S):
+                    self._crons_known = tuple(await self.screen.helm.source.crons())
 
     async def discover(self) -> Hits:
         for name, told, command in self._entries():
             yield DiscoveryHit(name, command, help=told)
 
     async def search(self, query: str) -> AsyncIterator[Hit]:
-        matcher = self.matcher(query)
-        for name, told, command in self._entries():
+        matcher, entries = self.matcher(query), self._entries()
+        if isinstance(self.screen, Room):
+            entries += Names(self.app, self.screen.helm, self._crons_known).asked(query)
+        for name, told, command in entries:
             score = max(matcher.match(name), 0.8 * matcher.match(told))
             if score > 0:
                 yield Hit(score, matcher.highlight(name), command, help=told)
@@ -54,7 +67,7 @@ class Palette(Provider):
             entries += house_entries(self.app, helm)
             entries.append((ADVICE, "Findings and state, for a ticket", partial(self._advise, helm)))
             entries += [entry for id, entry in self._elsewhere(helm).items() if id not in here]
-            entries += self._by_name(helm)
+            entries += Names(self.app, helm, self._crons_known).entries()
         return entries
 
     def _here(self) -> dict[str, Entry]:
@@ -92,37 +105,12 @@ class Palette(Provider):
         found["prompt"] = ("Search by likeness", KEYS["prompt"].tooltip, self._prompt)
         return found
 
-    def _by_name(self, helm: Helm) -> list[Entry]:
-        """What can be opened."""
-        snapshot = helm.now_view.snapshot
-        entries: list[Entry] = []
-        for queue in items(snapshot.queues) if snapshot is not None else ():
-            entries.append((f"Queue: {formats.clean(queue.name)}", "Its jobs", partial(self._jobs, helm, queue.name)))
-        for theirs in items(snapshot.pgmq) if snapshot is not None else ():
-            name = f"pgmq: {formats.clean(theirs.name)}"
-            entries.append((name, "Its messages", partial(self._messages, helm, theirs.name)))
-        for sub in items(snapshot.outbox) if snapshot is not None else ():
-            name = f"Subscription: {formats.clean(sub.name)}"
-            entries.append((name, "Its parts and parked events", partial(self._subscription, helm, sub.name)))
-        for one in items(snapshot.documents) if snapshot is not None else ():
-            name = f"Documents: {formats.clean(one.name)}"
-            entries.append((name, "Its indexes", partial(self._collection, helm, one.name)))
-        return entries
-
     def _advise(self, helm: Helm) -> None:
         if (snapshot := helm.now_view.snapshot) is None:
             self.app.notify("Nothing has been seen yet.", timeout=4)
             return
         self.app.copy_to_clipboard(advise(snapshot))
         self.app.notify("Findings and state, as Markdown", title="Copied", markup=False, timeout=4)
-
-    async def _jobs(self, helm: Helm, queue: str) -> None:
-        await self.app.switch_mode("queues")
-        await self.app.push_screen(JobsRoom(helm, queue))
-
-    async def _messages(self, helm: Helm, queue: str) -> None:
-        await self.app.switch_mode("queues")
-        await self.app.push_screen(MessagesRoom(helm, queue))
 
     async def _collection(self, helm: Helm, name: str) -> None:
         await self.app.switch_mode("documents")

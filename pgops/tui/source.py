@@ -11,6 +11,7 @@ from pgops.ops.act.undoing import Trail
 from pgops.ops.act.unlocking import Unlocked
 from pgops.ops.observe.snapshot import Snapshot
 from pgops.ops.observe.snapshot_jobs import JobChain
+from pgops.ops.thresholds import Thresholds
 from pgops.services.models import (
     CronEntry,
     DocumentIndex,
@@ -46,6 +47,7 @@ class Source(Protocol):
 
     target: str
     doing: str
+    thresholds: Thresholds
 
     @property
     def schema(self) -> SchemaSeen | None:

@@ -14,7 +14,7 @@ from psycopg import sql
 from pgops.services.models import DeadMatch, IndexMethod, JsonValue, NewCron
 
 ActionName = Literal[
-    "requeue_stuck", "requeue_dead", "cancel_jobs", "discard_dead", "edit_job", "set_queue",
+    "requeue_stuck", "requeue_dead", "requeue_ladder", "cancel_jobs", "discard_dead", "edit_job", "set_queue",
     "purge_expired", "invalidate", "purge_kv", "purge_limits", "build_index", "rebuild_index",
     "search", "pause", "resume", "unsubscribe", "drop_collection", "drop_documents", "drop_index",
     "cancel_backend", "terminate_backend", "cron_add", "cron_remove", "cron_pause", "cron_resume", "cron_run",
@@ -39,7 +39,7 @@ class Action:
     payload, a queue's new settings, how long events are kept, or why a key is held; `cron` is what cron_add adds under
     the target's name; pgmq_dead takes what was read `more_than` times, outbox_replay what was made `since`, outbox_park
     and outbox_unpark the events of a `key`; vacuum_table with
-    `analyze_only` only reads what the planner needs to know."""
+    `analyze_only` only reads what the planner needs to know; requeue_ladder lets `rate` jobs a second go at its end."""
 
     name: ActionName
     target: str
@@ -61,6 +61,7 @@ class Action:
     since: datetime | None = None
     key: str | None = None
     analyze_only: bool = False
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pgops.ops.act import (
     audit,
     backends,
     crons,
+    ladder,
     undoing,
 )
 from pgops.ops.act.acting import COUNT_CAP, PURGE_BATCH, Action, ActionName, Preview
@@ -79,6 +80,11 @@ async def _requeue_stuck(db: AsyncPool, action: Action) -> Result:
         )
     said = f"took back {many(changed, 'stuck job')} of {action.target}"
     return Result(action, changed, changed, audit_id, False, said)
+
+
+async def _requeue_ladder(db: AsyncPool, action: Action) -> Result:
+    done, more = await ladder.carry_out(db, action)
+    return Result(action, done.matched, done.changed, done.audit_id, False, done.message, more=more)
 
 
 async def _done(db: AsyncPool, action: Action) -> Result:
@@ -262,6 +268,7 @@ _DONE = {
 }  # fmt: skip
 _RUNS = {
     "requeue_stuck": _requeue_stuck,
+    "requeue_ladder": _requeue_ladder,
     "purge_expired": _purge_expired,
     "invalidate": _invalidate,
     "purge_kv": _purge_kv,

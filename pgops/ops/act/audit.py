@@ -103,6 +103,11 @@ async def finish(
     await db.execute(Q["finish_act"], params)
 
 
+async def note(db: AsyncDatabase, act: Act) -> None:
+    """Have the trail say how far a long act is by now."""
+    await db.execute(Q["note_act"], {"id": act.id, "changed": act.changed, "detail": json.dumps(act.detail)})
+
+
 @asynccontextmanager
 async def long_act(
     db: AsyncPool, action: str, target: str, *, matched: int, detail: Mapping[str, JsonValue] | None = None

@@ -13,6 +13,11 @@ insert into pgops.audit (action, target, status, matched, detail)
 values (%(action)s, %(target)s, 'started', %(matched)s, %(detail)s::jsonb)
 returning id
 
+-- name: note_act
+-- How far a long act is.
+update pgops.audit set changed = %(changed)s, detail = detail || %(detail)s::jsonb
+where id = %(id)s and status = 'started'
+
 -- name: finish_act
 update pgops.audit
 set status = %(status)s, changed = %(changed)s, detail = detail || %(detail)s::jsonb, finished_at = statement_timestamp()

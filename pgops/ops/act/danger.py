@@ -29,6 +29,7 @@ NO_NEED = "nothing to undo: "
 # Of every act that keeps nothing of what it changes and has no words of its own.
 UNDO: Mapping[ActionName, str] = {
     "requeue_stuck": f"{NO_WAY}what was taken back runs again",
+    "requeue_ladder": f"{NO_WAY}what went has run by then",
     "purge_expired": f"{NO_NEED}what goes has expired, and is never returned",
     "invalidate": f"{NO_WAY}what is forgotten is computed anew",
     "purge_kv": f"{NO_NEED}what goes has expired, and is never returned",

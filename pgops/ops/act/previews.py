@@ -206,6 +206,7 @@ def check_purge(action: Action) -> None:
 _PREVIEWS = {
     "requeue_stuck": requeue_stuck,
     "requeue_dead": previews_jobs.requeue_dead,
+    "requeue_ladder": previews_jobs.requeue_ladder,
     "cancel_jobs": previews_jobs.cancel_jobs,
     "discard_dead": previews_jobs.discard_dead,
     "edit_job": previews_jobs.edit_job,

@@ -11,6 +11,7 @@ from pgops.database import AsyncDatabase, AsyncPool
 from pgops.errors import NotFoundError, UsageError
 from pgops.ops.act import keeping, payloads
 from pgops.ops.act.acting import COUNT_CAP, SAMPLES, Action, Preview, first_line, shown
+from pgops.ops.act.ladder_rules import check_rate
 from pgops.ops.wording import age, many
 from pgops.queries import load
 from pgops.services.models import JobRow, JsonValue, QueueSettings
@@ -26,6 +27,7 @@ SETTINGS: dict[str, type] = {
     "history": str, "aging_s": float, "durability": str, "max_running": int, "rate_per_s": float, "burst": int,
 }  # fmt: skip
 WORDS = {"history": ("none", "failures", "all"), "durability": ("durable", "relaxed")}
+LADDER = "it waits for how each ends, and stops when their error comes back; it runs while this program does"
 RELAXED = "a crash of the server may lose what was enqueued or completed in the last second; nothing is corrupted"
 
 
@@ -59,6 +61,13 @@ async def _job(queue: AsyncQueue, name: str, id: int) -> JobRow | None:
 
 async def requeue_dead(db: AsyncPool, action: Action) -> Preview:
     return await _dead(db, action, f"let dead letters of queue {action.target} start over")
+
+
+async def requeue_ladder(db: AsyncPool, action: Action) -> Preview:
+    rate = check_rate(action)
+    title = f"let dead letters of queue {action.target} start over: 1, then 10, then {rate:g} a second"
+    look = await _dead(db, replace(action, name="requeue_dead"), title, LADDER)
+    return replace(look, action=replace(look.action, name=action.name), undo="")
 
 
 async def discard_dead(db: AsyncPool, action: Action) -> Preview:

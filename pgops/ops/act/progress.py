@@ -7,7 +7,7 @@ do, so that any session can ask. Whoever adds a long act adds a line to HOW_FAR.
 from collections.abc import Awaitable, Callable, Mapping
 
 from pgops.database import AsyncPool
-from pgops.ops.act import acts_indexes, acts_tables
+from pgops.ops.act import acts_indexes, acts_tables, ladder
 from pgops.ops.act.acting import COUNT_CAP, Action, ActionName
 from pgops.ops.act.relations import Q, index_of
 from pgops.ops.wording import at_least, many
@@ -38,6 +38,8 @@ async def left_of(db: AsyncPool, action: Action) -> str:
             return NOTHING_LEFT
         does = "; ".join(f"pgops index drop-invalid {name}" for name in names)
         return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} INVALID: {does}"
+    if action.name == "requeue_ladder" and (told := await ladder.progress(db, action.target, "interrupted")):
+        return f"{told}; {DONE_STAYS}"
     return DONE_STAYS if action.name in STEPWISE else ROLLED_BACK
 
 
@@ -54,6 +56,10 @@ async def _vacuum(db: AsyncPool, action: Action) -> str:
 
 async def _build(db: AsyncPool, action: Action) -> str:
     return await acts_indexes.progress(db, await _table(db, action))
+
+
+async def _ladder(db: AsyncPool, action: Action) -> str:
+    return await ladder.progress(db, action.target)
 
 
 async def _cache(db: AsyncPool, action: Action) -> str:
@@ -84,6 +90,7 @@ def _still(*found: Counted) -> str:
 
 
 HOW_FAR: Mapping[ActionName, Callable[[AsyncPool, Action], Awaitable[str]]] = {
+    "requeue_ladder": _ladder,
     "vacuum_table": _vacuum,
     "reindex_index": _build,
     "build_index": _build,

@@ -153,8 +153,9 @@ class JobPage:
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
     """Dead letters of one queue and kind whose last error says the same but for numbers, names and the like: `jobs` of
-    the `of` that were looked at, the youngest first in `ids`. `sample` is the error of the youngest. Where not all of
-    the queue's were looked at, `exact` says so."""
+    the `of` that were looked at, the youngest first in `ids`. `sample` is the error of the youngest. `trend`: how many
+    of them died in each ten minutes of the last two hours, the oldest first. Where not all of the queue's were looked
+    at, `exact` says so."""
 
     queue: str
     kind: str
@@ -166,6 +167,7 @@ class FailureGroup:
     sample: str
     sample_id: int
     ids: tuple[int, ...] = ()
+    trend: tuple[int, ...] = ()
     exact: Mapping[str, bool] = field(default_factory=dict)
 
 

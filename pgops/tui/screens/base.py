@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -15,11 +15,17 @@ from pgops.tui.keymap import MOVES, keys
 from pgops.tui.messages import Observed
 from pgops.tui.screens.course import OF_ALL, Course
 from pgops.tui.screens.hands import Hands
+from pgops.tui.screens.modal import Note
 from pgops.tui.source import Source
 from pgops.tui.widgets.banner import Banner
 from pgops.tui.widgets.foot import Foot
 from pgops.tui.widgets.ledger import Ledger
 from pgops.tui.widgets.status_line import StatusLine
+
+LADDER = "1 dead, then 10, then the rest until their error comes back"
+
+
+AnyNote = TypeVar("AnyNote", bound=Note[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,9 @@ class Helm(Protocol):
     @property
     def now_view(self) -> View:
         """The latest View."""
+
+    def turn_to(self, profile: str) -> None:
+        """Leave this database for that of another profile."""
 
     def act(self, action: Action) -> None:
         """Preview, ask, run, tell."""
@@ -131,6 +140,10 @@ class Room(Hands):
             if view.snapshot is not None:
                 self.show(view.snapshot, view)
 
+    def note_of(self, kind: type[AnyNote]) -> AnyNote | None:
+        """The note of this kind that is open over the room."""
+        return next((one for one in self.app.screen_stack if isinstance(one, kind)), None)
+
     # --- keys ------------------------------------------------------------------------------------------------
 
     @property
@@ -165,4 +178,5 @@ def requeue_choices(snapshot: Snapshot | None, queue: str | None = None) -> list
             found.append(Choice(f"{name}: take back {one.stuck:,} stuck", Action("requeue_stuck", one.name)))
         if one.dead:
             found.append(Choice(f"{name}: let {one.dead:,} dead start over", Action("requeue_dead", one.name)))
+            found.append(Choice(f"{name}: ladder, {LADDER}", Action("requeue_ladder", one.name)))
     return found

@@ -9,6 +9,7 @@ from textual.widgets import DataTable, Static
 
 from pgops.errors import PgopsError
 from pgops.ops.act.actions import Action, ActionName
+from pgops.services.error_rules import INTERVALS
 from pgops.services.models import FailureGroup
 from pgops.tui import formats
 from pgops.tui.commands import failures_command, requeue_command
@@ -20,8 +21,9 @@ from pgops.tui.theme import WARN
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number
-from pgops.tui.widgets.job_lines import DEAD, JOBS, job_line
+from pgops.tui.widgets.job_lines import JOBS, columns, job_line
 from pgops.tui.widgets.ledger import Column, Ledger, Line
+from pgops.tui.widgets.spark import cells
 
 SHOWN = 200
 GROUPS = (
@@ -29,9 +31,15 @@ GROUPS = (
     Column("queue", "queue", 14),
     Column("kind", "kind", 14, from_width=76),
     Column("last", "last", 7, right=True),
+    Column("trend", "last 2 h", INTERVALS, from_width=90),
     Column("first", "since", 7, right=True, from_width=100),
     Column("error", "error, without what differs", 0),
 )
+
+
+def spark(trend: Sequence[int]) -> str:
+    """How many died in each interval, in one line."""
+    return cells(trend, INTERVALS, 1)[0] if trend else ""
 
 
 def key_of(one: FailureGroup) -> str:
@@ -45,9 +53,9 @@ def group_line(one: FailureGroup, now: datetime) -> Line:
     since = formats.duration(first) if one.exact.get("first_at", True) else f">{formats.duration(first)}"
     cells = (
         number(formats.roughly(one.jobs, one.exact, "jobs"), "warn"), ink(queue), ink((kind, "quiet")),
-        number(formats.duration(last)), number(since), ink((error, "warn")),
+        number(formats.duration(last)), ink((spark(one.trend), "warn")), number(since), ink((error, "warn")),
     )  # fmt: skip
-    order = (one.jobs, queue, kind, last, first, error)
+    order = (one.jobs, queue, kind, last, one.trend[-1] if one.trend else 0, first, error)
     raw = {"queue": one.queue, "kind": one.kind, "error": one.fingerprint}
     return Line(key_of(one), cells, order, formats.clean(one.sample, 500), raw=raw)
 
@@ -62,7 +70,7 @@ def group_choices(groups: Sequence[FailureGroup], act: ActionName) -> list[Choic
     found = []
     for queue, those in queues.items():
         ids = tuple(sorted({id for one in those for id in one.ids}))
-        words = f"{formats.clean(queue, 40)}: {len(ids):,} dead of {len(those)} groups that are marked"
+        words = f"{_ladder(act)}{formats.clean(queue, 40)}: {len(ids):,} dead of {len(those)} groups that are marked"
         found.append(group_choice(those[0], act) if len(those) == 1 else Choice(words, Action(act, queue, ids)))
     return found
 
@@ -70,8 +78,12 @@ def group_choices(groups: Sequence[FailureGroup], act: ActionName) -> list[Choic
 def group_choice(one: FailureGroup, act: ActionName) -> Choice:
     """The act on the jobs of a group that were looked at."""
     of = "" if one.exact.get("jobs", True) else f" of the newest {one.of:,}"
-    words = f"{formats.clean(one.queue, 40)}: {one.jobs:,} dead{of}, {formats.clean(one.fingerprint, 60)}"
+    words = f"{_ladder(act)}{formats.clean(one.queue, 40)}: {one.jobs:,} dead{of}, {formats.clean(one.fingerprint, 60)}"
     return Choice(words, Action(act, one.queue, one.ids))
+
+
+def _ladder(act: ActionName) -> str:
+    return "ladder, 1, 10, then the rest until the error comes back: " if act == "requeue_ladder" else ""
 
 
 class FailuresRoom(Room):
@@ -135,7 +147,8 @@ class FailuresRoom(Room):
         one, words = self._group, self.query_one("#about", Static)
         words.set_class(one is None, "-hidden")
         if one is not None:
-            words.update(Text(f"job {one.sample_id}: {formats.clean(one.sample, 300)}", WARN))
+            lately = f"{spark(one.trend)} {one.trend[-1]:,} in 10 min · " if one.trend else ""
+            words.update(Text(f"{lately}job {one.sample_id}: {formats.clean(one.sample, 300)}", WARN))
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         self._chosen()
@@ -145,14 +158,15 @@ class FailuresRoom(Room):
             self.app.push_screen(GroupRoom(self.helm, one))
 
     def action_requeue(self) -> None:
-        self._act("Requeue", "requeue_dead")
+        self._act("Requeue", "requeue_dead", "requeue_ladder")
 
     def action_discard(self) -> None:
         self._act("Discard", "discard_dead")
 
-    def _act(self, title: str, act: ActionName) -> None:
+    def _act(self, title: str, *acts: ActionName) -> None:
         meant = [self._groups[line.key] for line in self.filtered.meant if line.key in self._groups]
-        self.helm.choose(title, group_choices(meant, act), "No group is under the cursor.")
+        choices = [choice for act in acts for choice in group_choices(meant, act)]
+        self.helm.choose(title, choices, "No group is under the cursor.")
 
     def as_command(self) -> str:
         return failures_command(self._queue)
@@ -193,24 +207,24 @@ class GroupRoom(Room):
         with self.app.batch_update():
             empty.set_class(bool(jobs), "-hidden")
             empty.update(Text("○ none of them is dead any more", WARN))
-            table.lay(DEAD)
+            table.lay(columns("dead", jobs))
             table.show([job_line(job, moment or job.created_at) for job in jobs])
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         self.app.push_screen(JobRoom(self.helm, self._group.queue, int(str(event.row_key.value))))
 
     def action_requeue(self) -> None:
-        self._act("Requeue", "requeue_dead")
+        self._act("Requeue", "requeue_dead", "requeue_ladder")
 
     def action_discard(self) -> None:
         self._act("Discard", "discard_dead")
 
-    def _act(self, title: str, act: ActionName) -> None:
+    def _act(self, title: str, *acts: ActionName) -> None:
         """On the marked jobs, or on the group."""
         ids = tuple(sorted(int(key) for key in self.query_one("#jobs", Ledger).marks))
         words = f"marked: {ids[0]}" if len(ids) == 1 else f"marked: {len(ids)} jobs"
-        marked = [Choice(words, Action(act, self._group.queue, ids))] if ids else []
-        self.helm.choose(title, [*marked, group_choice(self._group, act)], "")
+        marked = [Choice(words, Action(acts[0], self._group.queue, ids))] if ids else []
+        self.helm.choose(title, [*marked, *(group_choice(self._group, act) for act in acts)], "")
 
     def as_command(self) -> str:
         return requeue_command(self._group.queue, self._group.ids)

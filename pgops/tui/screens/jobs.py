@@ -25,7 +25,7 @@ from pgops.tui.screens.base import Choice, Helm, Room, requeue_choices
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.theme import QUIET, WARN
 from pgops.tui.widgets.filter import Filter
-from pgops.tui.widgets.job_lines import DEAD, JOBS, STATES, job_line, place, strip
+from pgops.tui.widgets.job_lines import JOBS, STATES, columns, job_line, place, strip
 from pgops.tui.widgets.ledger import Ledger
 from pgops.tui.widgets.long_ledger import LongLedger
 
@@ -134,13 +134,14 @@ class JobsRoom(Room):
         table.marks &= self._jobs.keys()
         moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
         with self.app.batch_update():
-            table.lay(DEAD if self._state == "dead" else JOBS)
+            table.lay(columns(self._state, window.jobs))
+            table.aside = place(window, self._now, self._state, self._match)
             table.set_query("" if self._match is not None else self._asked)
+            table.aside = place(window, self._now, self._state, self._match)
             table.show([job_line(job, moment or job.created_at) for job in window.jobs])
             if move != "again" and pages:
                 edge = shown[-1 if move == "on" else 0].id if shown and move in ("on", "back") else None
                 table.go(1 if move in ("on", "end") else -1, None if edge is None else str(edge))
-            table.border_subtitle = place(window, self._now, self._state, self._match)
             said = f"○ no {self._state or ''} jobs {'here' if self._match is None else 'match'}".replace("  ", " ")
             self._say(None if window.jobs else Text(said, QUIET))
 
@@ -195,7 +196,7 @@ class JobsRoom(Room):
         table = self._table
         at = {table.current} if table.current else set()
         choices = self._chosen("marked", table.marks) or self._chosen("this job", at)
-        choices += self._matching("requeue_dead")
+        choices += self._matching("requeue_dead") + self._matching("requeue_ladder", "ladder over ")
         choices += requeue_choices(self.view.snapshot if self.view else None, self._queue)
         self.helm.choose(f"Requeue {formats.clean(self._queue)}", choices, "Nothing here is stuck or dead.")
 
@@ -211,12 +212,12 @@ class JobsRoom(Room):
             choices.append(Choice(f"all {self._now.dead:,} dead", Action("discard_dead", self._queue)))
         self.helm.choose(f"Discard in {formats.clean(self._queue)}", choices, "Nothing here is dead.")
 
-    def _matching(self, act: ActionName) -> list[Choice]:
+    def _matching(self, act: ActionName, words: str = "") -> list[Choice]:
         """The act on all that the filter asks for, also beyond what is on screen."""
         match = job_match(self._asked)
         if match is None or self._now is None or not self._now.dead:
             return []
-        return [Choice(f"all dead {told(match)}", Action(act, self._queue, match=match))]
+        return [Choice(f"{words}all dead {told(match)}", Action(act, self._queue, match=match))]
 
     def _of(self, act: ActionName, states: Collection[JobState]) -> list[Choice]:
         """The act on the marked jobs of these states, or else on the one under the cursor."""

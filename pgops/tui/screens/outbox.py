@@ -9,6 +9,7 @@ from textual.widgets import DataTable, Static
 
 from pgops.ops.observe.snapshot import OutboxSubscription, Snapshot, items
 from pgops.tui import formats
+from pgops.tui.commands import subscription_command
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room
@@ -189,4 +190,5 @@ class OutboxRoom(Room):
         self.app.push_screen(ProbeNote(self.helm.source))
 
     def as_command(self) -> str:
-        return "pgops outbox list"
+        name = self.filtered.current
+        return "pgops outbox list" if name is None else subscription_command(name)

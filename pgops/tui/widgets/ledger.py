@@ -6,7 +6,6 @@ The rule: `show` gets all lines, in any order; filter, sort and marks are the ta
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.coordinate import Coordinate
@@ -16,8 +15,8 @@ from textual.widgets import DataTable
 from pgops.tui.filtering import Term, complete, parse, passes, trouble
 from pgops.tui.formats import clean
 from pgops.tui.keymap import keys
-from pgops.tui.theme import ACCENT, QUIET, WARN
-from pgops.tui.widgets.lines import Column, Line, key_named, numbers, seen
+from pgops.tui.theme import ACCENT
+from pgops.tui.widgets.lines import Column, Line, footing, key_named, numbers, rest, seen, tagged
 
 __all__ = ["Column", "Ledger", "Line"]
 
@@ -71,8 +70,12 @@ class Ledger(DataTable[Text]):
     def show(self, lines: Sequence[Line]) -> None:
         """Show these; nothing is touched that did not change. Of two lines with one key the last is shown."""
         self._lines = tuple({line.key: line for line in lines}.values())
-        self.marks &= {line.key for line in self._lines}
+        self.marks = self._kept_marks()
         self._redraw()
+
+    def _kept_marks(self) -> set[str]:
+        """A mark goes with its row."""
+        return self.marks & {line.key for line in self._lines}
 
     def lay(self, columns: Sequence[Column]) -> None:
         """Show these of the columns that it was made with, in this order and as wide as they say."""
@@ -118,17 +121,10 @@ class Ledger(DataTable[Text]):
 
     def _tell(self) -> None:
         """At its foot: what is marked, what is hidden and by which words, and what of these cannot be meant."""
-        told, hidden = [], self.marks - self._cells.keys()
-        if self.trouble:
-            told.append(Text(f"◆ {self.trouble}", WARN))
-        if self.marks:
-            unseen = f", {len(hidden)} of them hidden" if hidden else ""
-            told.append(Text(f"● {len(self.marks)} marked{unseen}", ACCENT))
-        if self._terms and not self.trouble:
-            told.append(Text(f"{clean(self.query_words.strip(), 60)} · {self.hidden_lines} hidden", ACCENT))
-        if self.aside:
-            told.append(Text(self.aside))
-        words = Text(" · ").join(told)
+        words = footing(
+            self.trouble, len(self.marks), len(self.marks - self._cells.keys()),
+            f"{clean(self.query_words.strip(), 60)} · {self.hidden_lines} hidden" if self._terms else "", self.aside,
+        )  # fmt: skip
         if words.plain != self._told:
             self._told = words.plain
             self.border_subtitle = words
@@ -149,7 +145,7 @@ class Ledger(DataTable[Text]):
         first = _First(no_wrap=True, overflow="ellipsis", end="", justify=cells[0].justify)
         first.place = place
         first.append("● " if line.key in self.marks else "", ACCENT)
-        first.append_text(_tagged(cells[0], line.tags, self.ordered_columns[0].width - first.cell_len))
+        first.append_text(tagged(cells[0], line.tags, self.ordered_columns[0].width - first.cell_len))
         cells = (first, *cells[1:])
         old = self._cells.get(line.key)
         self._cells[line.key] = cells
@@ -239,6 +235,12 @@ class Ledger(DataTable[Text]):
         self.sort_by = names[at % len(names)]
         self._rebuild()
 
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        """A click on a column sorts by it, one more turns it round."""
+        self.descending = self.sort_by == event.column_key.value and not self.descending
+        self.sort_by = str(event.column_key.value)
+        self._rebuild()
+
     def action_reverse(self) -> None:
         self.descending = not self.descending
         self._rebuild()
@@ -299,21 +301,7 @@ class Ledger(DataTable[Text]):
         for column in shown:
             arrow = ("▾" if self.descending else "▴") if column.key == self.sort_by else ""
             label = Text(column.label + arrow, justify="right" if column.right else "left", no_wrap=True)
-            self.add_column(label, width=column.width or _rest(width - fixed, column.most), key=column.key)
+            self.add_column(label, width=column.width or rest(width - fixed, column.most), key=column.key)
         self._redraw()
         if at is not None and at in self._cells:
             self.move_cursor(row=self.get_row_index(at), animate=False, scroll=True)
-
-
-def _rest(width: int, most: int) -> int:
-    return max(min(width, most or width), 8)
-
-
-def _tagged(cell: Text, tags: Sequence[str], width: int) -> Text:
-    tagged = cell.copy()
-    for tag in tags:
-        if tag == tags[0]:
-            tagged.truncate(max(width - cell_len(tag) - 1, 1), overflow="ellipsis")
-        if tag == tags[0] or tagged.cell_len + cell_len(tag) < width:
-            tagged.append(f" {tag}", QUIET)
-    return tagged

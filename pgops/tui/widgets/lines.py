@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from pgops.tui.formats import UNKNOWN
+from pgops.tui.theme import ACCENT, QUIET, WARN
 
 SortKey = str | float
 T = TypeVar("T")
@@ -88,6 +90,35 @@ def bare(cell: str) -> str:
     """A cell without the glyph before its words."""
     glyph, _, rest = cell.strip().partition(" ")
     return rest if rest and not any(letter.isalnum() for letter in glyph) else cell.strip()
+
+
+def rest(width: int, most: int) -> int:
+    """The width of the column that takes what is left."""
+    return max(min(width, most or width), 8)
+
+
+def tagged(cell: Text, tags: Sequence[str], width: int) -> Text:
+    """A first cell with its tags."""
+    whole = cell.copy()
+    for tag in tags:
+        if tag == tags[0]:
+            whole.truncate(max(width - cell_len(tag) - 1, 1), overflow="ellipsis")
+        if tag == tags[0] or whole.cell_len + cell_len(tag) < width:
+            whole.append(f" {tag}", QUIET)
+    return whole
+
+
+def footing(trouble: str, marked: int, unseen: int, hidden: str, aside: str) -> Text:
+    """What stands at the foot of a table: what of the filter cannot be meant, what is marked, what is hidden."""
+    told = [Text(f"◆ {trouble}", WARN)] if trouble else []
+    if marked:
+        away = f", {unseen} of them out of sight" if unseen else ""
+        told.append(Text(f"● {marked} marked{away}", ACCENT))
+    if hidden and not trouble:
+        told.append(Text(hidden, ACCENT))
+    if aside:
+        told.append(Text(aside))
+    return Text(" · ").join(told)
 
 
 def key_named(lines: Sequence[Line], words: str) -> str | None:

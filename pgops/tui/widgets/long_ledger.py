@@ -2,13 +2,12 @@
 screen when rows are put before it or taken away.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual.message import Message
 
 from pgops.tui.keymap import keys
-from pgops.tui.widgets.ledger import Ledger, Line
+from pgops.tui.widgets.ledger import Ledger
 
 
 class LongLedger(Ledger):
@@ -28,11 +27,9 @@ class LongLedger(Ledger):
 
         step: int
 
-    def show(self, lines: Sequence[Line]) -> None:
-        """Show these. Marks stay also on rows that are not among them."""
-        marks = set(self.marks)
-        super().show(lines)
-        self.marks |= marks
+    def _kept_marks(self) -> set[str]:
+        """Marks stay also on rows that are not among those it holds."""
+        return self.marks
 
     def _redraw(self) -> None:
         at, row, top = self.current, self.cursor_row, int(self.scroll_y)
@@ -79,6 +76,12 @@ class LongLedger(Ledger):
     def action_page_up(self) -> None:
         if not self._past(-1):
             super().action_page_up()
+
+    def action_scroll_bottom(self) -> None:
+        self.action_far(1)
+
+    def action_scroll_top(self) -> None:
+        self.action_far(-1)
 
     def action_far(self, step: int) -> None:
         self.post_message(self.Far(step))
