@@ -193,10 +193,9 @@ ONE_THING = (
 )
 
 
-@pytest.mark.parametrize("size", TWO_SIZES)
-async def test_an_act_of_one_thing_shows_what_it_hits_and_is_done_once_it_was_confirmed(size: tuple[int, int]) -> None:
+async def test_an_act_of_one_thing_shows_what_it_hits_and_is_done_once_it_was_confirmed() -> None:
     source = LiteralSource(BUSY)
-    async with dashboard(source, size) as pilot:
+    async with dashboard(source) as pilot:
         for keys, action, command in ONE_THING:
             room, *rest = keys.split()
             for key in (room, "ctrl+home", *rest):
