@@ -62,16 +62,16 @@ class FindingNote(Note[Action]):
     def __init__(self, finding: Finding, look: Callable[[Finding], None]) -> None:
         super().__init__("finding")
         self._look = look
-        self._finding = finding
+        self.finding = finding
         self._cure = cure(finding)
 
     def inside(self) -> ComposeResult:
         with VerticalScroll(classes="words", can_focus=False):
-            yield Static(told(self._finding), markup=False)
+            yield Static(told(self.finding), markup=False)
         with Horizontal(classes="buttons"):
             if self._cure is not None:
                 yield Button(f"y  {ACT_WORDS[self._cure.name]}…", id="do", variant="primary", compact=True)
-            yield Button(f"o  {KEYS[cause_of(self._finding.code).room].description}", id="go", compact=True)
+            yield Button(f"o  {KEYS[cause_of(self.finding.code).room].description}", id="go", compact=True)
             yield Button("Close", id="close", compact=True)
 
     def on_mount(self) -> None:
@@ -85,13 +85,13 @@ class FindingNote(Note[Action]):
 
     def action_go_there(self) -> None:
         self.dismiss(None)
-        self.app.call_later(self._look, self._finding)
+        self.app.call_later(self._look, self.finding)
 
     def action_confirm(self) -> None:
         if self._cure is not None:
             self.dismiss(self._cure)
 
     def action_copy_command(self) -> None:
-        words = self._finding.command or self._finding.remedy
+        words = self.finding.command or self.finding.remedy
         self.app.copy_to_clipboard(words)
         self.notify(words, title="Copied as a command", markup=False, timeout=4)

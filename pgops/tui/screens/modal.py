@@ -2,12 +2,14 @@
 
 from typing import TypeVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from pgops.tui.keymap import MOVES, keys
 from pgops.tui.moving import Way, move
+from pgops.tui.theme import WARN
 from pgops.tui.widgets.ink import plain
 
 Answer = TypeVar("Answer")
@@ -30,6 +32,10 @@ class Note(ModalScreen[Answer | None]):
         with Vertical(classes="note") as note:
             note.border_title = plain(self._note_title)
             yield from self.inside()
+
+    def vanished(self, what: str) -> None:
+        """Say that what it shows is not there any more; it stays as it was last seen."""
+        self.query_one(".note").border_subtitle = Text(f"○ {what}; this is how it was last seen", WARN)
 
     def action_read(self, step: int) -> None:
         for words in self.query(".words"):

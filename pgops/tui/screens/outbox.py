@@ -14,6 +14,7 @@ from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room
 from pgops.tui.screens.channels import ChannelsRoom
+from pgops.tui.screens.course import Course, of_subscription
 from pgops.tui.screens.probe import ProbeNote
 from pgops.tui.screens.subscription import SubscriptionRoom
 from pgops.tui.widgets.empty import emptiness
@@ -120,6 +121,10 @@ class OutboxRoom(Room):
         with Container(id="pubsub"):
             for id, (title, _) in PUBSUB_FACES.items():
                 yield Tile(title, id)
+
+    def course(self) -> tuple[str, tuple[Course, ...]]:
+        name = self.filtered.current
+        return super().course() if name is None else (f"subscription {formats.clean(name, 60)}", of_subscription(name))
 
     def show(self, snapshot: Snapshot, view: View) -> None:
         nothing = emptiness(

@@ -117,6 +117,11 @@ class OverviewRoom(Room):
     def show(self, snapshot: Snapshot, view: View) -> None:
         table = self.query_one("#findings", Ledger)
         table.show([finding_line(key, one) for key, one in by_key(snapshot.findings).items()])
+        note = self.note_of(FindingNote)
+        if note is not None and (note.finding.code, note.finding.target) not in {
+            (one.code, one.target) for one in snapshot.findings
+        }:
+            note.vanished("it is found no longer")
         calm = not snapshot.findings
         table.border_title = headline(snapshot)
         table.set_class(calm, "-calm")

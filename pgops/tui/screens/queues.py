@@ -16,6 +16,7 @@ from pgops.tui.commands import job_command, jobs_command, peek_command
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room, requeue_choices
+from pgops.tui.screens.course import Course, of_queue
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.failures import FailuresRoom
 from pgops.tui.screens.job import JobRoom
@@ -210,6 +211,10 @@ class QueuesRoom(Room):
     def _current(self) -> Queue | PgmqQueue | None:
         """The queue under the cursor."""
         return find(self.view.snapshot if self.view else None, self.filtered.current)
+
+    def course(self) -> tuple[str, tuple[Course, ...]]:
+        one = self._current
+        return super().course() if one is None else (f"queue {formats.clean(one.name, 60)}", of_queue(one.name))
 
     def _trend(self) -> None:
         """How the queue under the cursor went lately."""
