@@ -52,3 +52,14 @@ def connection_kwargs(dsn: str, application_name: str) -> dict[str, Any]:
     if "connect_timeout" not in given:
         kwargs["connect_timeout"] = CONNECT_TIMEOUT_S
     return kwargs
+
+
+def nearest_first(dsn: str, host: str, port: int) -> dict[str, str]:
+    """Of several hosts in a DSN the one that answered first, the others after it in their order: what is to be added so
+    that who connects again does not wait for one that is gone. Nothing where the order is that already."""
+    given = {name: str(value).split(",") for name, value in conninfo_to_dict(dsn).items()}
+    lists = {name: given[name] for name in ("host", "hostaddr", "port") if len(given.get(name, ())) > 1}
+    hosts = given.get("host") or given.get("hostaddr") or []
+    ports = lists.get("port") or given.get("port", [str(port)]) * len(hosts)
+    at = next((at for at, one in enumerate(zip(hosts, ports, strict=False)) if one == (host, str(port))), 0)
+    return {name: ",".join(each[at:] + each[:at]) for name, each in lists.items()} if at else {}

@@ -21,7 +21,7 @@ import psycopg_pool
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from pgops.adapting import CONNECT_TIMEOUT_S, connection_kwargs
+from pgops.adapting import CONNECT_TIMEOUT_S, connection_kwargs, nearest_first
 from pgops.adapting import Packed as Packed
 from pgops.aside import AsyncAside
 from pgops.listener import AsyncListener
@@ -199,7 +199,8 @@ class AsyncPool:
         change data: it guards against accidents. Raises UnreachableError, UsageError."""
         logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
         kwargs = connection_kwargs(dsn, application_name)
-        version, pooler, options = await _probe(dsn, kwargs)
+        version, pooler, options, hosts = await _probe(dsn, kwargs)
+        kwargs |= hosts
         if pooler:
             kwargs["prepare_threshold"] = None
         elif read_only:
@@ -303,14 +304,15 @@ async def _begin_read_only(conn: Connection) -> None:
     await conn.set_read_only(True)
 
 
-async def _probe(dsn: str, kwargs: dict[str, Any]) -> tuple[int, bool, str]:
-    """Server version, whether a pooler stands between (its process ids are not PostgreSQL's), and the server options
-    that DSN, service file and environment ask for."""
+async def _probe(dsn: str, kwargs: dict[str, Any]) -> tuple[int, bool, str, dict[str, str]]:
+    """Server version, whether a pooler stands between (its process ids are not PostgreSQL's), the server options that
+    DSN, service file and environment ask for, and the order of several hosts from now on."""
     try:
         async with await psycopg.AsyncConnection.connect(dsn, **kwargs) as conn:
             cursor = await conn.execute("select pg_backend_pid()", prepare=False)
             row = await cursor.fetchone()
             pooler = row is None or row[0] != conn.info.backend_pid
-            return conn.info.server_version, pooler, conn.info.options
+            info = conn.info
+            return info.server_version, pooler, info.options, nearest_first(dsn, info.host, info.port)
     except psycopg.Error as error:
         raise translate(error) from error

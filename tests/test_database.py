@@ -1,11 +1,14 @@
 """Connections and their errors: one line, a hint, the right exit code, and never a secret."""
 
+import asyncio
 import socket
 from contextlib import suppress
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pgops.adapting import nearest_first
 from pgops.config import redact, resolve_target
 from pgops.database import AsyncBound, AsyncPool
 from pgops.errors import ExitCode, PgopsError, RefusedError, SchemaError, UnreachableError, UsageError
@@ -139,3 +142,48 @@ async def test_the_pool_recovers_after_its_connections_were_ended(db: AsyncPool,
     with suppress(UnreachableError):  # one statement may still meet the ended connection
         await db.one(b"select 1")
     assert await db.one(b"select 1") == (1,)
+
+
+# --- several hosts -----------------------------------------------------------------------------------------------
+
+
+async def test_of_several_hosts_the_one_that_answered_is_asked_first_from_then_on(dsn: str) -> None:
+    given = conninfo_to_dict(dsn)
+    asked = 0
+
+    async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        writer.close()
+
+    deaf = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = deaf.sockets[0].getsockname()[1]
+    both = make_conninfo(
+        dsn, host=f"127.0.0.1,{given['host']}", port=f"{port},{given.get('port') or 5432}", connect_timeout=2
+    )
+    async with deaf, AsyncPool.open(both, max_size=3) as db:
+        assert asked == 1
+        async with db.session() as one, db.session() as two, db.apart() as three:
+            for each in (one, two, three):
+                assert await each.one(b"select 1") == (1,)
+                assert str(given["host"]) in each.address
+        assert asked == 1, "it is not waited for again"
+
+
+@pytest.mark.parametrize(
+    ("dsn", "at", "wanted"),
+    [
+        ("host=a dbname=x", ("a", 5432), {}), ("dbname=x", ("a", 5432), {}), ("host=a,b", ("a", 5432), {}),
+        ("host=a,b", ("b", 5432), {"host": "b,a"}),
+        ("host=a,b,c port=1,2,3", ("b", 2), {"host": "b,c,a", "port": "2,3,1"}),
+        ("host=a,a port=1,2", ("a", 2), {"host": "a,a", "port": "2,1"}),
+        ("host=a,b port=7", ("b", 7), {"host": "b,a"}),
+        ("host=a,b hostaddr=10.0.0.1,10.0.0.2", ("b", 5432), {"host": "b,a", "hostaddr": "10.0.0.2,10.0.0.1"}),
+        ("host=a,b", ("z", 5432), {}),
+        ("postgresql://u@a:1,b:2/x?target_session_attrs=read-write", ("b", 2), {"host": "b,a", "port": "2,1"}),
+    ],
+)  # fmt: skip
+def test_hosts_in_the_order_in_which_they_are_asked(dsn: str, at: tuple[str, int], wanted: dict[str, str]) -> None:
+    assert nearest_first(dsn, *at) == wanted

@@ -152,6 +152,11 @@ def test_a_reason_is_written_down_and_the_command_runs(pgops: Run, dsn: str) -> 
     assert document["items"][-1]["detail"]["reason"] == "ticket 4711"
 
 
+def test_the_document_says_whether_data_could_be_changed(pgops: Run, dsn: str) -> None:
+    done = pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", "ticket 4711", "--json")
+    assert done.document["target"]["read_only"] is False
+
+
 def test_a_dry_run_unlocks_nothing(pgops: Run, dsn: str) -> None:
     for reason in ((), ("--unlock", "only looking")):
         done = pgops("cache", "purge", "--dry-run", "--profile", "prod", *reason)

@@ -215,3 +215,20 @@ async def test_what_is_read_only_for_good_is_not_unlocked(dsn: str) -> None:
     assert source.standing.mode == "read only"
     with pytest.raises(RefusedError):
         await source.unlock("please")
+
+
+async def test_through_a_pooler_too_the_server_refuses_and_the_second_pool_writes(pooled_dsn: str) -> None:
+    source = LiveSource(guarded(pooled_dsn))
+    try:
+        pg, _ = await source._connected()
+        assert pg.db.pooler
+        with pytest.raises(RefusedError) as caught:
+            await pg.cache.set("k", b"x")
+        assert getattr(caught.value.__cause__, "sqlstate", None) == "25006"
+        await source.unlock("ticket 4711")
+        done = await source.run(Action("purge_expired", ""))
+        assert done.audit_id is not None
+        with pytest.raises(RefusedError):
+            await pg.cache.set("k", b"x")
+    finally:
+        await source.close()

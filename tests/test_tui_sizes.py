@@ -8,9 +8,18 @@ from dashboard_story import SMALL, USUAL, Story, dashboard, screen, until
 from snapshots_literal import BUSY, LiteralSource
 from textual.widgets import Button
 
+from pgops.ops.act.actions import Action
+from pgops.ops.thresholds import Thresholds
 from pgops.tui.app import PgopsApp
 from pgops.tui.colorless import colorless
 from pgops.tui.screens.ask import Question
+from pgops.tui.screens.editor import Editor
+from pgops.tui.screens.finding import FindingNote
+from pgops.tui.screens.help import Help
+from pgops.tui.screens.migrations import MigrationsNote
+from pgops.tui.screens.probe import ProbeNote
+from pgops.tui.screens.profiles import ProfilesNote
+from pgops.tui.screens.settings import InForce, SettingsNote
 from pgops.tui.screens.small import TooSmall, too_small
 from pgops.tui.screens.unlock import UnlockNote
 from pgops.tui.standing import Standing
@@ -39,6 +48,55 @@ async def test_every_screen_takes_any_size_while_it_runs() -> None:
             assert column[:6] in screen(pilot), key
             if tables := pilot.app.screen.query(Ledger):
                 assert tables.first().region.bottom <= pilot.app.size.height
+
+
+INSIDE = {
+    "jobs": "2 down enter", "job": "2 down enter enter", "failures": "2 f", "crons": "2 t", "trail": "u",
+    "subscription": "5 enter", "channels": "5 l", "collection": "7 enter",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_what_is_opened_from_a_screen_takes_any_size_too() -> None:
+    async with dashboard(LiteralSource(BUSY)) as pilot:
+        for name, ways in INSIDE.items():
+            await pilot.resize_terminal(*SMALL)
+            for key in ways.split():
+                await pilot.press(key)
+                await pilot.pause(0.2)
+            assert len(pilot.app.screen_stack) > 1, name
+            for size in (SHORT, WIDE, (40, 10), SHORT):
+                await pilot.resize_terminal(*size)
+                await until(pilot, lambda size=size: tuple(pilot.app.size) == size and fits(pilot))
+            assert "\u2026" in screen(pilot) or len(screen(pilot).split()) > 10, name
+            while len(pilot.app.screen_stack) > 1:
+                await pilot.press("escape")
+                await pilot.pause()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_no_note_stands_out_of_the_screen() -> None:
+    source = LiteralSource(BUSY)
+    notes = (
+        lambda: Help({}), lambda: FindingNote(BUSY.findings[0]), lambda: ProbeNote(source),
+        lambda: MigrationsNote(source), lambda: ProfilesNote(None, {"XDG_CONFIG_HOME": "/nowhere"}),
+        lambda: SettingsNote(InForce("/x", "night", {}, 1.0, Thresholds())),
+        lambda: Editor(source, Action("set_queue", "email")), lambda: UnlockNote(source, "an act"),
+    )  # fmt: skip
+    async with dashboard(source) as pilot:
+        for make in notes:
+            await pilot.app.push_screen(make())
+            for size in (SHORT, WIDE, (40, 10), SHORT):
+                await pilot.resize_terminal(*size)
+                await until(pilot, lambda size=size: tuple(pilot.app.size) == size and fits(pilot))
+                await pilot.pause(0.1)
+                note = pilot.app.screen.query_one(".note")
+                assert pilot.app.screen.region.contains_region(note.region), f"{make()} {size}"
+                for button in pilot.app.screen.query(Button) if size != (40, 10) else ():
+                    assert note.region.contains_region(button.region), f"{make()} {size}\n{screen(pilot)}"
+            pilot.app.pop_screen()
 
 
 async def shown(pilot: Story, *labels: str) -> bool:

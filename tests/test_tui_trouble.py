@@ -21,7 +21,9 @@ from standby import servers
 from pgops import migrate
 from pgops.config import Target
 from pgops.database import AsyncPool
+from pgops.errors import UnreachableError
 from pgops.migrate import State, Step
+from pgops.ops.act.actions import Action, Result
 from pgops.ops.observe.snapshot import ServerPart
 from pgops.server import Server
 from pgops.services.client import AsyncPgops
@@ -285,3 +287,26 @@ async def test_the_migrations_are_opened_from_the_palette() -> None:
         await pilot.pause(0.3)
         await pilot.press("enter")
         await until(pilot, "✓ 0000_x", "○ 0001_x", "◌ 0002_x", "y  Apply 1")
+
+
+# --- an act that ends in trouble ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (UnreachableError("the connection was lost", "is the server up?"), "Whether it was done, the trail tells: u"),
+        (RuntimeError("a mistake of our own"), "RuntimeError: a mistake of our own. Please report this"),
+    ],
+)
+async def test_an_act_that_is_cut_off_says_where_its_end_is_told(error: Exception, words: str) -> None:
+    class Broken(LiteralSource):
+        async def run(self, action: Action) -> Result:
+            raise error
+
+    async with dashboard(Broken(BUSY)) as pilot:
+        await pilot.press("P")
+        await until(pilot, "matches")
+        await pilot.press("y")
+        await until(pilot, words)
+        assert not pilot.app.feed.busy  # type: ignore[attr-defined]

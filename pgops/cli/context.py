@@ -95,7 +95,7 @@ class Cli:
     def document(self, body: Mapping[str, object], *, one_line: bool = False) -> None:
         """Print `body` in its envelope."""
         self._tell_target()
-        output.write_json(output.envelope(self.target, body), one_line=one_line)
+        output.write_json(output.envelope(self.guard.target, body), one_line=one_line)
 
     def items(self, items: Sequence[object], heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Answer with a list: `items` for a script, `rows` under `heads` for a person."""

@@ -20,10 +20,11 @@ REMEDY = 'add --unlock "why it must be changed"; it is written down'
 
 class Guard:
     """Of one call. `reason` is what --unlock gave. Raises UsageError for an empty one, RefusedError where no reason
-    unlocks: --read-only, or a profile that is read_only."""
+    unlocks: --read-only, or a profile that is read_only. `target` is the one that is worked on."""
 
     def __init__(self, target: Target, reason: str | None) -> None:
         self._target = target
+        self.target = target if reason is None else target.unlocked
         self._reason = reason
         if reason is None:
             return
@@ -36,7 +37,7 @@ class Guard:
     @property
     def read_only(self) -> bool:
         """Whether the sessions of this call are."""
-        return self._target.unlocked.read_only if self._reason is not None else self._target.read_only
+        return self.target.read_only
 
     @property
     def words(self) -> list[str]:

@@ -99,6 +99,10 @@ class Acts(Dressed):
             if isinstance(error, UnreachableError):
                 words += ". Whether it was done, the trail tells: u"
             self.notify(words, title="✕ Not done", severity="error", markup=False, timeout=10)
+        except Exception as error:
+            self.log.error(error)
+            words = f"{formats.clean(f'{type(error).__name__}: {error}')}. Please report this; u tells what was done"
+            self.notify(words, title="✕ Not done", severity="error", markup=False, timeout=10)
         except asyncio.CancelledError:
             if not work.stopping:
                 raise

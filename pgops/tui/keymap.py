@@ -37,6 +37,8 @@ GROUPS = (
             _key("outgrow", "9", "app.room('outgrow')", "Outgrow", "When one PostgreSQL will no longer do", "9"),
             _key("audit", "u", "audit", "Audit", "Who did what, and what of it can be undone", "u"),
             _key("explain", "i", "explain", "Why", "Why the finding under the cursor matters", "i", footer=True),
+            _key("course", "d", "course", "Diagram", "How what the cursor is on went, as diagrams", "d"),
+            _key("span", "d", "span", "Span", "In a diagram: lately, or since it was opened", "d"),
             _key("under_way", "w", "under_way", "Under way", "What is done from here, how far; C stops it", "w"),
             _key("crons", "t", "crons", "Cron", "Recurring jobs: when each runs next, and did last", "t", footer=True),
             _key("failures", "f", "failures", "Failures", "Why jobs died, grouped by error", "f"),
@@ -148,7 +150,8 @@ MOVES = ("down", "up", "top", "bottom", "half_down", "half_up")
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
-    "audit", "undo", "under_way", "palette", "pause", "now", "step", "faster", "slower", "unlock", "help", "quit",
+    "audit", "undo", "under_way", "course", "palette", "pause", "now", "step", "faster", "slower", "unlock", "help",
+    "quit",
 )  # fmt: skip
 
 

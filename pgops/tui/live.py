@@ -41,7 +41,7 @@ from pgops.tui.starting import embedded_server
 from pgops.tui.unlocking import Unlocking
 from pgops.tui.works import MOST
 
-ANSWER_WITHIN_S = 10.0
+CONNECT_WITHIN_S, ANSWER_WITHIN_S = 30.0, 10.0  # of several hosts each may take its five seconds
 LOOK_WITHIN_S = 2.0
 CUT_BYTES = 8_192
 # A long act holds two, and what is shown meanwhile needs its own; opened when they are needed.
@@ -58,7 +58,7 @@ class LiveSource:
         self._target = self._reached = target
         self.thresholds = thresholds or Thresholds()
         self._opening = asyncio.Lock()
-        self._unlocking = Unlocking()
+        self._unlocking = Unlocking(CONNECTIONS)
         self._schema_watch = SchemaWatch()
         self._stack = AsyncExitStack()
         self._open: tuple[AsyncPgops, Collector] | None = None
@@ -104,8 +104,9 @@ class LiveSource:
     async def snapshot(self) -> Snapshot:
         try:
             await self._started()
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with asyncio.timeout(CONNECT_WITHIN_S):
                 pg, collector = await self._connected()
+            async with asyncio.timeout(ANSWER_WITHIN_S):
                 found = await collector.collect()
                 await self._schema_watch.look(pg.db)
                 return found

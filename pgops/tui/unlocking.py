@@ -30,9 +30,10 @@ class _Lease:
 
 
 class Unlocking:
-    """Of one dashboard; locked at first."""
+    """Of one dashboard; locked at first. Its pool has so many `connections`, at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: int = 4) -> None:
+        self._connections = connections
         self._lease: _Lease | None = None
         self._timer: asyncio.Task[None] | None = None
         self._all: set[_Lease] = set()
@@ -47,7 +48,7 @@ class Unlocking:
         """Open it, once the reason stands in the trail. `target` is guarded, and has a DSN. Raises PgopsError."""
         await self.lock()
         async with AsyncExitStack() as stack:
-            opened = AsyncPgops.open(target.unlocked, application_name="pgops dashboard", max_size=4)
+            opened = AsyncPgops.open(target.unlocked, application_name="pgops dashboard", max_size=self._connections)
             pg = await stack.enter_async_context(opened)
             done = await unlock(pg.db, target.profile or "", reason, seconds=seconds)
             self._lease = _Lease(pg, stack.pop_all(), monotonic() + seconds)

@@ -13,6 +13,7 @@ from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import MOVES, keys
 from pgops.tui.messages import Observed
+from pgops.tui.screens.course import OF_ALL, Course
 from pgops.tui.screens.hands import Hands
 from pgops.tui.screens.modal import Note
 from pgops.tui.source import Source
@@ -91,6 +92,10 @@ class Room(Hands):
     def as_command(self) -> str:
         """What this screen shows, as a command line."""
         return "pgops status"
+
+    def course(self) -> tuple[str, tuple[Course, ...]]:
+        """What is drawn as a diagram of what the cursor is on, under this title."""
+        return "all of it", OF_ALL
 
     def land(self, ledger: str, sought: str | None) -> None:
         """Put the focus on this list, and the cursor on what is sought in it."""

@@ -47,5 +47,14 @@ class Note(ModalScreen[Answer | None]):
             for words in self.query(".words"):
                 move(words, way)
 
+    def as_command(self) -> str:
+        """What it shows, as a command line."""
+        return ""
+
+    def action_copy_command(self) -> None:
+        if command := self.as_command():
+            self.app.copy_to_clipboard(command)
+            self.notify(command, title="Copied as a command", markup=False, timeout=4)
+
     def action_back(self) -> None:
         self.dismiss(None)

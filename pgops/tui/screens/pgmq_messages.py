@@ -69,7 +69,7 @@ def about(one: PgmqMessage) -> Text:
 class MessageNote(Note[None]):
     """One message in full."""
 
-    BINDINGS = keys("copy")
+    BINDINGS = keys("copy", "command")
 
     def __init__(self, message: PgmqMessage) -> None:
         super().__init__(f"{formats.clean(message.queue, 60)} › {message.msg_id}")
@@ -83,6 +83,9 @@ class MessageNote(Note[None]):
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(_json(self.message))
         self.notify("the payload", title="Copied", markup=False, timeout=3)
+
+    def as_command(self) -> str:
+        return peek_command(self.message.queue)
 
 
 class MessagesRoom(Room):

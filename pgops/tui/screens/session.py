@@ -38,7 +38,7 @@ def told(one: SessionRow, locks: Sequence[LockBackend]) -> Text:
 class SessionNote(Note[None]):
     """What is known of it."""
 
-    BINDINGS = keys("copy")
+    BINDINGS = keys("copy", "command")
 
     def __init__(self, one: SessionRow, locks: Sequence[LockBackend]) -> None:
         super().__init__(f"session {one.pid}")
@@ -58,3 +58,6 @@ class SessionNote(Note[None]):
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(str(self.one.pid))
         self.notify(str(self.one.pid), title="Copied", markup=False, timeout=3)
+
+    def as_command(self) -> str:
+        return "pgops sessions list"

@@ -13,7 +13,7 @@ from pgops.errors import NotFoundError, PgopsError
 from pgops.ops.act.actions import Action
 from pgops.services.models import ParkedEvent, ParkedKey
 from pgops.tui import formats
-from pgops.tui.commands import subscription_command
+from pgops.tui.commands import parked_command, subscription_command
 from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Helm, Room
@@ -94,11 +94,12 @@ def _names(names: tuple[str, ...] | None, what: str) -> str:
 class EventNote(Note[None]):
     """One parked event in full."""
 
-    BINDINGS = keys("copy")
+    BINDINGS = keys("copy", "command")
 
-    def __init__(self, one: ParkedEvent) -> None:
+    def __init__(self, one: ParkedEvent, of: str) -> None:
         super().__init__(f"event {one.event.event_id}")
         self.one = one
+        self._of = of
 
     def inside(self) -> ComposeResult:
         event = self.one.event
@@ -115,6 +116,9 @@ class EventNote(Note[None]):
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(_json(self.one.event.payload_json))
         self.notify("the payload", title="Copied", markup=False, timeout=3)
+
+    def as_command(self) -> str:
+        return parked_command(self._of)
 
 
 class SubscriptionRoom(Room):
@@ -190,7 +194,7 @@ class SubscriptionRoom(Room):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if (one := self._event) is not None:
-            self.app.push_screen(EventNote(one))
+            self.app.push_screen(EventNote(one, self._of))
 
     def action_unpark(self) -> None:
         choices = [Choice("all that is put aside", Action("outbox_unpark", self._of))] if self._parked else []
