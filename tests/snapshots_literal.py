@@ -659,6 +659,8 @@ class LiteralSource:
         return replace(self.probe_gives, channel=channel)
 
     async def document_indexes(self, collection: str) -> tuple[DocumentIndex, ...]:
+        if self.fails is not None:
+            raise self.fails
         return tuple(one for one in DOCUMENT_INDEXES if one.collection == collection)
 
     async def close(self) -> None:

@@ -14,10 +14,13 @@ from pgops.errors import UsageError
 from pgops.ops.act.actions import Action
 from pgops.tui.app import PgopsApp
 from pgops.tui.export import as_csv, as_json, file_name, rows_of, write
+from pgops.tui.screens.ask import Choose, Question
 from pgops.tui.screens.base import Room
+from pgops.tui.screens.finding import FindingNote
 from pgops.tui.screens.help import Help
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.screens.queues import QueuesRoom
+from pgops.tui.widgets.foot import Foot
 from pgops.tui.widgets.ledger import Column, Ledger, Line
 
 
@@ -287,3 +290,90 @@ def test_json_is_exact_and_unknown_is_null() -> None:
 
 def test_a_file_is_named_after_what_it_holds_and_when() -> None:
     assert file_name("jobs ../x", NOW) == "pgops-jobs----x-20260301T031245Z.csv"
+
+
+# --- the mouse -------------------------------------------------------------------------------------------------
+
+
+async def press_foot(pilot: Story, words: str) -> None:
+    """Click a key at the foot of the room."""
+    at = pilot.app.screen.query_one(Foot).line.plain.index(words)
+    await pilot.click(Foot, offset=(at + 2, 0))
+
+
+async def row(pilot: Story, id: str, at: int, *, times: int = 1) -> None:
+    """Click a row of a table: under its border and its head."""
+    await pilot.click(f"#{id}", offset=(12, 2 + at), times=times)
+
+
+async def test_all_is_reached_by_clicks_alone() -> None:
+    async with dashboard(LiteralSource(BUSY), USUAL) as pilot:
+        await pilot.click("#queue")
+        await until(pilot, lambda: isinstance(pilot.app.screen, QueuesRoom) and table(pilot, "queues").row_count == 4)
+        await until(pilot, lambda: table(pilot, "queues").ordered_columns != [])
+        ready = shown(pilot, "queues")
+        await pilot.click("#queues", offset=(6, 1))
+        assert shown(pilot, "queues") == ready[::-1], "the column it was sorted by is turned round"
+        await pilot.click("#queues", offset=(6, 1))
+        await row(pilot, "queues", 1)
+        assert table(pilot, "queues").current == ready[1]
+        assert isinstance(pilot.app.screen, QueuesRoom), "one click is to choose"
+        await row(pilot, "queues", 1)
+        await until(pilot, lambda: isinstance(pilot.app.screen, JobsRoom) and table(pilot, "jobs").row_count > 5)
+        await row(pilot, "jobs", 3, times=2)
+        await until(pilot, lambda: bool(pilot.app.screen.query("#payload")))
+        await press_foot(pilot, "Back")
+        await until(pilot, lambda: isinstance(pilot.app.screen, JobsRoom))
+        await press_foot(pilot, "Discard")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question | Choose))
+        if isinstance(pilot.app.screen, Choose):
+            await pilot.click("OptionList", offset=(3, 0))
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question) and "as a command" in screen(pilot))
+        await pilot.click("#cancel")
+        await until(pilot, lambda: isinstance(pilot.app.screen, JobsRoom))
+        at = screen(pilot).split("\n")[0].index("6")
+        await pilot.click("#rooms", offset=(at - 1, 0))
+        await until(pilot, lambda: pilot.app.current_mode == "stores")
+        at = screen(pilot).split("\n")[0].index("Overview")
+        await pilot.click("#rooms", offset=(at, 0))
+        await until(pilot, lambda: pilot.app.current_mode == "overview")
+        await pilot.click("#subscriptions", offset=(6, 2))
+        await until(pilot, lambda: bool(pilot.app.screen.query("#parked")))
+        await press_foot(pilot, "Back")
+        await row(pilot, "findings", 1, times=2)
+        await until(pilot, lambda: pilot.app.current_mode == "stores")
+        await pilot.click("#rooms", offset=(at, 0))
+        await press_foot(pilot, "Why")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FindingNote))
+        await pilot.click("#go")
+        await until(pilot, lambda: pilot.app.current_mode == "stores")
+
+
+COMMANDS = {
+    "1": "pgops queue requeue email --stuck", "2": "pgops queue jobs billing", "3": "pgops vector list",
+    "4": "pgops sessions list", "5": "pgops outbox show search-index", "6": "pgops cache stats",
+    "7": "pgops doc index carts", "8": "pgops status", "9": "pgops outgrow", "u": "pgops audit show 12",
+}  # fmt: skip
+
+
+async def test_every_room_is_copied_as_a_command_and_every_table_by_value() -> None:
+    async with dashboard(LiteralSource(BUSY), USUAL) as pilot:
+        for key, command in COMMANDS.items():
+            await pilot.press(key)
+            await until(pilot, lambda: isinstance(pilot.app.screen, Room) and pilot.app.screen.view is not None)
+            held = pilot.app.screen
+            assert isinstance(held, Room)
+            await until(
+                pilot, lambda held=held: held.aimed is None or not held.aimed.display or held.aimed.row_count > 0
+            )
+            await pilot.press("c")
+            await until(pilot, lambda: bool(app_of(pilot).clipboard))
+            assert app_of(pilot).clipboard == command, key
+            app_of(pilot).copy_to_clipboard("")
+            if held.aimed is not None and held.aimed.display:
+                value = held.aimed.current_line
+                await pilot.press("y")
+                assert value is not None
+                assert app_of(pilot).clipboard == value.value, key
+            app_of(pilot).copy_to_clipboard("")
+            app_of(pilot).clear_notifications()

@@ -10,7 +10,6 @@ from textual.command import CommandPalette
 
 from pgops.errors import UnreachableError
 from pgops.ops.act.actions import ActionName
-from pgops.ops.judge.finding_codes import CODES
 from pgops.ops.observe.snapshot import items
 from pgops.tui.app import PgopsApp
 from pgops.tui.keymap import GROUPS, KEYS
@@ -22,7 +21,7 @@ from pgops.tui.screens.collection import CollectionRoom
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.editor import Editor
-from pgops.tui.screens.finding import FindingNote, room_of
+from pgops.tui.screens.finding import FindingNote
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.screens.outbox import OutboxRoom
 from pgops.tui.screens.pgmq_messages import MessagesRoom
@@ -221,9 +220,3 @@ async def test_every_kind_of_row_is_opened_by_name() -> None:
         await until(pilot, lambda: "No queue has a job 123456" in screen(pilot))
         await choose(pilot, "Theme: day")
         await until(pilot, lambda: pilot.app.theme == "pgops-day")
-
-
-def test_every_finding_has_a_room() -> None:
-    assert {room_of(code) for code in CODES} <= set(PgopsApp(LiteralSource(EMPTY))._modes)
-    assert room_of("cache.expired") == "stores"
-    assert room_of("wal.rate") == "server"

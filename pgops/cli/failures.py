@@ -15,7 +15,7 @@ async def failures(
     cap: Annotated[int, typer.Option("--cap", min=1, max=10_000, help="Read the newest of each queue.")] = 1_000,
 ) -> None:
     """Why jobs died: dead letters grouped by their last error, without what differs from job to job, with how many, how
-    many in the last ten minutes, since when, and one of them. The newest of each queue are read; ~ says that there are
+    many in the last ten minutes, since when, and one of them. The newest of each queue are read; ~ says there are
     more. The ids in --json are what requeue and discard take; its trend counts the last two hours by ten minutes."""
     async with cli.connect() as pg:
         found = await pg.queue.failures(queue, cap=cap)

@@ -22,6 +22,7 @@ from pgops.tui.rebinding import Settings
 from pgops.tui.screens.audit import AuditRoom
 from pgops.tui.screens.base import Room
 from pgops.tui.screens.connections import ConnectionsRoom
+from pgops.tui.screens.course import CourseNote
 from pgops.tui.screens.documents import DocumentsRoom
 from pgops.tui.screens.help import Help
 from pgops.tui.screens.outbox import OutboxRoom
@@ -134,6 +135,12 @@ class PgopsApp(Acts):
     def action_room(self, name: str) -> None:
         if not self.screen.is_modal:
             self.switch_mode(name)
+
+    def action_course(self) -> None:
+        """Of a room, or of what is open in it."""
+        if isinstance(self.screen, Room):
+            title, courses = self.screen.course()
+            self.push_screen(CourseNote(title, self.feed.tracks, courses))
 
     def action_audit(self) -> None:
         if not self.screen.is_modal and not isinstance(self.screen, AuditRoom):

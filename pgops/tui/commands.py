@@ -138,6 +138,14 @@ def subscription_command(name: str) -> str:
     return f"pgops outbox show {shlex.quote(name)}"
 
 
+def parked_command(subscription: str) -> str:
+    return f"pgops outbox parked {shlex.quote(subscription)}"
+
+
+def indexes_command(collection: str) -> str:
+    return f"pgops doc index {shlex.quote(collection)}"
+
+
 def probe_command(channel: str | None) -> str:
     return "pgops pubsub probe" + (f" {shlex.quote(channel)}" if channel else "")
 

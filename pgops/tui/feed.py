@@ -11,6 +11,7 @@ from pgops.errors import PgopsError
 from pgops.ops.observe.snapshot import Snapshot
 from pgops.tui.news import News, SchemaSeen, news_of
 from pgops.tui.standing import OPEN, Standing
+from pgops.tui.tracks import Tracks
 from pgops.tui.works import Work
 
 HISTORY = 120
@@ -52,6 +53,7 @@ class Feed:
         self.target = target
         self.paused = False
         self.busy: list[Work] = []
+        self.tracks = Tracks()
         self.doing = ""
         self.standing = OPEN
         self.schema: SchemaSeen | None = None
@@ -91,6 +93,7 @@ class Feed:
         self._failures = 0
         self._news = news_of(self._history[-1] if self._history else None, snapshot) or self._news
         self._history.append(snapshot)
+        self.tracks.take(snapshot)
 
     def failed(self, error: PgopsError, now: float) -> None:
         self._looking = False

@@ -13,6 +13,8 @@ from pgops.ops import wording
 
 UNKNOWN = "–"
 _COUNTS = ("k", "M", "G", "T")
+_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters that nobody sees
+_PILE = 3  # marks over one letter; more would stand in the lines above and below
 
 
 def count(number: float | None) -> str:
@@ -87,7 +89,7 @@ def _harmless(character: str) -> str:
         return chr(0x2400 + code)
     if code == 0x7F:
         return "␡"
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
+    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") or character in _FILLERS:
         return "�"
     return character
 
@@ -97,7 +99,18 @@ def clean(text: object, limit: int = 500) -> str:
     line = str(text)
     if len(line) > limit:
         line = line[: limit - 1] + "…"
-    return line if line.isascii() and line.isprintable() else "".join(map(_harmless, line))
+    return line if line.isascii() and line.isprintable() else _levelled("".join(map(_harmless, line)))
+
+
+def _levelled(line: str) -> str:
+    """The line without marks that are piled upon marks or have no letter, and without those that change how wide a
+    character is drawn."""
+    kept, marks = [], _PILE
+    for character in line:
+        marks = marks + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        if marks <= _PILE and not "\ufe00" <= character <= "\ufe0f":
+            kept.append(character)
+    return "".join(kept)
 
 
 def clean_lines(text: object, limit: int = 20_000) -> str:

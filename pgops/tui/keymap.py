@@ -37,6 +37,8 @@ GROUPS = (
             _key("outgrow", "9", "app.room('outgrow')", "Outgrow", "When one PostgreSQL will no longer do", "9"),
             _key("audit", "u", "audit", "Audit", "Who did what, and what of it can be undone", "u"),
             _key("explain", "i", "explain", "Why", "Why the finding under the cursor matters", "i", footer=True),
+            _key("course", "d", "course", "Diagram", "How what the cursor is on went, as diagrams", "d"),
+            _key("span", "d", "span", "Span", "In a diagram: lately, or since it was opened", "d"),
             _key("under_way", "w", "under_way", "Under way", "What is done from here, how far; C stops it", "w"),
             _key("crons", "t", "crons", "Cron", "Recurring jobs: when each runs next, and did last", "t", footer=True),
             _key("failures", "f", "failures", "Failures", "Why jobs died, grouped by error", "f"),
@@ -89,7 +91,7 @@ GROUPS = (
         "Time",
         (
             _key("pause", "p", "pause", "Pause", "Hold the view still, or let it go on", "p"),
-            _key("now", "ctrl+r", "now", "Now", "Look again now", "ctrl+r"),
+            _key("now", "ctrl+r,full_stop", "now", "Now", "Look again now; while paused, one step", "ctrl+r"),
             _key("faster", "plus,equals_sign", "faster", "Faster", "Look more often", "+"),
             _key("slower", "minus", "slower", "Slower", "Look less often", "-"),
         ),
@@ -147,7 +149,7 @@ MOVES = ("down", "up", "top", "bottom", "half_down", "half_up")
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
-    "audit", "undo", "under_way", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
+    "audit", "undo", "under_way", "course", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
 )  # fmt: skip
 
 

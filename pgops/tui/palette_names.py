@@ -105,7 +105,7 @@ class Names:
             if action is not None:
                 self._helm.act(action)
 
-        await self._app.push_screen(FindingNote(finding), answered)
+        await self._app.push_screen(FindingNote(finding, self._helm.look_into), answered)
 
     async def _session(self, one: SessionRow) -> None:
         snapshot = self._helm.now_view.snapshot

@@ -92,7 +92,7 @@ def told(trail: Trail) -> Text:
 class ActNote(Note[Action]):
     """One act in full; answers with its undo."""
 
-    BINDINGS = keys("undo")
+    BINDINGS = keys("undo", "command")
 
     def __init__(self, source: Source, act: int) -> None:
         super().__init__(f"act {act}")
@@ -115,6 +115,9 @@ class ActNote(Note[Action]):
 
     def action_undo(self) -> None:
         self.dismiss(Action("undo", str(self._act)))
+
+    def as_command(self) -> str:
+        return trail_command(self._act)
 
 
 class AuditRoom(Room):
@@ -179,4 +182,4 @@ class AuditRoom(Room):
         self.helm.choose("Undo", choices, "There is no act under the cursor.")
 
     def as_command(self) -> str:
-        return trail_command()
+        return trail_command(self._act.id if self._act is not None else None)

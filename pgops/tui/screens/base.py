@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -13,7 +13,9 @@ from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.keymap import MOVES, keys
 from pgops.tui.messages import Observed
+from pgops.tui.screens.course import OF_ALL, Course
 from pgops.tui.screens.hands import Hands
+from pgops.tui.screens.modal import Note
 from pgops.tui.source import Source
 from pgops.tui.widgets.banner import Banner
 from pgops.tui.widgets.foot import Foot
@@ -21,6 +23,9 @@ from pgops.tui.widgets.ledger import Ledger
 from pgops.tui.widgets.status_line import StatusLine
 
 LADDER = "1 dead, then 10, then the rest until their error comes back"
+
+
+AnyNote = TypeVar("AnyNote", bound=Note[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,10 @@ class Room(Hands):
         """What this screen shows, as a command line."""
         return "pgops status"
 
+    def course(self) -> tuple[str, tuple[Course, ...]]:
+        """What is drawn as a diagram of what the cursor is on, under this title."""
+        return "all of it", OF_ALL
+
     def land(self, ledger: str, sought: str | None) -> None:
         """Put the focus on this list, and the cursor on what is sought in it."""
         for table in self.query(Ledger):
@@ -130,6 +139,10 @@ class Room(Hands):
             body.set_class(view.lost is not None and view.snapshot is not None, "-stale")
             if view.snapshot is not None:
                 self.show(view.snapshot, view)
+
+    def note_of(self, kind: type[AnyNote]) -> AnyNote | None:
+        """The note of this kind that is open over the room."""
+        return next((one for one in self.app.screen_stack if isinstance(one, kind)), None)
 
     # --- keys ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from pgops.tui.commands import find_command
 from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Helm, Room
-from pgops.tui.theme import INK, QUIET
+from pgops.tui.theme import INK, QUIET, WARN
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number
 from pgops.tui.widgets.ledger import Column, Ledger, Line
@@ -76,8 +76,10 @@ class CollectionRoom(Room):
         try:
             found = await self.helm.source.document_indexes(self._collection)
         except PgopsError as error:
-            self.query_one("#definition", Static).update(failure(error))
-            self.query_one("#doc-indexes", Ledger).set_class(isinstance(error, NotFoundError), "-hidden")
+            gone = isinstance(error, NotFoundError) and self._indexes
+            said = Text(f"○ {formats.clean(error)}; this is how it was last seen", WARN)
+            self.query_one("#definition", Static).update(said if gone else failure(error))
+            self.query_one("#doc-indexes", Ledger).set_class(not self._indexes, "-hidden")
             return
         self._indexes = {one.name: one for one in found}
         self.query_one("#doc-indexes", Ledger).set_class(not found, "-hidden")

@@ -153,6 +153,8 @@ class ConnectionsRoom(Room):
         known = items(snapshot.session_list)
         sessions.border_title = title(snapshot.sessions, len(known))
         sessions.show([session_line(one) for one in known])
+        if (note := self.note_of(SessionNote)) is not None and not isinstance(snapshot.sessions, Unavailable):
+            note.seen(known, snapshot.sessions.total)
         waiting = items(snapshot.locks)
         blocking.set_class(isinstance(snapshot.locks, Unavailable), "-hidden")
         blocking.set_class(not waiting, "-none")

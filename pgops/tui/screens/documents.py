@@ -8,6 +8,7 @@ from textual.widgets import DataTable, Static
 
 from pgops.ops.observe.snapshot import DocumentsPart, Snapshot, items
 from pgops.tui import formats
+from pgops.tui.commands import indexes_command
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room
@@ -160,4 +161,5 @@ class DocumentsRoom(Room):
         self.helm.offer("drop_documents", self.filtered.current)
 
     def as_command(self) -> str:
-        return "pgops doc list"
+        name = self.filtered.current
+        return "pgops doc list" if name is None else indexes_command(name)

@@ -21,7 +21,7 @@ from pgops.tui.theme import WARN
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import ink, number
-from pgops.tui.widgets.job_lines import DEAD, JOBS, job_line
+from pgops.tui.widgets.job_lines import JOBS, columns, job_line
 from pgops.tui.widgets.ledger import Column, Ledger, Line
 from pgops.tui.widgets.spark import cells
 
@@ -207,7 +207,7 @@ class GroupRoom(Room):
         with self.app.batch_update():
             empty.set_class(bool(jobs), "-hidden")
             empty.update(Text("○ none of them is dead any more", WARN))
-            table.lay(DEAD)
+            table.lay(columns("dead", jobs))
             table.show([job_line(job, moment or job.created_at) for job in jobs])
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:

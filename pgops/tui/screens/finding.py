@@ -1,5 +1,6 @@
 """One finding in full, with the act that cures it where there is one."""
 
+from collections.abc import Callable
 from typing import get_args
 
 from rich.text import Text
@@ -10,6 +11,7 @@ from textual.widgets import Button, Static
 from pgops.ops.act.actions import Action, ActionName
 from pgops.ops.observe.snapshot import Finding
 from pgops.tui import formats
+from pgops.tui.causes import cause_of
 from pgops.tui.keymap import KEYS, keys
 from pgops.tui.screens.modal import Note
 from pgops.tui.theme import ACCENT, GLYPHS, INK, QUIET, SEVERITY_TONES, STYLES
@@ -25,18 +27,6 @@ ACT_WORDS: dict[ActionName, str] = {
     "vacuum_table": "Vacuum the table",
     "drop_invalid_index": "Drop the index",
 }
-
-
-ROOM_OF = {
-    "queue": "queues", "worker": "queues", "locks": "connections", "sessions": "connections", "outbox": "outbox",
-    "pubsub": "outbox", "cache": "stores", "limits": "stores", "kv": "stores", "vector": "vectors",
-    "outgrow": "outgrow",
-}  # fmt: skip
-
-
-def room_of(code: str) -> str:
-    """Where what a finding speaks of is seen; all that is of the server itself is in its room."""
-    return ROOM_OF.get(code.partition(".")[0], "server")
 
 
 def cure(finding: Finding) -> Action | None:
@@ -65,22 +55,23 @@ def told(finding: Finding) -> Text:
 
 
 class FindingNote(Note[Action]):
-    """Answers with the act to preview, or None."""
+    """Answers with the act to preview, or None; `look` goes to what it speaks of."""
 
     BINDINGS = keys("confirm", "go_there", "command")
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, finding: Finding, look: Callable[[Finding], None]) -> None:
         super().__init__("finding")
-        self._finding = finding
+        self._look = look
+        self.finding = finding
         self._cure = cure(finding)
 
     def inside(self) -> ComposeResult:
         with VerticalScroll(classes="words", can_focus=False):
-            yield Static(told(self._finding), markup=False)
+            yield Static(told(self.finding), markup=False)
         with Horizontal(classes="buttons"):
             if self._cure is not None:
                 yield Button(f"y  {ACT_WORDS[self._cure.name]}…", id="do", variant="primary", compact=True)
-            yield Button(f"o  {KEYS[room_of(self._finding.code)].description}", id="go", compact=True)
+            yield Button(f"o  {KEYS[cause_of(self.finding.code).room].description}", id="go", compact=True)
             yield Button("Close", id="close", compact=True)
 
     def on_mount(self) -> None:
@@ -94,13 +85,13 @@ class FindingNote(Note[Action]):
 
     def action_go_there(self) -> None:
         self.dismiss(None)
-        self.app.call_later(self.app.run_action, f"app.room('{room_of(self._finding.code)}')")
+        self.app.call_later(self._look, self.finding)
 
     def action_confirm(self) -> None:
         if self._cure is not None:
             self.dismiss(self._cure)
 
     def action_copy_command(self) -> None:
-        words = self._finding.command or self._finding.remedy
+        words = self.finding.command or self.finding.remedy
         self.app.copy_to_clipboard(words)
         self.notify(words, title="Copied as a command", markup=False, timeout=4)

@@ -25,7 +25,7 @@ from pgops.tui.screens.base import Choice, Helm, Room, requeue_choices
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.theme import QUIET, WARN
 from pgops.tui.widgets.filter import Filter
-from pgops.tui.widgets.job_lines import DEAD, JOBS, STATES, job_line, place, strip
+from pgops.tui.widgets.job_lines import JOBS, STATES, columns, job_line, place, strip
 from pgops.tui.widgets.ledger import Ledger
 from pgops.tui.widgets.long_ledger import LongLedger
 
@@ -134,7 +134,7 @@ class JobsRoom(Room):
         table.marks &= self._jobs.keys()
         moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
         with self.app.batch_update():
-            table.lay(DEAD if self._state == "dead" else JOBS)
+            table.lay(columns(self._state, window.jobs))
             table.aside = place(window, self._now, self._state, self._match)
             table.set_query("" if self._match is not None else self._asked)
             table.aside = place(window, self._now, self._state, self._match)

@@ -2,12 +2,14 @@
 
 from typing import TypeVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from pgops.tui.keymap import MOVES, keys
 from pgops.tui.moving import Way, move
+from pgops.tui.theme import WARN
 from pgops.tui.widgets.ink import plain
 
 Answer = TypeVar("Answer")
@@ -31,6 +33,10 @@ class Note(ModalScreen[Answer | None]):
             note.border_title = plain(self._note_title)
             yield from self.inside()
 
+    def vanished(self, what: str) -> None:
+        """Say that what it shows is not there any more; it stays as it was last seen."""
+        self.query_one(".note").border_subtitle = Text(f"○ {what}; this is how it was last seen", WARN)
+
     def action_read(self, step: int) -> None:
         for words in self.query(".words"):
             words.scroll_relative(y=step * 4, animate=False)
@@ -40,6 +46,15 @@ class Note(ModalScreen[Answer | None]):
         if not move(self.focused, way):
             for words in self.query(".words"):
                 move(words, way)
+
+    def as_command(self) -> str:
+        """What it shows, as a command line."""
+        return ""
+
+    def action_copy_command(self) -> None:
+        if command := self.as_command():
+            self.app.copy_to_clipboard(command)
+            self.notify(command, title="Copied as a command", markup=False, timeout=4)
 
     def action_back(self) -> None:
         self.dismiss(None)

@@ -9,10 +9,12 @@ from textual.widgets import DataTable, Static
 
 from pgops.ops.observe.snapshot import OutboxSubscription, Snapshot, items
 from pgops.tui import formats
+from pgops.tui.commands import subscription_command
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room
 from pgops.tui.screens.channels import ChannelsRoom
+from pgops.tui.screens.course import Course, of_subscription
 from pgops.tui.screens.probe import ProbeNote
 from pgops.tui.screens.subscription import SubscriptionRoom
 from pgops.tui.widgets.empty import emptiness
@@ -120,6 +122,10 @@ class OutboxRoom(Room):
             for id, (title, _) in PUBSUB_FACES.items():
                 yield Tile(title, id)
 
+    def course(self) -> tuple[str, tuple[Course, ...]]:
+        name = self.filtered.current
+        return super().course() if name is None else (f"subscription {formats.clean(name, 60)}", of_subscription(name))
+
     def show(self, snapshot: Snapshot, view: View) -> None:
         nothing = emptiness(
             snapshot.outbox, "No subscription yet.", "pgops outbox subscribe billing --topic orders",
@@ -184,4 +190,5 @@ class OutboxRoom(Room):
         self.app.push_screen(ProbeNote(self.helm.source))
 
     def as_command(self) -> str:
-        return "pgops outbox list"
+        name = self.filtered.current
+        return "pgops outbox list" if name is None else subscription_command(name)

@@ -1,5 +1,6 @@
 """Room 1: what needs a human first, then every part at a glance, and what looking costs."""
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Grid
 from textual.widgets import DataTable
@@ -8,9 +9,10 @@ from pgops.ops.act.actions import Action
 from pgops.ops.observe.snapshot import Finding, OutboxSubscription, Snapshot, Unavailable, items
 from pgops.tui import formats
 from pgops.tui.feed import View
-from pgops.tui.keymap import KEYS, keys
+from pgops.tui.keymap import keys, shown
 from pgops.tui.screens.base import Room, requeue_choices
 from pgops.tui.screens.finding import FindingNote, cure
+from pgops.tui.screens.subscription import SubscriptionRoom
 from pgops.tui.theme import GLYPHS, SEVERITY_TONES
 from pgops.tui.widgets.faces import FACES
 from pgops.tui.widgets.filter import Filter
@@ -104,7 +106,8 @@ class OverviewRoom(Room):
         yield Filter()
         with Grid(id="tiles"):
             for id, (title, _) in FACES.items():
-                yield Tile(f"{KEYS[ROOM_OF[id]].key} {title}" if id in ROOM_OF else title, id)
+                leads = ROOM_OF.get(id, "")
+                yield Tile(f"{shown(leads, self.helm.given)} {title}" if leads else title, id, leads)
         outbox = Ledger(OUTBOX, id="subscriptions", sort="name")
         outbox.border_title = "outbox subscriptions"
         outbox.can_focus = False
@@ -114,6 +117,11 @@ class OverviewRoom(Room):
     def show(self, snapshot: Snapshot, view: View) -> None:
         table = self.query_one("#findings", Ledger)
         table.show([finding_line(key, one) for key, one in by_key(snapshot.findings).items()])
+        note = self.note_of(FindingNote)
+        if note is not None and (note.finding.code, note.finding.target) not in {
+            (one.code, one.target) for one in snapshot.findings
+        }:
+            note.vanished("it is found no longer")
         calm = not snapshot.findings
         table.border_title = headline(snapshot)
         table.set_class(calm, "-calm")
@@ -141,7 +149,13 @@ class OverviewRoom(Room):
         if finding is None:
             self.notify("No finding is under the cursor.", markup=False, timeout=4)
         else:
-            self.app.push_screen(FindingNote(finding), self._answered)
+            self.app.push_screen(FindingNote(finding, self.helm.look_into), self._answered)
+
+    def on_click(self, event: events.Click) -> None:
+        """A subscription has no cursor here; a click opens it."""
+        table, row = self.query_one("#subscriptions", Ledger), event.style.meta.get("row", -1)
+        if event.widget is table and 0 <= row < table.row_count:
+            self.app.push_screen(SubscriptionRoom(self.helm, str(table.ordered_rows[row].key.value)))
 
     def action_cure(self) -> None:
         finding = self._finding

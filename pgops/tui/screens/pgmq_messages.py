@@ -69,20 +69,23 @@ def about(one: PgmqMessage) -> Text:
 class MessageNote(Note[None]):
     """One message in full."""
 
-    BINDINGS = keys("copy")
+    BINDINGS = keys("copy", "command")
 
     def __init__(self, message: PgmqMessage) -> None:
         super().__init__(f"{formats.clean(message.queue, 60)} › {message.msg_id}")
-        self._message = message
+        self.message = message
 
     def inside(self) -> ComposeResult:
         with VerticalScroll(classes="words", can_focus=False):
-            yield Static(about(self._message), markup=False)
-            yield Static(formats.clean_lines(_json(self._message, 2)), markup=False)
+            yield Static(about(self.message), markup=False)
+            yield Static(formats.clean_lines(_json(self.message, 2)), markup=False)
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(_json(self._message))
+        self.app.copy_to_clipboard(_json(self.message))
         self.notify("the payload", title="Copied", markup=False, timeout=3)
+
+    def as_command(self) -> str:
+        return peek_command(self.message.queue)
 
 
 class MessagesRoom(Room):
@@ -121,6 +124,10 @@ class MessagesRoom(Room):
     def _fill(self, messages: list[PgmqMessage]) -> None:
         self._messages = {str(one.msg_id): one for one in messages}
         moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
+        note, last = self.note_of(MessageNote), messages[-1].msg_id if len(messages) == LIMIT else None
+        of_these = note is not None and (last is None or note.message.msg_id < last)
+        if note is not None and of_these and str(note.message.msg_id) not in self._messages:
+            note.vanished("the message is not in the queue any more")
         with self.app.batch_update():
             self.filtered.show([message_line(one, moment or one.enqueued_at) for one in messages])
             self._say(None if messages else Text("○ no messages here", QUIET))

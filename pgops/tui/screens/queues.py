@@ -12,10 +12,11 @@ from pgops.ops.observe.snapshot import Snapshot, Unavailable, items
 from pgops.ops.observe.snapshot_jobs import Queue, StuckJob, Worker
 from pgops.services.models import PgmqQueue
 from pgops.tui import formats
-from pgops.tui.commands import jobs_command, peek_command
+from pgops.tui.commands import job_command, jobs_command, peek_command
 from pgops.tui.feed import View
 from pgops.tui.keymap import keys
 from pgops.tui.screens.base import Room, requeue_choices
+from pgops.tui.screens.course import Course, of_queue
 from pgops.tui.screens.crons import CronsRoom
 from pgops.tui.screens.failures import FailuresRoom
 from pgops.tui.screens.job import JobRoom
@@ -211,6 +212,10 @@ class QueuesRoom(Room):
         """The queue under the cursor."""
         return find(self.view.snapshot if self.view else None, self.filtered.current)
 
+    def course(self) -> tuple[str, tuple[Course, ...]]:
+        one = self._current
+        return super().course() if one is None else (f"queue {formats.clean(one.name, 60)}", of_queue(one.name))
+
     def _trend(self) -> None:
         """How the queue under the cursor went lately."""
         one, view, key = self._current, self.view, self.filtered.current
@@ -275,7 +280,10 @@ class QueuesRoom(Room):
             self.helm.offer("hold", self.filtered.current)
 
     def as_command(self) -> str:
-        one = self._current
+        one, stuck = self._current, self.query_one("#stuck", Ledger)
+        if self.focused is stuck and stuck.current is not None:
+            queue, _, job = stuck.current.rpartition("\n")
+            return job_command(queue, int(job))
         if one is None:
             return "pgops queue list"
         return peek_command(one.name) if isinstance(one, PgmqQueue) else jobs_command(one.name)

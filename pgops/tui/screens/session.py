@@ -38,17 +38,26 @@ def told(one: SessionRow, locks: Sequence[LockBackend]) -> Text:
 class SessionNote(Note[None]):
     """What is known of it."""
 
-    BINDINGS = keys("copy")
+    BINDINGS = keys("copy", "command")
 
     def __init__(self, one: SessionRow, locks: Sequence[LockBackend]) -> None:
         super().__init__(f"session {one.pid}")
-        self._one = one
+        self.one = one
         self._locks = locks
+
+    def seen(self, sessions: Sequence[SessionRow], total: int) -> None:
+        """Whether it is still among all the sessions that there are."""
+        there = {(each.pid, each.started_at) for each in sessions}
+        if len(sessions) >= total and (self.one.pid, self.one.started_at) not in there:
+            self.vanished("the session has ended")
 
     def inside(self) -> ComposeResult:
         with VerticalScroll(classes="words", can_focus=False):
-            yield Static(told(self._one, self._locks), markup=False)
+            yield Static(told(self.one, self._locks), markup=False)
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(str(self._one.pid))
-        self.notify(str(self._one.pid), title="Copied", markup=False, timeout=3)
+        self.app.copy_to_clipboard(str(self.one.pid))
+        self.notify(str(self.one.pid), title="Copied", markup=False, timeout=3)
+
+    def as_command(self) -> str:
+        return "pgops sessions list"

@@ -9,17 +9,17 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Static
 
-from pgops.errors import PgopsError
+from pgops.errors import NotFoundError, PgopsError
 from pgops.ops.act.actions import Action
 from pgops.services.models import ParkedEvent, ParkedKey
 from pgops.tui import formats
-from pgops.tui.commands import subscription_command
+from pgops.tui.commands import parked_command, subscription_command
 from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
 from pgops.tui.screens.base import Choice, Helm, Room
 from pgops.tui.screens.modal import Note
 from pgops.tui.source import SubscriptionView
-from pgops.tui.theme import QUIET
+from pgops.tui.theme import QUIET, WARN
 from pgops.tui.widgets.filter import Filter
 from pgops.tui.widgets.ink import Piece, ink, number, plain
 from pgops.tui.widgets.ledger import Column, Ledger, Line
@@ -94,27 +94,31 @@ def _names(names: tuple[str, ...] | None, what: str) -> str:
 class EventNote(Note[None]):
     """One parked event in full."""
 
-    BINDINGS = keys("copy")
+    BINDINGS = keys("copy", "command")
 
-    def __init__(self, one: ParkedEvent) -> None:
+    def __init__(self, one: ParkedEvent, of: str) -> None:
         super().__init__(f"event {one.event.event_id}")
-        self._one = one
+        self.one = one
+        self._of = of
 
     def inside(self) -> ComposeResult:
-        event = self._one.event
+        event = self.one.event
         words = ink(
             ("topic ", "quiet"), formats.clean(event.topic, 60), ("  type ", "quiet"), formats.clean(event.type, 60),
             ("  key ", "quiet"), formats.clean(event.key or "none", 60),
         )  # fmt: skip
         with VerticalScroll(classes="words", can_focus=False):
             yield Static(words, markup=False)
-            yield Static(formats.clean_lines(self._one.error, 4_000), markup=False)
+            yield Static(formats.clean_lines(self.one.error, 4_000), markup=False)
             yield Static(formats.clean_lines(_json(event.payload_json, 2)), markup=False)
             yield Static(formats.clean_lines(_json(event.headers_json, 2)), markup=False)
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(_json(self._one.event.payload_json))
+        self.app.copy_to_clipboard(_json(self.one.event.payload_json))
         self.notify("the payload", title="Copied", markup=False, timeout=3)
+
+    def as_command(self) -> str:
+        return parked_command(self._of)
 
 
 class SubscriptionRoom(Room):
@@ -145,6 +149,11 @@ class SubscriptionRoom(Room):
     async def _fetch(self) -> None:
         try:
             self._fill(await self.helm.source.subscription(self._of, LIMIT))
+        except NotFoundError as error:
+            gone = Text(f"○ {formats.clean(error)}; this is how it was last seen", WARN)
+            empty = self.query_one("#empty", Static)
+            empty.update(gone if self._seen is not None else failure(error))
+            empty.remove_class("-hidden")
         except PgopsError as error:
             self.query_one("#about", Static).update(failure(error))
         finally:
@@ -154,6 +163,10 @@ class SubscriptionRoom(Room):
         self._seen = seen
         moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else seen.subscription.advanced_at
         held = {one.key for one in seen.held}
+        note = self.note_of(EventNote)
+        there = {one.event.id for one in seen.parked}
+        if note is not None and len(there) < LIMIT and note.one.event.id not in there:
+            note.vanished("the event is put aside no longer")
         lines = [key_line(one, (moment - one.parked_at).total_seconds()) for one in seen.held]
         lines += [
             event_line(one, (moment - one.parked_at).total_seconds(), one.event.key in held) for one in seen.parked
@@ -181,7 +194,7 @@ class SubscriptionRoom(Room):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if (one := self._event) is not None:
-            self.app.push_screen(EventNote(one))
+            self.app.push_screen(EventNote(one, self._of))
 
     def action_unpark(self) -> None:
         choices = [Choice("all that is put aside", Action("outbox_unpark", self._of))] if self._parked else []

@@ -1,5 +1,7 @@
 """Jobs as rows, their states as a strip, and where a part of them stands among all. Pure."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import get_args
 
@@ -35,6 +37,13 @@ DEAD = (
     Column("error", "last error", 0),
     Column("payload", "payload", 44, from_width=130),
 )
+
+
+def columns(state: JobState | None, jobs: Sequence[JobRow]) -> tuple[Column, ...]:
+    """The columns of a list of jobs, wide enough for their ids and a mark before."""
+    those = DEAD if state == "dead" else JOBS
+    width = max((len(str(job.id)) for job in jobs), default=0)
+    return those if width <= those[0].width else (replace(those[0], width=width + 2), *those[1:])
 
 
 def job_line(job: JobRow, now: datetime) -> Line:

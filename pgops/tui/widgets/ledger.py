@@ -235,6 +235,12 @@ class Ledger(DataTable[Text]):
         self.sort_by = names[at % len(names)]
         self._rebuild()
 
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        """A click on a column sorts by it, one more turns it round."""
+        self.descending = self.sort_by == event.column_key.value and not self.descending
+        self.sort_by = str(event.column_key.value)
+        self._rebuild()
+
     def action_reverse(self) -> None:
         self.descending = not self.descending
         self._rebuild()

@@ -1,6 +1,6 @@
 """The two lines on top: where one is and whether it is live; which database, and how old what is shown is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.text import Text
 from textual import events
@@ -23,17 +23,21 @@ def rooms(current: str, trail: str = "", *, brief: bool = False, given: Mapping[
     """The name of the house and its rooms, the current one bright, with what is open inside it. `brief` names only
     the current one, the others are their keys."""
     text = Text(no_wrap=True, overflow="ellipsis", end="")
-    text.append("pgops", f"bold {ACCENT}")
+    return text.append("pgops", f"bold {ACCENT}").append_text(
+        Text().join(words for _, words in doors(current, trail, brief=brief, given=given or {}))
+    )
+
+
+def doors(current: str, trail: str, *, brief: bool, given: Mapping[str, str]) -> Iterator[tuple[str, Text]]:
+    """The rooms, each with its words."""
     for room in ROOMS:
-        key = KEYS[room]
         here = room == current
-        text.append(" ")
-        text.append(shown(room, given or {}), ACCENT if here else QUIET)
+        text = Text(" ").append(shown(room, given), ACCENT if here else QUIET)
         if here or not brief:
-            text.append(f" {key.description}", f"bold {INK}" if here else QUIET)
+            text.append(f" {KEYS[room].description}", f"bold {INK}" if here else QUIET)
         if here and trail:
             text.append(f" › {trail}", INK)
-    return text
+        yield room, text
 
 
 def liveness(view: View) -> Text:
@@ -124,6 +128,16 @@ class StatusLine(Static):
 
     def on_resize(self, event: events.Resize) -> None:
         self._fit()
+
+    async def on_click(self, event: events.Click) -> None:
+        """A click on a room's name opens it."""
+        where = self.query_one("#rooms").region
+        end = where.x + len("pgops")
+        if where.contains(event.screen_x, event.screen_y):
+            for room, words in doors(self._room, self._trail, brief=self._brief, given=self._given):
+                begin, end = end, end + words.cell_len
+                if begin < event.screen_x < end:
+                    await self.app.run_action(f"app.room('{room}')")
 
     def _rooms(self, *, brief: bool = False) -> Text:
         return rooms(self._room, self._trail, brief=brief, given=self._given)

@@ -26,12 +26,18 @@ class Face:
 
 
 class Tile(Vertical):
-    """One Face."""
+    """One Face; a click goes to the room that it `leads` to."""
 
-    def __init__(self, title: str, id: str) -> None:
+    def __init__(self, title: str, id: str, leads: str = "") -> None:
         super().__init__(id=id)
         self.border_title = title
+        self._leads = leads
         self._face: Face | None = None
+
+    async def on_click(self) -> None:
+        """To the room where one sees more."""
+        if self._leads:
+            await self.app.run_action(f"app.room('{self._leads}')")
 
     def compose(self) -> ComposeResult:
         yield Static(classes="value", markup=False)
