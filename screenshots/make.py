@@ -15,14 +15,18 @@ from pgops.config import Target
 from pgops.demo import run_interactive
 from pgops.tui.app import PgopsApp
 from pgops.tui.live import LiveSource
+from pgops.tui.themes import THEMES
 
 HERE = Path(__file__).resolve().parent
 WIDE, NARROW = (120, 40), (80, 24)
 SETTLE_S = 2.5
 ROOMS = {
-    "overview": ["1"], "queues": ["2"], "jobs": ["enter"], "vectors": ["3"], "connections": ["4"], "outbox": ["5"],
-    "stores": ["6"], "documents": ["7"], "server": ["8"], "outgrow": ["9"], "failures": ["2", "f"],
-    "help": ["escape", "1", "question_mark"],
+    "overview": ["1"], "queues": ["2"], "diagram": ["d"], "jobs": ["escape", "enter"], "job": ["enter"],
+    "failures": ["escape", "escape", "f"], "question": ["R"], "crons": ["escape", "escape", "t"],
+    "vectors": ["escape", "3"], "connections": ["4"], "outbox": ["5"], "subscription": ["enter"],
+    "channels": ["escape", "l"], "stores": ["escape", "6"], "documents": ["7"], "collection": ["enter"],
+    "server": ["escape", "8"], "outgrow": ["9"], "audit": ["u"], "palette": ["escape", "1", "colon"],
+    "help": ["escape", "question_mark"],
 }  # fmt: skip
 
 
@@ -35,6 +39,9 @@ async def photograph(target: Target, seconds: float) -> None:
             await pilot.press(*keys)
             draw(await shoot(pilot, name))
         await pilot.press("escape")
+        app.theme = THEMES["day"].name
+        draw(await shoot(pilot, "overview-day"))
+        app.theme = THEMES["night"].name
         await pilot.resize_terminal(*NARROW)
         await shoot(pilot, "overview-80x24")
 

@@ -97,7 +97,7 @@ async def test_a_note_says_that_what_it_shows_is_gone_and_stays() -> None:
             await pilot.press("escape")
             source.script[:] = [WITH_PGMQ]
 
-        await pilot.press("enter")
+        await pilot.press("i")
         await until(pilot, lambda: "evidence" in screen(pilot))
         source.script[:] = [replace(WITH_PGMQ, findings=())]
         await then("it is found no longer; this is how it was last seen")

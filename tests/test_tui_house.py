@@ -105,7 +105,9 @@ def test_what_is_not_as_usual_has_a_mark() -> None:
     for words in ("● theme", "day  usually night", "  look every", "ctrl+y  usually R", "0.5  usually 0.8"):
         assert words in seen, words
     assert seen.count("●") == 3
-    assert "as usual" in told(InForce("/x", "night", {}, 1.0, Thresholds())).plain
+    usual = told(InForce("/x", "night", {}, 1.0, Thresholds())).plain
+    assert "●" not in usual
+    assert "  edit_queue " in usual, "how [dashboard.keys] calls a key is found here"
 
 
 async def test_the_settings_are_opened_from_the_palette() -> None:

@@ -310,3 +310,13 @@ async def test_an_act_that_is_cut_off_says_where_its_end_is_told(error: Exceptio
         await pilot.press("y")
         await until(pilot, words)
         assert not pilot.app.feed.busy  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", [(60, 15), SMALL], ids=["60x15", "80x24"])
+async def test_however_long_the_reason_is_the_next_try_is_told(size: tuple[int, int]) -> None:
+    reason = 'connection to server on socket "/a/very/long/path/.s.PGSQL.5432" failed: ' + "and so on " * 30
+    source = LiteralSource(BUSY)
+    async with dashboard(source, size) as pilot:
+        source.script[:] = [UnreachableError(reason, "check host and port")]
+        await pilot.press("ctrl+r")
+        await until(pilot, "✕ connection to server", "trying", "last seen")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pgops.cli import status
+from pgops.cli import output, status
 from pgops.cli.acts import Yes, ask
 from pgops.cli.command import command
 from pgops.cli.context import Cli, at_terminal
@@ -51,4 +51,5 @@ def demo(
         return
     from pgops.tui import run_dashboard
 
+    output.talk("starting PostgreSQL, and filling the shop…")
     raise typer.Exit(run_interactive(cli.target, run_dashboard, to))

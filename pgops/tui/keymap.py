@@ -91,7 +91,8 @@ GROUPS = (
         "Time",
         (
             _key("pause", "p", "pause", "Pause", "Hold the view still, or let it go on", "p"),
-            _key("now", "ctrl+r,full_stop", "now", "Now", "Look again now; while paused, one step", "ctrl+r"),
+            _key("now", "ctrl+r", "now", "Now", "Look again now", "ctrl+r"),
+            _key("step", "full_stop", "now", "Step", "While the view is held: look once", "."),
             _key("faster", "plus,equals_sign", "faster", "Faster", "Look more often", "+"),
             _key("slower", "minus", "slower", "Slower", "Look less often", "-"),
         ),
@@ -149,7 +150,8 @@ MOVES = ("down", "up", "top", "bottom", "half_down", "half_up")
 
 EVERYWHERE = (
     "overview", "queues", "vectors", "connections", "outbox", "stores", "documents", "server", "outgrow",
-    "audit", "undo", "under_way", "course", "palette", "pause", "now", "faster", "slower", "unlock", "help", "quit",
+    "audit", "undo", "under_way", "course", "palette", "pause", "now", "step", "faster", "slower", "unlock", "help",
+    "quit",
 )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from pgops.tui import formats
 from pgops.tui.commands import trail_command
 from pgops.tui.keymap import keys
 from pgops.tui.screens.ask import failure
-from pgops.tui.screens.base import Choice, Helm, Room
+from pgops.tui.screens.base import Choice, Helm
+from pgops.tui.screens.fetched import Fetched
 from pgops.tui.screens.modal import Note
 from pgops.tui.source import Source
 from pgops.tui.theme import ACCENT, INK, QUIET, WARN, Tone
@@ -120,7 +121,7 @@ class ActNote(Note[Action]):
         return trail_command(self._act)
 
 
-class AuditRoom(Room):
+class AuditRoom(Fetched):
     """Fetched with every new View, the newest first."""
 
     BINDINGS = keys("filter", "open", "undo")
@@ -136,29 +137,15 @@ class AuditRoom(Room):
         yield table
         yield Filter()
 
-    def observed(self) -> None:
-        self.run_worker(self._fetch(), exclusive=True, exit_on_error=False)
-
-    async def _fetch(self) -> None:
-        empty = self.query_one("#empty", Static)
-        try:
-            found = await self.helm.source.acts(LIMIT)
-        except PgopsError as error:
-            empty.update(failure(error))
-            empty.remove_class("-hidden")
-            return
+    async def fetch(self) -> None:
+        found = await self.helm.source.acts(LIMIT)
         nothing = emptiness(
             found, "Nobody has done anything yet.", "pgops audit list",
             "Every act leaves a line here, by key or by command.",
         )  # fmt: skip
-        moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
         self._acts = {str(one.id): one for one in found}
         with self.app.batch_update():
-            empty.set_class(nothing is None, "-hidden")
-            self.filtered.set_class(nothing is not None, "-hidden")
-            if nothing is not None:
-                empty.update(nothing)
-            self.filtered.show([act_line(one, moment or one.started_at) for one in found])
+            self.fill(self.filtered, [act_line(one, self.moment(one.started_at)) for one in found], nothing)
 
     @property
     def filtered(self) -> Ledger:

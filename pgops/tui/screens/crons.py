@@ -6,13 +6,12 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.errors import PgopsError
 from pgops.ops.act.actions import Action, ActionName
 from pgops.services.models import CronEntry
 from pgops.tui import formats
 from pgops.tui.keymap import keys
-from pgops.tui.screens.ask import failure
-from pgops.tui.screens.base import Choice, Helm, Room
+from pgops.tui.screens.base import Choice, Helm
+from pgops.tui.screens.fetched import Fetched
 from pgops.tui.screens.jobs import JobsRoom
 from pgops.tui.widgets.empty import emptiness
 from pgops.tui.widgets.filter import Filter
@@ -66,7 +65,7 @@ def about(one: CronEntry) -> Text:
     return Text("\n").join((first, second))
 
 
-class CronsRoom(Room):
+class CronsRoom(Fetched):
     """Fetched with every new View. Enter opens the queue."""
 
     BINDINGS = keys("filter", "hold_cron", "run_cron", "remove_cron")
@@ -84,29 +83,15 @@ class CronsRoom(Room):
         yield Filter()
         yield Static(id="about", markup=False)
 
-    def observed(self) -> None:
-        self.run_worker(self._fetch(), exclusive=True, exit_on_error=False)
-
-    async def _fetch(self) -> None:
-        empty = self.query_one("#empty", Static)
-        try:
-            found = await self.helm.source.crons()
-        except PgopsError as error:
-            empty.update(failure(error))
-            empty.remove_class("-hidden")
-            return
+    async def fetch(self) -> None:
+        found = await self.helm.source.crons()
         nothing = emptiness(
             found, "No recurring job yet.", "pgops queue cron add nightly '0 3 * * *' --queue email",
             "Workers add a job whenever its timetable fires.",
         )  # fmt: skip
-        moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
         self._entries = {one.name: one for one in found}
         with self.app.batch_update():
-            empty.set_class(nothing is None, "-hidden")
-            self.filtered.set_class(nothing is not None, "-hidden")
-            if nothing is not None:
-                empty.update(nothing)
-            self.filtered.show([entry_line(one, moment or one.created_at) for one in found])
+            self.fill(self.filtered, [entry_line(one, self.moment(one.created_at)) for one in found], nothing)
             self._chosen()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:

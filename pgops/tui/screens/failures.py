@@ -7,15 +7,14 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from pgops.errors import PgopsError
 from pgops.ops.act.actions import Action, ActionName
 from pgops.services.error_rules import INTERVALS
 from pgops.services.models import FailureGroup
 from pgops.tui import formats
 from pgops.tui.commands import failures_command, requeue_command
 from pgops.tui.keymap import keys
-from pgops.tui.screens.ask import failure
-from pgops.tui.screens.base import Choice, Helm, Room
+from pgops.tui.screens.base import Choice, Helm
+from pgops.tui.screens.fetched import Fetched
 from pgops.tui.screens.job import JobRoom
 from pgops.tui.theme import WARN
 from pgops.tui.widgets.empty import emptiness
@@ -86,7 +85,7 @@ def _ladder(act: ActionName) -> str:
     return "ladder, 1, 10, then the rest until the error comes back: " if act == "requeue_ladder" else ""
 
 
-class FailuresRoom(Room):
+class FailuresRoom(Fetched):
     """Fetches the groups after each snapshot; a fetch that is still under way is not doubled."""
 
     BINDINGS = keys("filter", "requeue", "discard")
@@ -96,7 +95,6 @@ class FailuresRoom(Room):
         super().__init__(helm, "failures" if queue is None else f"{queue} › failures")
         self._queue = queue
         self._groups: dict[str, FailureGroup] = {}
-        self._fetching = False
 
     def furniture(self) -> ComposeResult:
         yield Static("looking…", id="empty", markup=False)
@@ -106,32 +104,12 @@ class FailuresRoom(Room):
         yield Filter()
         yield Static(id="about", markup=False)
 
-    def observed(self) -> None:
-        if not self._fetching:
-            self._fetching = True
-            self.run_worker(self._fetch(), exit_on_error=False)
-
-    async def _fetch(self) -> None:
-        empty = self.query_one("#empty", Static)
-        try:
-            self._fill(await self.helm.source.failures(self._queue))
-        except PgopsError as error:
-            empty.update(failure(error))
-            empty.remove_class("-hidden")
-        finally:
-            self._fetching = False
-
-    def _fill(self, found: Sequence[FailureGroup]) -> None:
-        moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
+    async def fetch(self) -> None:
+        found = await self.helm.source.failures(self._queue)
         nothing = emptiness(tuple(found), "No job has died.", "pgops queue failures", "What fails for good is here.")
         self._groups = {key_of(one): one for one in found}
         with self.app.batch_update():
-            empty = self.query_one("#empty", Static)
-            empty.set_class(nothing is None, "-hidden")
-            self.filtered.set_class(nothing is not None, "-hidden")
-            if nothing is not None:
-                empty.update(nothing)
-            self.filtered.show([group_line(one, moment or one.last_at) for one in found])
+            self.fill(self.filtered, [group_line(one, self.moment(one.last_at)) for one in found], nothing)
             self._chosen()
 
     @property
@@ -172,7 +150,7 @@ class FailuresRoom(Room):
         return failures_command(self._queue)
 
 
-class GroupRoom(Room):
+class GroupRoom(Fetched):
     """The jobs of one group, the youngest first; those that have left it are gone from here too."""
 
     BINDINGS = keys("filter", "requeue", "discard")
@@ -181,34 +159,19 @@ class GroupRoom(Room):
     def __init__(self, helm: Helm, group: FailureGroup) -> None:
         super().__init__(helm, f"{group.queue} › {formats.clean(group.fingerprint, 40)}")
         self._group = group
-        self._fetching = False
 
     def furniture(self) -> ComposeResult:
         yield Static("looking…", id="empty", markup=False)
         yield Ledger(JOBS, id="jobs")
         yield Filter()
 
-    def observed(self) -> None:
-        if not self._fetching:
-            self._fetching = True
-            self.run_worker(self._fetch(), exit_on_error=False)
-
-    async def _fetch(self) -> None:
-        empty, table = self.query_one("#empty", Static), self.query_one("#jobs", Ledger)
-        try:
-            jobs = await self.helm.source.dead_jobs(self._group.queue, self._group.ids[:SHOWN])
-        except PgopsError as error:
-            empty.update(failure(error))
-            empty.remove_class("-hidden")
-            return
-        finally:
-            self._fetching = False
-        moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
+    async def fetch(self) -> None:
+        table = self.query_one("#jobs", Ledger)
+        jobs = await self.helm.source.dead_jobs(self._group.queue, self._group.ids[:SHOWN])
         with self.app.batch_update():
-            empty.set_class(bool(jobs), "-hidden")
-            empty.update(Text("○ none of them is dead any more", WARN))
             table.lay(columns("dead", jobs))
-            table.show([job_line(job, moment or job.created_at) for job in jobs])
+            table.show([job_line(job, self.moment(job.created_at)) for job in jobs])
+            self.say(None if jobs else Text("○ none of them is dead any more", WARN))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         self.app.push_screen(JobRoom(self.helm, self._group.queue, int(str(event.row_key.value))))

@@ -8,13 +8,12 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Static
 
-from pgops.errors import PgopsError
 from pgops.services.models import PgmqMessage
 from pgops.tui import formats
 from pgops.tui.commands import peek_command
 from pgops.tui.keymap import keys
-from pgops.tui.screens.ask import failure
-from pgops.tui.screens.base import Helm, Room
+from pgops.tui.screens.base import Helm
+from pgops.tui.screens.fetched import Fetched
 from pgops.tui.screens.modal import Note
 from pgops.tui.screens.pgmq import source_of
 from pgops.tui.theme import QUIET
@@ -88,7 +87,7 @@ class MessageNote(Note[None]):
         return peek_command(self.message.queue)
 
 
-class MessagesRoom(Room):
+class MessagesRoom(Fetched):
     """Fetches the messages after each snapshot; a fetch that is still under way is not doubled."""
 
     BINDINGS = keys("filter", "redrive", "empty")
@@ -98,7 +97,6 @@ class MessagesRoom(Room):
         super().__init__(helm, f"{queue} of pgmq")
         self._queue = queue
         self._messages: dict[str, PgmqMessage] = {}
-        self._fetching = False
 
     def furniture(self) -> ComposeResult:
         yield Static("looking…", id="empty", markup=False)
@@ -108,36 +106,17 @@ class MessagesRoom(Room):
         yield Filter()
         yield Static(id="about", markup=False)
 
-    def observed(self) -> None:
-        if not self._fetching:
-            self._fetching = True
-            self.run_worker(self._fetch(), exit_on_error=False)
-
-    async def _fetch(self) -> None:
-        try:
-            self._fill(await self.helm.source.pgmq_messages(self._queue, LIMIT))
-        except PgopsError as error:
-            self._say(failure(error))
-        finally:
-            self._fetching = False
-
-    def _fill(self, messages: list[PgmqMessage]) -> None:
+    async def fetch(self) -> None:
+        messages = await self.helm.source.pgmq_messages(self._queue, LIMIT)
         self._messages = {str(one.msg_id): one for one in messages}
-        moment = self.view.snapshot.taken_at if self.view and self.view.snapshot else None
         note, last = self.note_of(MessageNote), messages[-1].msg_id if len(messages) == LIMIT else None
         of_these = note is not None and (last is None or note.message.msg_id < last)
         if note is not None and of_these and str(note.message.msg_id) not in self._messages:
             note.vanished("the message is not in the queue any more")
         with self.app.batch_update():
-            self.filtered.show([message_line(one, moment or one.enqueued_at) for one in messages])
-            self._say(None if messages else Text("○ no messages here", QUIET))
+            self.filtered.show([message_line(one, self.moment(one.enqueued_at)) for one in messages])
+            self.say(None if messages else Text("○ no messages here", QUIET))
             self._chosen()
-
-    def _say(self, words: Text | None) -> None:
-        empty = self.query_one("#empty", Static)
-        empty.set_class(words is None, "-hidden")
-        if words is not None:
-            empty.update(words)
 
     @property
     def filtered(self) -> Ledger:

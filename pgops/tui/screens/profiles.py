@@ -50,7 +50,7 @@ class ProfilesNote(Note[str]):
             yield from _said(Text(NONE.format(path=formats.clean(str(config.path))), INK))
             return
         self._names = tuple(config.profiles)
-        yield OptionList(*(Option(each) for each in lines), markup=False, compact=True)
+        yield OptionList(*(Option(each) for each in lines), id="profiles", markup=False, compact=True)
 
     def _line(self, config: Config, name: str) -> Text:
         target = resolve_target(None, self._env, profile=name)

@@ -32,15 +32,13 @@ def told(set: InForce) -> Text:
     text.append(f"{formats.clean(set.path)}\n\n", QUIET)
     _line(text, "theme", set.theme, "night")
     _line(text, "look every", f"{set.every_s:g} s", "1 s")
-    text.append("\nkeys\n", QUIET)
-    for id in set.keys:
-        _line(text, id, shown(id, set.keys), KEYS[id].key_display or KEYS[id].key)
-    if not set.keys:
-        text.append("  as usual: ? tells all\n", INK)
     text.append("\nwhere findings begin\n", QUIET)
     usual = asdict(Thresholds())
     for name, value in asdict(set.thresholds).items():
         _line(text, name, f"{value:g}", f"{usual[name]:g}")
+    text.append("\nkeys, as [dashboard.keys] calls them\n", QUIET)
+    for id in sorted(KEYS, key=lambda id: id not in set.keys):
+        _line(text, id, shown(id, set.keys), KEYS[id].key_display or KEYS[id].key)
     text.append("\nas a command\n", QUIET)
     text.append("pgops check --help", ACCENT)
     return text

@@ -9,13 +9,16 @@ from pgops.tui import formats
 from pgops.tui.feed import View
 from pgops.tui.theme import BAD, INK, QUIET, WARN
 
+# So much of a reason leaves room for when it is tried again, also in a narrow terminal.
+MOST = 110
+
 
 def words(view: View) -> Text | None:
     """What to say, or None where all is well."""
     if view.lost is not None:
         lost = view.lost
         retry = "trying now…" if lost.retry_in_s is None else f"trying again in {lost.retry_in_s:.0f} s"
-        text = Text.assemble((f"✕ {formats.clean(lost.reason, 300)}", BAD), (f"\n  {retry}", INK))
+        text = Text.assemble((f"✕ {formats.clean(lost.reason, MOST)}", BAD), (f"\n  {retry}", INK))
         if view.snapshot is not None:
             text.append(f" · last seen {formats.clock(view.snapshot.taken_at)} UTC", QUIET)
         if lost.hint:
