@@ -28,7 +28,6 @@ SIZES = pytest.mark.parametrize(
         pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
     ],
 )
-TWO_SIZES = [pytest.param(SMALL, id="80x24"), pytest.param(USUAL, id="120x40", marks=pytest.mark.slow)]
 
 
 # --- what is seen ----------------------------------------------------------------------------------------------
