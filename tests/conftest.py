@@ -43,8 +43,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a server without pgvector a test that needs it must fail, and with the error that says so: a mark that hides
-    more than that turns the run red. What is the same beside every server is not looked at again on another one: a
-    dashboard over literal snapshots, and what brokers make of events."""
+    more than that turns the run red. What is the same beside every server is not looked at again on another one: the
+    dashboard, whose statements the services' tests and the collector's run there (test_postgresql_15.py opens it), what
+    brokers make of events, and the measuring."""
     if not this_server.EMBEDDED:
         same = [item for item in items if is_the_same_everywhere(item)]
         config.hook.pytest_deselected(items=same)
@@ -58,8 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_the_same_everywhere(item: pytest.Item) -> bool:
-    literal = "server_dsn" not in getattr(item, "fixturenames", ())
-    return item.path.stem.startswith("test_sinks") or (item.path.stem.startswith("test_tui_") and literal)
+    return item.path.stem.startswith(("test_sinks", "test_tui_", "test_bench"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

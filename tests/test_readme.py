@@ -114,6 +114,26 @@ def test_every_yes_of_ours_beside_other_queues_names_tests_that_exist() -> None:
         assert set(names) <= tests, ours[n]
 
 
+def test_every_yes_of_ours_beside_other_dashboards_names_tests_in_the_files_they_stand_in() -> None:
+    part = README.partition("## Beside other dashboards")[2].partition("\n## ")[0]
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", part, re.MULTILINE)
+    ]
+    head, _, *rows = lines
+    assert head[2] == "pgops"
+    assert {len(row) for row in lines} == {len(head)}
+    assert "" not in {cell for row in rows for cell in row[1:]}, "what is not known is a ?"
+    ours = [row[0] for row in rows if row[2] == "yes"]
+    assert [row[0] for row in rows if row[0]] == ours == [str(n) for n in range(1, len(ours) + 1)]
+    assert len(rows) > len(ours) > 15, "others do better in some"
+    behind = {n: names.split(", ") for n, names in re.findall(r"^(\d+)\. (.*)$", part, re.MULTILINE)}
+    assert list(behind) == ours
+    for name in [name for names in behind.values() for name in names]:
+        file, _, function = name.strip("`").partition("::")
+        text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(?:async )?def {function}\(", text, re.MULTILINE), name
+
+
 def test_its_pictures_are_there() -> None:
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / picture).is_file()
