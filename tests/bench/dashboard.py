@@ -30,7 +30,7 @@ from pgops.services.client import AsyncPgops
 
 CURSOR = "26384c"
 ROOMS = "123456789"
-MARKS = {"1": "╮╭─ outbox ─", "2": "╭─ queues ─", "4": "╭─ sessions ·", "6": "╭─ cache · reads ─", "8": "╭─ tables ·"}
+MARKS = {"1": "─ pgops itself ─", "2": "╭─ queues ─", "4": "╭─ sessions ·", "6": "╭─ cache · reads ─", "8": "╭─ tables ·"}
 ASIDE = "aside"
 WORKER = ("queue", "work", "pgops.bench.idle_jobs:registry", "-q", "bench")
 LIVE = "● live"
