@@ -1,5 +1,6 @@
 """A guarded profile: the server refuses every change until somebody says why, and that is written down first."""
 
+import os
 from pathlib import Path
 
 import psycopg
@@ -150,6 +151,16 @@ def test_a_reason_is_written_down_and_the_command_runs(pgops: Run, dsn: str) -> 
     document = pgops("audit", "list", "--profile", "prod", "--json").document
     assert document["target"]["read_only"] is True
     assert document["items"][-1]["detail"]["reason"] == "ticket 4711"
+
+
+def test_what_makes_the_trail_stands_in_it_too(pgops: Run, empty_dsn: str) -> None:
+    config = Path(os.environ["XDG_CONFIG_HOME"]) / "pgops" / "config.toml"
+    config.write_text(CONFIG.replace("{dsn}", empty_dsn.replace("\\", "\\\\")))
+    done = pgops("migrate", "--profile", "prod", "--unlock", "ticket 4711")
+    assert done.code == 0, done.err
+    assert trail(empty_dsn) == [("unlock", "prod", "ticket 4711")]
+    assert pgops("migrate", "--profile", "prod", "--unlock", "ticket 4712").code == 0
+    assert len(trail(empty_dsn)) == 2
 
 
 def test_the_document_says_whether_data_could_be_changed(pgops: Run, dsn: str) -> None:
