@@ -163,6 +163,15 @@ def test_what_makes_the_trail_stands_in_it_too(pgops: Run, empty_dsn: str) -> No
     assert len(trail(empty_dsn)) == 2
 
 
+def test_a_reason_holds_no_password_and_what_is_no_text_unlocks_nothing(pgops: Run, dsn: str) -> None:
+    assert pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", "as postgresql://me:s3cret@h/db says").code == 0
+    assert trail(dsn) == [("unlock", "prod", "as postgresql://me:***@h/db says")]
+    for reason in ("a\udcffb", "a\0b"):
+        done = pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", reason)
+        assert done.code == 2, done.err
+    assert len(trail(dsn)) == 1
+
+
 def test_the_document_says_whether_data_could_be_changed(pgops: Run, dsn: str) -> None:
     done = pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", "ticket 4711", "--json")
     assert done.document["target"]["read_only"] is False
