@@ -7,6 +7,8 @@ import psycopg
 import pytest
 from cli_call import Run, caller
 
+from pgops.bench import Report
+from pgops.bench.contract import Environment, Params
 from pgops.config import Target, resolve_target
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError, UsageError
@@ -15,6 +17,12 @@ from pgops.ops.act.unlocking import MAX_REASON, check_reason, unlock
 from pgops.profiles import load_config
 from pgops.services.client import AsyncPgops
 
+MEASURED = Report(
+    "kv",
+    Params(1, 1, 1, 1, 1, 1.0),
+    Environment({"postgresql": "15"}, {"fsync": "on", "synchronous_commit": "on"}, 2, "x", None, None),
+    (),
+)
 CONFIG = """
 [profiles.prod]
 dsn = "{dsn}"
@@ -164,7 +172,9 @@ def test_what_makes_the_trail_stands_in_it_too(pgops: Run, empty_dsn: str) -> No
 
 
 def test_a_reason_holds_no_password_and_what_is_no_text_unlocks_nothing(pgops: Run, dsn: str) -> None:
-    assert pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", "as postgresql://me:s3cret@h/db says").code == 0
+    assert (
+        pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", "as postgresql://me:s3cret@h/db says").code == 0
+    )
     assert trail(dsn) == [("unlock", "prod", "as postgresql://me:***@h/db says")]
     for reason in ("a\udcffb", "a\0b"):
         done = pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", reason)
@@ -182,6 +192,21 @@ def test_a_dry_run_unlocks_nothing(pgops: Run, dsn: str) -> None:
         done = pgops("cache", "purge", "--dry-run", "--profile", "prod", *reason)
         assert done.code == 0, done.err
     assert trail(dsn) == []
+
+
+@pytest.mark.parametrize("line", [("bench", "kv", "--jobs", "1"), ("demo", "--headless", "--seconds", "1")])
+def test_what_makes_a_database_of_its_own_heeds_read_only(line: tuple[str, ...], pgops: Run, dsn: str) -> None:
+    done = pgops(*line, "--dsn", dsn, "--read-only", "--yes")
+    assert done.code == 4, done.out
+    assert "writes, and this session is read-only" in done.err
+
+
+def test_a_document_names_the_server_that_was_measured(pgops: Run, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgops.bench.run_bench", lambda *_: MEASURED)
+    for profile in ("prod", "plain"):
+        done = pgops("bench", "kv", "--profile", profile, "--json")
+        assert done.code == 0, done.err
+        assert done.document["target"]["display"] == "embedded server"
 
 
 def test_where_nothing_is_guarded_a_reason_changes_nothing(pgops: Run, dsn: str) -> None:
