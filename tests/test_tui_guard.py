@@ -202,6 +202,17 @@ async def test_when_its_time_is_over_no_act_begins_and_the_one_under_way_is_fini
         await source.close()
 
 
+async def test_two_that_unlock_at_once_leave_one_pool(dsn: str) -> None:
+    unlocking = Unlocking()
+    try:
+        await asyncio.gather(*(unlocking.unlock(guarded(dsn), f"ticket {number}", 600) for number in (1, 2)))
+        assert len(unlocking._all) == 1
+        await unlocking.lock()
+        assert (unlocking.left_s, unlocking._all) == (None, set())
+    finally:
+        await unlocking.close()
+
+
 async def test_without_a_reason_or_where_it_cannot_be_written_down_it_stays_locked(empty_dsn: str) -> None:
     unlocking = Unlocking()
     for reason in (" ", "ticket 4711"):
