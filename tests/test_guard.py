@@ -161,6 +161,20 @@ def test_a_reason_is_written_down_and_the_command_runs(pgops: Run, dsn: str) -> 
     assert document["items"][-1]["detail"]["reason"] == "ticket 4711"
 
 
+def test_workers_that_may_not_work_are_not_started_over_and_over(
+    pgops: Run, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "handlers_here.py").write_text("from pgops import Registry\nregistry = Registry()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert pgops("queue", "enqueue", "q", "{}", "--profile", "plain").code == 0
+    for processes in ("1", "2"):
+        done = pgops(
+            "queue", "work", "handlers_here:registry", "-q", "q", "--processes", processes, "--profile", "prod"
+        )
+        assert done.code == 4, done.err
+        assert "--unlock" in done.err
+
+
 def test_what_makes_the_trail_stands_in_it_too(pgops: Run, empty_dsn: str) -> None:
     config = Path(os.environ["XDG_CONFIG_HOME"]) / "pgops" / "config.toml"
     config.write_text(CONFIG.replace("{dsn}", empty_dsn.replace("\\", "\\\\")))
