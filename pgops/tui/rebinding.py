@@ -25,7 +25,7 @@ from pgops.profiles import config_path, load_config
 from pgops.tui.keymap import ACTS, KEYS
 from pgops.tui.themes import THEMES
 
-# Of those with ctrl: where a terminal's own keys begin, a copied line ends, and what enter, tab and backspace are to it.
+# Of those with ctrl: where a terminal's own keys begin, a copied line ends, and what it calls enter, tab, backspace.
 NEVER_FOR_ACTS = {f"ctrl+{letter}" for letter in "abdhijm"} | {"n"}
 _NAMES = {key.value for key in Keys} | set(KEY_NAME_REPLACEMENTS.values())
 _FUNCTION = re.compile(r"^f[0-9]+$")
