@@ -55,7 +55,7 @@ def terminal(
 ) -> Iterator[Terminal]:
     """`argv` in a terminal of this size; whatever happens, it is gone after the block."""
     found = Terminal(folder / "tmux.sock")
-    given = [f"{name}={value}" for name, value in env.items()]
+    given = ["-u", "COLUMNS", "-u", "LINES", *(f"{name}={value}" for name, value in env.items())]
     made = found.run("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), "env", *given, *argv)
     assert made.returncode == 0, made.stderr
     try:

@@ -80,12 +80,9 @@ async def test_terminal_sequences_in_an_entry_are_only_text() -> None:
         ("D", Action("cron_remove", "stalled"), "pgops queue cron remove stalled"),
     ],
 )
-@SIZES
-async def test_an_act_shows_what_it_hits_and_is_done_on_y_alone(
-    keys: str, action: Action, command: str, size: tuple[int, int]
-) -> None:
+async def test_an_act_shows_what_it_hits_and_is_done_on_y_alone(keys: str, action: Action, command: str) -> None:
     source = LiteralSource(BUSY)
-    async with dashboard(source, size) as pilot:
+    async with dashboard(source) as pilot:
         await open_crons(pilot)
         await pilot.press(keys)
         await until(pilot, lambda: "matches" in screen(pilot) and command in screen(pilot))

@@ -5,12 +5,15 @@ import asyncio
 import psycopg
 import pytest
 from dashboard_story import USUAL, Story, screen, until
+from textual._styles_cache import StylesCache
+from textual.color import Color
 
 from pgops.config import Target
 from pgops.services.client import AsyncPgops
 from pgops.services.models import FailedJob
 from pgops.tui.app import PgopsApp
 from pgops.tui.live import LiveSource
+from pgops.tui.memory import forget_drawn
 
 
 def dashboard(dsn: str) -> PgopsApp:
@@ -108,3 +111,12 @@ async def test_a_server_that_is_not_there_is_a_state(tmp_path: object) -> None:
     async with app.run_test(size=USUAL) as pilot:
         await until(pilot, lambda: "✕ lost" in screen(pilot))
         assert "trying" in screen(pilot)
+
+
+def test_what_textual_remembers_of_what_was_drawn_can_be_forgotten() -> None:
+    """Its name is none of the public ones: who upgrades Textual hears here whether it is still there."""
+    remembered = StylesCache.get_inner_outer
+    remembered(StylesCache(), Color(1, 2, 3), Color(4, 5, 6))
+    assert remembered.cache_info().currsize > 0
+    forget_drawn()
+    assert remembered.cache_info().currsize == 0

@@ -80,7 +80,7 @@ async def test_what_is_opened_from_a_screen_takes_any_size_too() -> None:
 async def test_no_note_stands_out_of_the_screen() -> None:
     source = LiteralSource(BUSY)
     notes = (
-        lambda: Help({}), lambda: FindingNote(BUSY.findings[0]), lambda: ProbeNote(source),
+        lambda: Help({}), lambda: FindingNote(BUSY.findings[0], lambda _: None), lambda: ProbeNote(source),
         lambda: MigrationsNote(source), lambda: ProfilesNote(None, {"XDG_CONFIG_HOME": "/nowhere"}),
         lambda: SettingsNote(InForce("/x", "night", {}, 1.0, Thresholds())),
         lambda: Editor(source, Action("set_queue", "email")), lambda: UnlockNote(source, "an act"),

@@ -28,7 +28,6 @@ SIZES = pytest.mark.parametrize(
         pytest.param(LARGE, id="200x50", marks=pytest.mark.slow),
     ],
 )
-TWO_SIZES = [pytest.param(SMALL, id="80x24"), pytest.param(USUAL, id="120x40", marks=pytest.mark.slow)]
 
 
 # --- what is seen ----------------------------------------------------------------------------------------------
@@ -193,10 +192,9 @@ ONE_THING = (
 )
 
 
-@pytest.mark.parametrize("size", TWO_SIZES)
-async def test_an_act_of_one_thing_shows_what_it_hits_and_is_done_once_it_was_confirmed(size: tuple[int, int]) -> None:
+async def test_an_act_of_one_thing_shows_what_it_hits_and_is_done_once_it_was_confirmed() -> None:
     source = LiteralSource(BUSY)
-    async with dashboard(source, size) as pilot:
+    async with dashboard(source) as pilot:
         for keys, action, command in ONE_THING:
             room, *rest = keys.split()
             for key in (room, "ctrl+home", *rest):

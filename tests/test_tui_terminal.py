@@ -81,6 +81,7 @@ def confirmed(demo: Terminal, said: str) -> None:
 @pytest.mark.timeout(600)
 def test_the_demo_in_a_terminal(demo: Terminal) -> None:
     demo.until("● live", "ready", "vectors")
+    assert max(map(len, demo.screen.splitlines())) > 110, "it fills the terminal"
     first = clock(demo.screen)
     demo.wait(lambda: clock(demo.screen) not in ("", first), "another second")
     dsn = make_conninfo(Server().url, dbname="pgops_demo")
@@ -91,6 +92,8 @@ def test_the_demo_in_a_terminal(demo: Terminal) -> None:
     demo.press("/")
     demo.type("terminal")
     demo.press("Enter", "R")
+    demo.until("terminal: let 1 dead start over")
+    demo.press("Enter")
     confirmed(demo, "terminal")
     demo.press("Escape")
 

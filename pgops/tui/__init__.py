@@ -23,6 +23,7 @@
     filtering.py    the language of filters; pure
     export.py       a table as CSV or JSON
     moving.py       movement by letters
+    memory.py       what it does about its own memory
     screens/        overview, queues, jobs, job, pgmq, vectors, outbox, stores, documents, server, audit;
                     help, questions
     widgets/        status line, banner, tiles, ledger (a table that is diffed), sparkline, filter
@@ -31,7 +32,6 @@
 Whatever comes from the database is text, never markup, and passes `formats.clean` on its way to the screen.
 """
 
-import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -49,9 +49,10 @@ def run_dashboard(target: "Target", *, read_only: bool = False) -> int:
     from pgops.tui.colorless import colorless
     from pgops.tui.dressing import scopes
     from pgops.tui.live import LiveSource
+    from pgops.tui.memory import collect_seldom
     from pgops.tui.rebinding import settings_of
 
-    _collect_seldom()
+    collect_seldom()
     while True:
         source = LiveSource(target, thresholds_of(target))
         app = PgopsApp(source, settings_of(scopes()), color=not colorless(os.environ))
@@ -59,11 +60,3 @@ def run_dashboard(target: "Target", *, read_only: bool = False) -> int:
         if app.wanted is None:
             return app.return_code or 0
         target = resolve_target(None, profile=app.wanted, read_only=read_only)
-
-
-def _collect_seldom() -> None:
-    """Every line that is drawn makes hundreds of short-lived objects: looked through as often as Python does by
-    itself, with all that is imported, they take a fifth of the time to a paint."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

@@ -16,6 +16,7 @@ from pgops.profiles import Color
 from pgops.tui.acts import Acts
 from pgops.tui.causes import cause_of, sought
 from pgops.tui.feed import Feed
+from pgops.tui.memory import EVERY_S, forget_drawn
 from pgops.tui.messages import Observed
 from pgops.tui.palette import Palette
 from pgops.tui.rebinding import Settings
@@ -96,6 +97,8 @@ class PgopsApp(Acts):
             self.spread()
         if int(now) != self._last_second:
             self._last_second = int(now)
+            if self._last_second % EVERY_S == 0:
+                forget_drawn()
             if self.now_view.lost is not None:
                 self.spread()
 

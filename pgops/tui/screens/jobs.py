@@ -52,7 +52,7 @@ class JobsRoom(Room):
 
     def furniture(self) -> ComposeResult:
         yield Static(id="strip", markup=False)
-        yield Static(id="drain", classes="-hidden", markup=False)
+        yield Static(id="drain", markup=False)
         yield Static(id="empty", classes="-hidden", markup=False)
         yield LongLedger(JOBS, id="jobs")
         yield Filter()
@@ -61,7 +61,6 @@ class JobsRoom(Room):
         self.query_one("#strip", Static).update(strip(self._now, self._state))
         queue, drain = self._now, self.query_one("#drain", Static)
         said = "" if queue is None else drain_line(queue, items(snapshot.workers))
-        drain.set_class(not said, "-hidden")
         drain.update(Text(said, WARN if queue is not None and queue.drains is False else QUIET))
 
     @property
