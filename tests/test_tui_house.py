@@ -94,7 +94,7 @@ def test_turning_to_a_profile_opens_its_target_anew(
             self.wanted = "prod" if len(opened) == 1 else None
 
     monkeypatch.setattr(pgops.tui.app, "PgopsApp", Briefly)
-    monkeypatch.setattr("pgops.tui._collect_seldom", lambda: None)
+    monkeypatch.setattr("pgops.tui.memory.collect_seldom", lambda: None)
     assert run_dashboard(Target("host=local", "test")) == 0
     assert opened == ["host=local", "service=prod"]
 
@@ -111,7 +111,7 @@ def test_what_was_opened_read_only_stays_so_on_another_profile(
             self.wanted = ("prod", "local", None)[len(seen) - 1]
 
     monkeypatch.setattr(pgops.tui.app, "PgopsApp", Briefly)
-    monkeypatch.setattr("pgops.tui._collect_seldom", lambda: None)
+    monkeypatch.setattr("pgops.tui.memory.collect_seldom", lambda: None)
     assert run_dashboard(Target("host=local", "--dsn", True), read_only=True) == 0
     assert seen == ["read only"] * 3, "a guard too is not unlocked where --read-only was said"
 
