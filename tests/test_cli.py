@@ -255,16 +255,17 @@ def test_without_a_command_and_without_a_terminal_one_status_is_printed(shared: 
 
 
 def test_without_a_command_a_terminal_gets_the_dashboard(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Target] = []
+    opened: list[tuple[Target, bool]] = []
 
-    def dashboard(target: Target) -> int:
-        opened.append(target)
+    def dashboard(target: Target, *, read_only: bool) -> int:
+        opened.append((target, read_only))
         return 7
 
     monkeypatch.setattr("pgops.tui.run_dashboard", dashboard)
     monkeypatch.setattr("pgops.cli.app.at_terminal", lambda *streams: True)
     assert command("--dsn", "host=h").code == 7
-    assert opened == [Target("host=h", "--dsn")]
+    assert command("--dsn", "host=h", "--read-only").code == 7
+    assert opened == [(Target("host=h", "--dsn"), False), (Target("host=h", "--dsn", True), True)]
 
 
 def test_a_group_alone_shows_its_help_and_is_a_usage_error(command: Run) -> None:

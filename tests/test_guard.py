@@ -1,11 +1,14 @@
 """A guarded profile: the server refuses every change until somebody says why, and that is written down first."""
 
+import os
 from pathlib import Path
 
 import psycopg
 import pytest
 from cli_call import Run, caller
 
+from pgops.bench import Report
+from pgops.bench.contract import Environment, Params
 from pgops.config import Target, resolve_target
 from pgops.database import AsyncPool
 from pgops.errors import RefusedError, UsageError
@@ -14,6 +17,12 @@ from pgops.ops.act.unlocking import MAX_REASON, check_reason, unlock
 from pgops.profiles import load_config
 from pgops.services.client import AsyncPgops
 
+MEASURED = Report(
+    "kv",
+    Params(1, 1, 1, 1, 1, 1.0),
+    Environment({"postgresql": "15"}, {"fsync": "on", "synchronous_commit": "on"}, 2, "x", None, None),
+    (),
+)
 CONFIG = """
 [profiles.prod]
 dsn = "{dsn}"
@@ -152,6 +161,41 @@ def test_a_reason_is_written_down_and_the_command_runs(pgops: Run, dsn: str) -> 
     assert document["items"][-1]["detail"]["reason"] == "ticket 4711"
 
 
+def test_workers_that_may_not_work_are_not_started_over_and_over(
+    pgops: Run, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "handlers_here.py").write_text("from pgops import Registry\nregistry = Registry()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert pgops("queue", "enqueue", "q", "{}", "--profile", "plain").code == 0
+    for processes in ("1", "2"):
+        done = pgops(
+            "queue", "work", "handlers_here:registry", "-q", "q", "--processes", processes, "--profile", "prod"
+        )
+        assert done.code == 4, done.err
+        assert "--unlock" in done.err
+
+
+def test_what_makes_the_trail_stands_in_it_too(pgops: Run, empty_dsn: str) -> None:
+    config = Path(os.environ["XDG_CONFIG_HOME"]) / "pgops" / "config.toml"
+    config.write_text(CONFIG.replace("{dsn}", empty_dsn.replace("\\", "\\\\")))
+    done = pgops("migrate", "--profile", "prod", "--unlock", "ticket 4711")
+    assert done.code == 0, done.err
+    assert trail(empty_dsn) == [("unlock", "prod", "ticket 4711")]
+    assert pgops("migrate", "--profile", "prod", "--unlock", "ticket 4712").code == 0
+    assert len(trail(empty_dsn)) == 2
+
+
+def test_a_reason_holds_no_password_and_what_is_no_text_unlocks_nothing(pgops: Run, dsn: str) -> None:
+    assert (
+        pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", "as postgresql://me:s3cret@h/db says").code == 0
+    )
+    assert trail(dsn) == [("unlock", "prod", "as postgresql://me:***@h/db says")]
+    for reason in ("a\udcffb", "a\0b"):
+        done = pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", reason)
+        assert done.code == 2, done.err
+    assert len(trail(dsn)) == 1
+
+
 def test_the_document_says_whether_data_could_be_changed(pgops: Run, dsn: str) -> None:
     done = pgops("kv", "set", "k", "v", "--profile", "prod", "--unlock", "ticket 4711", "--json")
     assert done.document["target"]["read_only"] is False
@@ -162,6 +206,21 @@ def test_a_dry_run_unlocks_nothing(pgops: Run, dsn: str) -> None:
         done = pgops("cache", "purge", "--dry-run", "--profile", "prod", *reason)
         assert done.code == 0, done.err
     assert trail(dsn) == []
+
+
+@pytest.mark.parametrize("line", [("bench", "kv", "--jobs", "1"), ("demo", "--headless", "--seconds", "1")])
+def test_what_makes_a_database_of_its_own_heeds_read_only(line: tuple[str, ...], pgops: Run, dsn: str) -> None:
+    done = pgops(*line, "--dsn", dsn, "--read-only", "--yes")
+    assert done.code == 4, done.out
+    assert "writes, and this session is read-only" in done.err
+
+
+def test_a_document_names_the_server_that_was_measured(pgops: Run, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgops.bench.run_bench", lambda *_: MEASURED)
+    for profile in ("prod", "plain"):
+        done = pgops("bench", "kv", "--profile", profile, "--json")
+        assert done.code == 0, done.err
+        assert done.document["target"]["display"] == "embedded server"
 
 
 def test_where_nothing_is_guarded_a_reason_changes_nothing(pgops: Run, dsn: str) -> None:

@@ -70,6 +70,18 @@ async def test_every_job_comes_once_in_order_forwards_and_backwards(db: AsyncPoo
     assert [job.id for job in await queue.jobs("q", limit=99)] == everything
 
 
+async def test_a_job_of_any_year_has_its_place(db: AsyncPool) -> None:
+    queue = AsyncQueue(db)
+    moments = [datetime(year, 1, 1, 1, 1, 1, 234567, UTC) for year in (1950, 2200, 2300, 9999)]
+    for moment in moments:
+        for later in (0, 1):
+            await queue.enqueue("q", {}, run_at=moment + timedelta(microseconds=later))
+    assert ids(*await walk(queue, "scheduled", 1)) == [*range(1, 9)]
+    back = await queue.page("q", state="scheduled", limit=3, before="end")
+    assert ids(back) == [6, 7, 8]
+    assert ids(await queue.page("q", state="scheduled", limit=9, before=back.previous)) == [*range(1, 6)]
+
+
 async def test_a_page_goes_on_where_the_last_one_ended_while_jobs_come_and_go(db: AsyncPool) -> None:
     queue = AsyncQueue(db)
     await queue.enqueue_many("q", [{"n": n} for n in range(20)])

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ from pgops.database import AsyncPool
 from pgops.errors import NotFoundError, UsageError
 from pgops.ops.act import audit, ladder
 from pgops.ops.act.actions import Action, preview, run
-from pgops.ops.act.ladder_rules import Climb
+from pgops.ops.act.ladder_rules import Climb, check_rate
 from pgops.ops.act.progress import left_of
 from pgops.services.models import FailedJob, Job, JobMatch
 from pgops.services.queue import AsyncQueue
@@ -81,6 +82,7 @@ async def test_it_stops_at_the_first_failure_with_the_same_error(
         result = await run(db, Action("requeue_ladder", "email"))
     assert "stopped: the same error came back: TimeoutError: no answer after ? s" in result.message
     assert result.changed == result.more["went"] == went
+    assert result.more["rung"] == (1 if went == 1 else 2), "no rung that it has not stood on"
     assert result.more["ended"] >= ended
     assert result.more["came_back"] >= 1
     assert len(await queue.dead_matching("email", JobMatch())) == 30 - went, "the others wait where they were"
@@ -97,6 +99,47 @@ async def test_another_error_does_not_stop_it_unless_a_whole_rung_dies_of_it(db:
     await queue.fail("email", 7, [FailedJob(jobs[0].id, "KeyError: 'x'", verdict="dead")])
     result = await task
     assert result.message.endswith("1 came back; stopped: 1 job went, and none ended well")
+
+
+async def test_a_dead_letter_that_is_given_up_meanwhile_has_not_gone(db: AsyncPool) -> None:
+    queue = AsyncQueue(db)
+    await dead(queue, 3)
+    gave_up = False
+    where = ladder._where
+
+    async def giving_up(*seen: Any) -> list[tuple[str, int, str]]:
+        nonlocal gave_up
+        found = await where(*seen)
+        if not gave_up:
+            gave_up = True
+            await queue.discard_dead("email", [seen[2][0]])
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ladder, "_where", giving_up)
+        async with worker(queue, fails_from=99):
+            result = await run(db, Action("requeue_ladder", "email", rate=1_000))
+    assert result.message.startswith("2 of 3 dead letters of email went: 2 ended")
+
+
+async def test_a_queue_that_is_paused_while_it_climbs_is_not_waited_for(db: AsyncPool) -> None:
+    queue = AsyncQueue(db)
+    await dead(queue, 3)
+    task = asyncio.create_task(run(db, Action("requeue_ladder", "email")))
+    for _ in range(3_000):
+        if "1 of 3 went" in await ladder.progress(db, "email"):
+            break
+        await asyncio.sleep(0.01)
+    await queue.pause("email")
+    result = await asyncio.wait_for(task, 30)
+    assert (result.changed, result.more["why"]) == (1, "the queue is paused")
+    assert (await audit.list(db))[0].status == "done"
+
+
+@pytest.mark.parametrize("rate", [1e-300, 0.0009, 0.0, -1.0, float("nan"), float("inf"), 10_001.0])
+def test_a_rate_is_one_that_gets_there(rate: float) -> None:
+    with pytest.raises(UsageError, match="a rate is"):
+        check_rate(Action("requeue_ladder", "email", rate=rate))
 
 
 async def test_a_paused_queue_gets_none(db: AsyncPool) -> None:
@@ -156,7 +199,7 @@ async def test_stopped_at_any_moment_it_is_half_of_nothing_and_the_trail_says_ho
 async def test_what_makes_no_sense_is_refused(db: AsyncPool) -> None:
     with pytest.raises(NotFoundError):
         await run(db, Action("requeue_ladder", "nope"))
-    with pytest.raises(UsageError, match="a rate is above 0"):
+    with pytest.raises(UsageError, match=r"a rate is 0\.001"):
         await preview(db, Action("requeue_ladder", "email", rate=0))
 
 

@@ -106,7 +106,7 @@ async def test_an_act_that_is_confirmed_while_locked_asks_why_and_runs_then() ->
         await until(pilot, lambda: "✓ Done" in screen(pilot))
         assert source.reasons == ["4711"]
         assert source.ran == [Action("purge_expired", "")]
-        assert "◆ unlocked 10:00" in second_line(pilot)
+        await until(pilot, lambda: "◆ unlocked" in second_line(pilot))
         await pilot.press("ctrl+l")
         await until(pilot, lambda: "⊘ locked" in second_line(pilot) and "Locked again" in screen(pilot))
 
@@ -200,6 +200,17 @@ async def test_when_its_time_is_over_no_act_begins_and_the_one_under_way_is_fini
         assert await source.snapshot()
     finally:
         await source.close()
+
+
+async def test_two_that_unlock_at_once_leave_one_pool(dsn: str) -> None:
+    unlocking = Unlocking()
+    try:
+        await asyncio.gather(*(unlocking.unlock(guarded(dsn), f"ticket {number}", 600) for number in (1, 2)))
+        assert len(unlocking._all) == 1
+        await unlocking.lock()
+        assert (unlocking.left_s, unlocking._all) == (None, set())
+    finally:
+        await unlocking.close()
 
 
 async def test_without_a_reason_or_where_it_cannot_be_written_down_it_stays_locked(empty_dsn: str) -> None:

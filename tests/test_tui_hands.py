@@ -1,6 +1,7 @@
 """What hands do in every room: filter, mark, act on what is marked, export, steer by keys of one's own and by mouse."""
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,6 +255,17 @@ def test_a_file_is_written_once_and_says_why_it_cannot_be(tmp_path: Path) -> Non
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_file_that_could_not_be_written_whole_is_not_left(tmp_path: Path) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, usual[1]))
+    try:
+        with pytest.raises(UsageError, match="cannot be written: File too large"):
+            write(tmp_path / "a.csv", [{"name": "x" * 5_000}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not list(tmp_path.iterdir())
+
+
 COLUMNS = (Column("name", "name", 0), Column("age", "age", 7), Column("rank", "rank", 7, ranked=True))
 
 
@@ -264,7 +276,7 @@ def line(name: str, age: float, shown: str = "5m", rank: str = "▲ bad") -> Lin
 @pytest.mark.parametrize(
     ("name", "cell"),
     [
-        ("plain", "plain"), ("=1+1", "'=1+1"), ("+1", "'+1"), ("-1", "'-1"), ("@SUM(A1)", "'@SUM(A1)"),
+        ("plain", "plain"), ("=1+1", "'=1+1"), ("+1", "'+1"), ("-1", "'-1"), ("@SUM(A1)", "'@SUM(A1)"), ("＝1", "'＝1"),
         ("  =1", "'  =1"), ("\t=1", "␉=1"), ("\r=1", "␍=1"), ("a,b", '"a,b"'), ('"', '""""'), ("\x1b[2J", "␛[2J"),
         ("\x9b2J", "�2J"), ("a\nb", "a␊b"), ("–x", "–x"),
     ],

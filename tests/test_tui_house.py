@@ -94,9 +94,26 @@ def test_turning_to_a_profile_opens_its_target_anew(
             self.wanted = "prod" if len(opened) == 1 else None
 
     monkeypatch.setattr(pgops.tui.app, "PgopsApp", Briefly)
-    monkeypatch.setattr("pgops.tui._collect_seldom", lambda: None)
+    monkeypatch.setattr("pgops.tui.memory.collect_seldom", lambda: None)
     assert run_dashboard(Target("host=local", "test")) == 0
     assert opened == ["host=local", "service=prod"]
+
+
+def test_what_was_opened_read_only_stays_so_on_another_profile(
+    config: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config(CONFIG)
+    seen: list[str] = []
+
+    class Briefly(PgopsApp):
+        def run(self, *_: object, **__: object) -> None:  # type: ignore[override]
+            seen.append(self.source.standing.mode)
+            self.wanted = ("prod", "local", None)[len(seen) - 1]
+
+    monkeypatch.setattr(pgops.tui.app, "PgopsApp", Briefly)
+    monkeypatch.setattr("pgops.tui.memory.collect_seldom", lambda: None)
+    assert run_dashboard(Target("host=local", "--dsn", True), read_only=True) == 0
+    assert seen == ["read only"] * 3, "a guard too is not unlocked where --read-only was said"
 
 
 def test_what_is_not_as_usual_has_a_mark() -> None:

@@ -83,7 +83,7 @@ def root(
 def _dashboard(cli: Cli) -> None:
     from pgops.tui import run_dashboard
 
-    raise typer.Exit(run_dashboard(cli.target))
+    raise typer.Exit(run_dashboard(cli.target, read_only=cli.read_only))
 
 
 def run(argv: Sequence[str]) -> int:

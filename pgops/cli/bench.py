@@ -11,6 +11,7 @@ from pgops.cli.acts import Yes, ask
 from pgops.cli.command import command
 from pgops.cli.context import Cli, at_terminal
 from pgops.config import Target
+from pgops.errors import RefusedError
 
 if TYPE_CHECKING:
     from pgops.bench import Report
@@ -58,10 +59,12 @@ def bench(
         runs=usual.runs if runs is None else runs,
         seconds=usual.seconds if seconds is None else seconds,
     )
+    if cli.read_only:
+        raise RefusedError("the bench writes, and this session is read-only", "leave out --read-only")
     if cli.target.source == "--dsn":
         ask(f"measure in scratch databases on the server of {cli.target.display}", yes=yes)
     else:
-        cli.target = Target(None, "embedded")
+        cli.turn_to(Target(None, "embedded"))
     try:
         report = run_bench(scenario, params, cli.target, _bar if at_terminal(sys.stderr) else _quiet)
     finally:

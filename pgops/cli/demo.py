@@ -40,7 +40,7 @@ def demo(
     if cli.target.source == "--dsn":
         ask(f"write demo content into {cli.target.display}", yes=yes)
     else:
-        cli.target = Target(None, "embedded")
+        cli.turn_to(Target(None, "embedded"))
     if to:
         from pgops.runtime.sinks import in_database, open_sink
 

@@ -26,6 +26,7 @@ class Guard:
         self._target = target
         self.target = target if reason is None else target.unlocked
         self._reason = reason
+        self._noted = False
         if reason is None:
             return
         if not reason.strip():
@@ -52,13 +53,15 @@ class Guard:
             raise self._refusal()
 
     async def note(self, db: "AsyncPool", *, schema: bool) -> None:
-        """Write the reason down, if there is one. A database that was never migrated has no trail yet."""
-        if self._reason is None or not self._target.guard:
+        """Write the reason down, if there is one, once. A database that was never migrated has no trail yet: who makes
+        it there comes again."""
+        if self._reason is None or self._noted or not self._target.guard:
             return
         from pgops.ops.act.unlocking import unlock
 
         try:
             await unlock(db, self._target.profile or "", self._reason)
+            self._noted = True
         except SchemaError:
             if schema:
                 raise

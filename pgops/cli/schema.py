@@ -25,7 +25,11 @@ async def migrate(
         raise UsageError("--plan and --verify exclude each other", "--verify also fails where --plan only tells")
     async with cli.database(schema=False, looks=plan or verify) as db:
         before = await schema.plan(db)
-        steps = before if plan or verify else await schema.apply(db)
+        try:
+            steps = before if plan or verify else await schema.apply(db)
+        finally:
+            if not (plan or verify):
+                await cli.guard.note(db, schema=False)
     pending = sum(step.state == "pending" for step in before)
     done = {step.name for step in steps if step.state == "applied"} - {
         step.name for step in before if step.state == "applied"

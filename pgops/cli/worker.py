@@ -116,6 +116,7 @@ async def _work_in_processes(
     cli: Cli, queues: Sequence[str], processes: int, metrics_port: int | None, grace_s: float
 ) -> None:
     """As many workers as processes, each of them this command again; one that dies is started anew."""
+    cli.guard.require()
     stopping = asyncio.Event()
     async with cli.database(max_size=1) as db:
         await _refuse_pgmq(db, queues)

@@ -14,7 +14,7 @@ from pgops.services.models import JobMatch, JobPage, JobRow, JobState
 
 ALL = sql.SQL("true")
 STATES: tuple[JobState, ...] = ("running", "available", "scheduled", "waiting", "dead")
-LAST = 9_000_000_000_000_000  # above every priority, every moment in microseconds until 2255, and what ids grow to
+FIRST, LAST = -(10**17), 3 * 10**17  # around every priority, and every moment that Python has, in microseconds
 MOST = 2**63 - 1
 FAR_END = "end"
 SCAN = 100_000
@@ -83,7 +83,8 @@ def cursor_of(text: str | None, state: JobState | None) -> Cursor | None:
         first, second = (int(word) for word in words[1:])
     except ValueError:
         found = None
-    if found is None or not (-1 <= first <= LAST and -1 <= second <= MOST):
+    least = -1 if found in ("available", "waiting") else FIRST
+    if found is None or not (least <= first <= LAST and -1 <= second <= MOST):
         raise UsageError(f"{text!r} is no place among jobs", "take it from the page before, as it stands there")
     if state not in (None, found):
         raise UsageError(f"{text!r} is a place among {found} jobs, not {state} ones", f"add --state {found}")
@@ -92,7 +93,7 @@ def cursor_of(text: str | None, state: JobState | None) -> Cursor | None:
 
 def edge(state: JobState, *, back: bool) -> Cursor:
     """The place before the first job of a state, or with `back` behind the last."""
-    return Cursor(state, LAST, MOST) if back is not (state == "dead") else Cursor(state, -1, -1)
+    return Cursor(state, LAST, MOST) if back is not (state == "dead") else Cursor(state, FIRST, -1)
 
 
 def direction(state: JobState, *, back: bool) -> dict[str, sql.Composable]:

@@ -26,7 +26,8 @@ from (
   select *, row_number() over (order by run_at {way}, id {way}) as place
   from (select * from pgops.job_scheduled
         where queue = %(queue)s
-          and (run_at, id) {beyond} ('epoch'::timestamptz + %(first)s::bigint * interval '1 microsecond', %(second)s::bigint)
+          and (run_at, id) {beyond} ('epoch'::timestamptz + %(first)s::bigint / 1000000 * interval '1 second'
+               + %(first)s::bigint %% 1000000 * interval '1 microsecond', %(second)s::bigint)
         order by run_at {way}, id {way} limit %(scan)s) as in_order) as jobs
 where {matching} or place = %(scan)s
 order by jobs.run_at {way}, jobs.id {way} limit %(limit)s
@@ -53,7 +54,8 @@ from (
   select *, row_number() over (order by started_at {way}, id {way}) as place
   from (select * from pgops.job_running
         where queue = %(queue)s
-          and (started_at, id) {beyond} ('epoch'::timestamptz + %(first)s::bigint * interval '1 microsecond', %(second)s::bigint)
+          and (started_at, id) {beyond} ('epoch'::timestamptz + %(first)s::bigint / 1000000 * interval '1 second'
+               + %(first)s::bigint %% 1000000 * interval '1 microsecond', %(second)s::bigint)
         order by started_at {way}, id {way} limit %(scan)s) as in_order) as jobs
 where {matching} or place = %(scan)s
 order by jobs.started_at {way}, jobs.id {way} limit %(limit)s
@@ -68,7 +70,8 @@ from (
   select *, row_number() over (order by died_at {way}, id {way}) as place
   from (select * from pgops.job_dead
         where queue = %(queue)s
-          and (died_at, id) {beyond} ('epoch'::timestamptz + %(first)s::bigint * interval '1 microsecond', %(second)s::bigint)
+          and (died_at, id) {beyond} ('epoch'::timestamptz + %(first)s::bigint / 1000000 * interval '1 second'
+               + %(first)s::bigint %% 1000000 * interval '1 microsecond', %(second)s::bigint)
         order by died_at {way}, id {way} limit %(scan)s) as in_order) as jobs
 where {matching} or place = %(scan)s
 order by jobs.died_at {way}, jobs.id {way} limit %(limit)s

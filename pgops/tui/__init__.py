@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from pgops.config import Target
 
 
-def run_dashboard(target: "Target") -> int:
+def run_dashboard(target: "Target", *, read_only: bool = False) -> int:
     """Open the dashboard on `target` and return the exit code when it is left; another profile that is asked for there
-    is opened anew. A database that cannot be reached is shown as lost and tried again; it is no error here. Raises
-    UsageError for a config.toml that is wrong."""
+    is opened anew, and is `read_only` too where that was said of the call. A database that cannot be reached is shown
+    as lost and tried again; it is no error here. Raises UsageError for a config.toml that is wrong."""
     from pgops.config import resolve_target
     from pgops.ops.threshold_settings import thresholds_of
     from pgops.tui.app import PgopsApp
@@ -59,4 +59,4 @@ def run_dashboard(target: "Target") -> int:
         app.run()
         if app.wanted is None:
             return app.return_code or 0
-        target = resolve_target(None, profile=app.wanted)
+        target = resolve_target(None, profile=app.wanted, read_only=read_only)

@@ -18,6 +18,7 @@ from pgops.tui.widgets.lines import Column, Line, bare
 
 Rows = Sequence[Mapping[str, object]]
 LONGEST = 1_000_000
+FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # wide ones too begin one
 
 
 def rows_of(columns: Sequence[Column], lines: Sequence[Line]) -> list[dict[str, object]]:
@@ -56,7 +57,7 @@ def _harmless(value: object) -> object:
     if value is None or isinstance(value, int | float):
         return value
     text = clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), LONGEST)
-    return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@") else text
+    return f"'{text}" if text.lstrip()[:1] in FORMULAS else text
 
 
 def as_json(rows: Rows) -> str:
@@ -76,8 +77,13 @@ def write(path: Path, rows: Rows) -> None:
         raise UsageError(f"{path.name} ends neither in .csv nor in .json", "the ending says what is written")
     text = as_json(rows) if path.suffix.lower() == ".json" else as_csv(rows)
     try:
-        with path.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+        file = path.open("x", encoding="utf-8", newline="")
+        try:
+            with file:
+                file.write(text)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     except FileExistsError as error:
         raise UsageError(f"{path} is there already", "nothing is overwritten: name another") from error
     except OSError as error:

@@ -25,9 +25,13 @@ from pgops.profiles import config_path, load_config
 from pgops.tui.keymap import ACTS, KEYS
 from pgops.tui.themes import THEMES
 
-NEVER_FOR_ACTS = {"ctrl+a", "ctrl+b", "ctrl+d", "delete", "backspace", "enter", "space", "escape", "tab"}
+# Of those with ctrl: where a terminal's own keys begin, a copied line ends, and what it calls enter, tab, backspace.
+NEVER_FOR_ACTS = {f"ctrl+{letter}" for letter in "abdhijm"} | {"n"}
 _NAMES = {key.value for key in Keys} | set(KEY_NAME_REPLACEMENTS.values())
+_FUNCTION = re.compile(r"^f[0-9]+$")
 _MODIFIERS = re.compile(r"^(?:(?:ctrl|alt|shift|super|meta)\+)*(?=.)", re.DOTALL)
+# Who leaves a note as he leaves a room must not have answered a question.
+OUT_AND_YES = [KEYS[id] for id in ("quit", "back", "confirm")]
 Scopes = Sequence[Sequence[Binding]]
 
 
@@ -57,7 +61,7 @@ def parse_settings(path: Path, values: Mapping[str, object], scopes: Scopes) -> 
     if not isinstance(given, dict):
         raise UsageError(f"{path}: keys in [dashboard] are a table", 'write [dashboard.keys], below it requeue = "f5"')
     keys = {id: ",".join(_keys(path, id, written)) for id, written in given.items()}
-    _apart(path, keys, scopes)
+    _apart(path, keys, [*scopes, OUT_AND_YES])
     return Settings(theme, keys)
 
 
@@ -80,14 +84,17 @@ def _keys(path: Path, id: str, written: object) -> Iterator[str]:
         if id in ACTS and _easily_hit(id, long, bare=base == key):
             raise UsageError(
                 f"{where}: {key} is no key for an act, it is hit too easily",
-                "an act has an upper case letter, or one with ctrl that is not a, b or d",
+                "an act has an upper case letter, a function key, or one with ctrl that is none of a, b, d, h, i, j, m",
             )
         yield long
 
 
 def _easily_hit(id: str, key: str, *, bare: bool) -> bool:
-    """Only the question itself is answered by a letter of lower case."""
-    return key in NEVER_FOR_ACTS or (id != "confirm" and bare and len(key) == 1 and not key.isupper())
+    """Only the question itself is answered by a letter of lower case, but not by the one that stands for no."""
+    if key in NEVER_FOR_ACTS or not bare:
+        return key in NEVER_FOR_ACTS
+    letter = len(key) == 1 and (key.isupper() or id == "confirm")
+    return not letter and not _FUNCTION.match(key)
 
 
 def _is_key(base: str) -> bool:

@@ -34,6 +34,7 @@ class Unlocking:
 
     def __init__(self, connections: int = 4) -> None:
         self._connections = connections
+        self._opening = asyncio.Lock()
         self._lease: _Lease | None = None
         self._timer: asyncio.Task[None] | None = None
         self._all: set[_Lease] = set()
@@ -46,15 +47,15 @@ class Unlocking:
 
     async def unlock(self, target: Target, reason: str, seconds: float) -> Unlocked:
         """Open it, once the reason stands in the trail. `target` is guarded, and has a DSN. Raises PgopsError."""
-        await self.lock()
-        async with AsyncExitStack() as stack:
+        async with self._opening, AsyncExitStack() as stack:
+            await self.lock()
             opened = AsyncPgops.open(target.unlocked, application_name="pgops dashboard", max_size=self._connections)
             pg = await stack.enter_async_context(opened)
             done = await unlock(pg.db, target.profile or "", reason, seconds=seconds)
             self._lease = _Lease(pg, stack.pop_all(), monotonic() + seconds)
-        self._all.add(self._lease)
-        self._timer = asyncio.create_task(self._end(self._lease))
-        return done
+            self._all.add(self._lease)
+            self._timer = asyncio.create_task(self._end(self._lease))
+            return done
 
     async def lock(self) -> None:
         """From now on no act begins."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import ceil
 from time import monotonic
 
-from pgops.database import AsyncPool
+from pgops.database import AsyncDatabase, AsyncPool
 from pgops.ops.act import audit
 from pgops.ops.act.acting import Action
 from pgops.ops.act.actions_jobs import Done, narrowed
@@ -41,7 +41,8 @@ async def carry_out(db: AsyncPool, action: Action) -> tuple[Done, dict[str, Json
                 await _go(db, climb, act, rung)
                 await _wait(db, climb, act)
                 climb.judge()
-        climb.rung += 1
+        if climb.left and not climb.why:
+            climb.rung += 1
         await _rest(db, climb, act, rate)
         climb.why = climb.why or ALL_WENT
         act.detail = climb.detail
@@ -49,19 +50,25 @@ async def carry_out(db: AsyncPool, action: Action) -> tuple[Done, dict[str, Json
 
 
 async def _go(db: AsyncPool, climb: Climb, act: audit.Act, jobs: int) -> None:
-    """The next so many start over, in a transaction of their own. What is no dead letter any more is passed by."""
-    row = await db.one(Q["is_paused"], {"queue": climb.queue})
-    if row is not None and row[0]:
-        climb.why = "the queue is paused"
+    """The next so many start over, in one transaction with what the trail says of them. What is no dead letter any
+    more is passed by."""
+    if await _stands_still(db, climb):
         return
     batch = [climb.left.pop() for _ in range(min(jobs, len(climb.left)))]
     climb.rung += 1 if climb.rung < len(RUNGS) else 0
-    dead = {id: last for state, id, last in await _where(db, climb, batch) if state == "dead"}
-    if dead:
-        await AsyncQueue(db).requeue_dead(climb.queue, [*dead])
-        stayed = {id for state, id, last in await _where(db, climb, [*dead]) if state == "dead" and last == dead[id]}
-        climb.took([(id, last) for id, last in dead.items() if id not in stayed])
-    await _note(db, climb, act)
+    async with db.transaction() as tx:
+        dead = [id for state, id, _ in await _where(tx, climb, batch) if state == "dead"]
+        if dead:
+            await AsyncQueue(tx).requeue_dead(climb.queue, dead)
+            climb.took([(id, last) for state, id, last in await _where(tx, climb, dead) if state != "dead"])
+        await _note(tx, climb, act)
+
+
+async def _stands_still(db: AsyncPool, climb: Climb) -> bool:
+    row = await db.one(Q["is_paused"], {"queue": climb.queue})
+    if row is not None and row[0]:
+        climb.why = "the queue is paused"
+    return bool(climb.why)
 
 
 async def _wait(db: AsyncPool, climb: Climb, act: audit.Act) -> None:
@@ -91,19 +98,19 @@ async def _look(db: AsyncPool, climb: Climb, act: audit.Act, since: float) -> fl
     if climb.saw(await _where(db, climb, [*climb.out])):
         await _note(db, climb, act)
         return monotonic()
-    if not climb.out:
+    if not climb.out or await _stands_still(db, climb):
         return monotonic()
     if monotonic() - since > PATIENCE_S:
         climb.why = f"for {duration(PATIENCE_S)} none of {many(len(climb.out), 'job')} has ended"
     return since
 
 
-async def _where(db: AsyncPool, climb: Climb, ids: Sequence[int]) -> list[tuple[str, int, str]]:
+async def _where(db: AsyncDatabase, climb: Climb, ids: Sequence[int]) -> list[tuple[str, int, str]]:
     rows = await db.all(Q["where_are"], {"queue": climb.queue, "ids": [*ids]}) if ids else []
     return [(state, id, last) for state, id, last in rows]
 
 
-async def _note(db: AsyncPool, climb: Climb, act: audit.Act) -> None:
+async def _note(db: AsyncDatabase, climb: Climb, act: audit.Act) -> None:
     act.changed, act.detail = climb.went, climb.detail
     await audit.note(db, act)
 

@@ -14,6 +14,7 @@ from pgops.services.error_rules import fingerprint
 from pgops.services.models import JsonValue
 
 RATE_PER_S = 10.0
+LEAST_RATE = 0.001
 MOST_RATE = 10_000.0
 ALL_WENT = "all went"
 
@@ -67,8 +68,8 @@ class Climb:
 def check_rate(action: Action) -> float:
     """How many a second. Raises UsageError."""
     rate = RATE_PER_S if action.rate is None else action.rate
-    if not 0 < rate <= MOST_RATE:
-        raise UsageError(f"a rate is above 0, up to {MOST_RATE:,.0f} jobs a second, not {rate:g}", "10 is usual")
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise UsageError(f"a rate is {LEAST_RATE:g} to {MOST_RATE:,.0f} jobs a second, not {rate:g}", "10 is usual")
     return rate
 
 

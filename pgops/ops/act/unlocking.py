@@ -10,9 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from pgops.config import redact
 from pgops.database import AsyncDatabase
 from pgops.errors import RefusedError, UsageError
 from pgops.queries import load
+from pgops.services.arguments import check_unicode
 
 Q = load("pgops.ops.act", "audit.sql")
 
@@ -30,8 +32,10 @@ class Unlocked:
 
 
 def check_reason(reason: str) -> str:
-    """It, as it is written down. Raises UsageError for none."""
-    words = " ".join(reason.split())
+    """It, as it is written down: in one line, without the passwords of DSNs. Raises UsageError for none."""
+    words = redact(" ".join(check_unicode(reason, "a reason").split()))
+    if "\0" in words:
+        raise UsageError("a reason holds a NUL character", "say it in words")
     if not words:
         raise UsageError("a reason is needed to unlock", "say in a few words why data must be changed here")
     if len(words) > MAX_REASON:
