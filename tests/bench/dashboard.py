@@ -30,7 +30,13 @@ from pgops.services.client import AsyncPgops
 
 CURSOR = "26384c"
 ROOMS = "123456789"
-MARKS = {"1": "─ pgops itself ─", "2": "╭─ queues ─", "4": "╭─ sessions ·", "6": "╭─ cache · reads ─", "8": "╭─ tables ·"}
+MARKS = {
+    "1": "─ pgops itself ─",
+    "2": "╭─ queues ─",
+    "4": "╭─ sessions ·",
+    "6": "╭─ cache · reads ─",
+    "8": "╭─ tables ·",
+}
 ASIDE = "aside"
 WORKER = ("queue", "work", "pgops.bench.idle_jobs:registry", "-q", "bench")
 LIVE = "● live"
@@ -101,6 +107,7 @@ def press(it: Terminal) -> tuple[str, float]:
     it.until(shows(MARKS["2"]))
     it.press("\r")
     it.until(lambda one: shows(f"› {ASIDE}")(one) and job_at_cursor(one) is not None)
+    rest(it, 0.5)
     job = job_at_cursor(it) or 0
     took = it.until(lambda one: job_at_cursor(one) == job + 1, it.press("\x1b[B"))
     it.press("\x1b")
