@@ -1,7 +1,7 @@
 """The dashboard as a person has it, in a terminal of 120x40: `python tests/bench/dashboard.py start|keys|memory`.
 
 start    from nothing (initdb included) until `pgops demo` shows its first figures
-keys     from a key to the paint that answers it, over a database with many jobs while a worker drains it
+keys     from a key to the paint that answers it, over a database with many jobs, also while a worker drains them
 memory   what `pgops demo` holds after so many minutes in which every room was visited again and again
 
 The server runs on this machine, from a folder of its own that is removed. A paint is what stands on the screen: what
@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -69,27 +70,47 @@ def start(runs: int) -> Report:
 
 
 def keys(jobs: int, presses: int) -> Report:
-    """Milliseconds from a key to its paint, of each kind of key and of all."""
-    took: dict[str, list[float]] = {}
+    """Milliseconds from a key to its paint: beside many jobs, and while a worker drains them as fast as it can."""
     with home() as env, Server(Path(env["PGOPS_HOME"])).use() as server, scratch(server) as dsn:
         asyncio.run(fill_up(dsn, jobs))
         env |= {"PGOPS_DSN": dsn}
-        with terminal(pgops(*WORKER), env=env) as worker, terminal(pgops(), env=env) as it:
-            worker.read(0)
+        with terminal(pgops(), env=env) as it:
             it.until(shows(LIVE))
             for key, mark in MARKS.items():  # a room is built when it is first opened
                 it.press(key)
                 it.until(shows(mark))
-            for _ in range(presses):
-                rest(it, random.uniform(0.05, 0.4))
-                rest(worker, 0)
-                kind, ms = press(it)
-                took.setdefault(kind, []).append(ms)
+            found = pressed(it, presses, "")
+            with worker(env):
+                found |= pressed(it, presses, "draining_")
             leave(it)
+    return {**found, "presses": presses, "jobs": jobs}
+
+
+def pressed(it: Terminal, presses: int, called: str) -> Report:
+    """So many keys, one after another: quantiles of all, and of each kind."""
+    took: dict[str, list[float]] = {}
+    for _ in range(presses):
+        rest(it, random.uniform(0.05, 0.4))
+        kind, ms = press(it)
+        took.setdefault(kind, []).append(ms)
     every = [ms for found in took.values() for ms in found]
     kinds = {kind: {"p50": quantile(found, 50), "p95": quantile(found, 95)} for kind, found in sorted(took.items())}
-    figures = {"key_to_paint_p50_ms": quantile(every, 50), "key_to_paint_p95_ms": quantile(every, 95)}
-    return {**figures, "kinds": kinds, "presses": presses, "jobs": jobs}
+    name = f"{called}key_to_paint"
+    return {f"{name}_p50_ms": quantile(every, 50), f"{name}_p95_ms": quantile(every, 95), f"{called}kinds": kinds}
+
+
+@contextmanager
+def worker(env: dict[str, str]) -> Iterator[None]:
+    """A worker in a process of its own, as long as the block lasts."""
+    process = subprocess.Popen(
+        pgops(*WORKER), env=os.environ | env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def press(it: Terminal) -> tuple[str, float]:
