@@ -173,7 +173,8 @@ async def test_one_that_was_killed_is_cleaned_up_by_the_next(db: AsyncPool, dsn:
             process.send_signal(signal.SIGKILL)
             process.wait()
             await db.all(
-                b"select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'pgops cli'"
+                b"select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                b" where datname = current_database() and application_name = 'pgops cli'"
             )
         assert await invalid(db) == ["notes_word_ccnew"]
         assert (await last(db)).status == "interrupted"
