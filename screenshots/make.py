@@ -22,7 +22,7 @@ WIDE, NARROW = (120, 40), (80, 24)
 SETTLE_S = 2.5
 ROOMS = {
     "overview": ["1"], "queues": ["2"], "diagram": ["d"], "jobs": ["escape", "enter"], "job": ["enter"],
-    "failures": ["escape", "escape", "f"], "question": ["R"], "crons": ["escape", "escape", "t"],
+    "failures": ["escape", "escape", "f"], "question": ["R", "enter"], "crons": ["escape", "escape", "t"],
     "vectors": ["escape", "3"], "connections": ["4"], "outbox": ["5"], "subscription": ["enter"],
     "channels": ["escape", "l"], "stores": ["escape", "6"], "documents": ["7"], "collection": ["enter"],
     "server": ["escape", "8"], "outgrow": ["9"], "audit": ["u"], "palette": ["escape", "1", "colon"],
