@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_the_same_everywhere(item: pytest.Item) -> bool:
-    return item.path.stem.startswith(("test_sinks", "test_tui_", "test_bench"))
+    return item.path.stem.startswith(("test_sinks", "test_tui_", "test_bench", "test_key_stories"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

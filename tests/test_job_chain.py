@@ -175,7 +175,9 @@ async def test_a_killed_workers_job_is_taken_back_and_what_was_found_goes_away(d
         process.wait()
 
     async def is_gone() -> bool:
-        return bool(found(await collect(db), "worker.gone"))
+        """Its heartbeat is missed, and its lease has run out: either may be first."""
+        now = await collect(db)
+        return bool(found(now, "worker.gone") and items(now.stuck_jobs))
 
     await eventually(is_gone)
     snapshot = await collect(db)
