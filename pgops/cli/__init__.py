@@ -8,6 +8,8 @@
     tables.py     values as cells and tables
     report.py     a snapshot as a person reads it; report_server.py: what of it is PostgreSQL's own
     acts.py       preview, confirm, run: the one way in which a command changes data in bulk
+    guard.py      a guarded profile: read-only, unless --unlock says why not
+    job_match.py  which jobs a command is about; jobs.py: those of a queue, page by page
     lean.py       commands whose options cost nothing where they are not given
     inputs.py     payloads from arguments and from stdin
     running.py    the relay, and what runs until it is told to stop; worker.py: the worker, also in several processes

@@ -3,7 +3,8 @@
     models/          the values that go in and out
     arguments.py     what a job's arguments may be
     leases.py        the worker's half of the queue: claim, complete, fail, take back
-    queue.py         jobs: enqueue, look, requeue
+    queue.py         jobs: enqueue, look, requeue; job_pages.py shows however many page by page, job_match.py holds
+                     what they have to match
     pgmq.py          queues of pgmq in the same database; pgmq_tables.py finds one, pgmq_rules.py holds its statements
     events.py        the outbox and its subscriptions
     pubsub.py        messages, live and durable; above events.py, with live.py and durable.py for its listeners,

@@ -5,9 +5,11 @@
     source.py       Source: where snapshots, jobs and acts come from
     live.py         LiveSource: the one over a database
     starting.py     the embedded server, started in a thread
+    acts.py         the way of an act: which one, the question, doing it, what came of it; works.py: one under way
     keymap.py       every key, once; footer, help and palette are made from it
     offers.py       what every act could hit; pure
-    palette.py      the command palette
+    causes.py       where the cause of each finding is looked at; pure
+    palette.py      the command palette; palette_names.py: what it opens by name
     messages.py     what goes between app and screens
     commands.py     an act or a look as the command line that does the same
     formats.py      numbers, durations, sizes, and text made harmless; pure
@@ -20,7 +22,9 @@
     themes.py       day and mono, in the night's place
     rebinding.py    the theme and the keys that config.toml gives
     dressing.py     the app in them
-    filtering.py    the language of filters; pure
+    filtering.py    the language of filters; job_terms.py: as the server can be asked it of jobs; pure
+    job_window.py   a few pages in a row of however many jobs; pure
+    tracks.py       how numbers went since the dashboard was opened, in bounded memory; pure
     export.py       a table as CSV or JSON
     moving.py       movement by letters
     memory.py       what it does about its own memory

@@ -11,7 +11,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from pgops.services.models import DeadMatch, IndexMethod, JsonValue, NewCron
+from pgops.services.models import IndexMethod, JobMatch, JsonValue, NewCron
 
 ActionName = Literal[
     "requeue_stuck", "requeue_dead", "requeue_ladder", "cancel_jobs", "discard_dead", "edit_job", "set_queue",
@@ -44,7 +44,7 @@ class Action:
     name: ActionName
     target: str
     ids: tuple[int, ...] = ()
-    match: DeadMatch | None = None
+    match: JobMatch | None = None
     lists: int | None = None
     query: str = ""
     limit: int = 10

@@ -1,4 +1,4 @@
-"""Rules for outbox, cache, key-value store, vector indexes and sessions.
+"""Rules for cache, key-value stores and vector indexes.
 
 Floor 3, pure, under findings.py.
 """
